@@ -1,0 +1,98 @@
+"""Errors of the crypto layer: one tree, each with a stable code, the field at fault and the remedy.
+
+The human sentence is English here; `models.i18n` catalogues translate it by its code.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CryptoError(Exception):
+    """Base of everything the crypto layer refuses.
+
+    Attributes:
+        code: stable, machine-readable, e.g. ``"signature-invalid"``.
+        field: the input at fault, or ``None``.
+        remedy: what the caller can do about it, or ``None``.
+    """
+
+    code: ClassVar[str] = "crypto-error"
+
+    def __init__(self, message: str, *, field: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.remedy = remedy
+
+
+class SignatureError(CryptoError):
+    """A signature does not verify, or is of a type, algorithm or key that was not expected."""
+
+    code = "signature-invalid"
+
+
+class KeyFormatError(CryptoError):
+    """A key file or key encoding cannot be read."""
+
+    code = "key-unreadable"
+
+
+class SealError(CryptoError):
+    """A sealed box does not open: wrong key, altered bytes or another context."""
+
+    code = "sealed-box-unreadable"
+
+
+class IdentifierError(CryptoError):
+    """An identifier is malformed or its check digit is wrong."""
+
+    code = "identifier-invalid"
+
+
+class PseudonymError(CryptoError):
+    """A VOPRF evaluation cannot be verified or its batch is malformed."""
+
+    code = "pseudonym-unverified"
+
+
+class RangeError(CryptoError):
+    """A value would leave the range in which modular arithmetic is exact."""
+
+    code = "range-exceeded"
+
+
+class NotOneHotError(CryptoError):
+    """A row's block is neither one-hot nor absent (an overweight row could read other kinds' bins)."""
+
+    code = "row-not-one-hot"
+
+
+class ManifestError(CryptoError):
+    """A manifest, slice or cosignature contradicts the terms, the roster or a consent."""
+
+    code = "manifest-invalid"
+
+
+class ExchangeError(CryptoError):
+    """An exchange's inbox is not exactly what the slice implies: altered, omitted or superfluous rows."""
+
+    code = "exchange-invalid"
+
+
+class AttemptError(CryptoError):
+    """A step of an attempt came out of order, twice with other content, or after its end."""
+
+    code = "attempt-state"
+
+
+class NoiseError(CryptoError):
+    """Noise parameters outside the range for which the privacy argument holds."""
+
+    code = "noise-parameters"
+
+
+class ProofError(CryptoError):
+    """An inclusion or consistency proof, or a checkpoint, does not verify."""
+
+    code = "proof-invalid"

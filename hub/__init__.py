@@ -1,0 +1,1 @@
+"""The hub: enrolment, consents, campaigns, model registry, relay of queries, audit log."""

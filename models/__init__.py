@@ -1,0 +1,1 @@
+"""Credit models: schema and bins, tables, scorecard, encoder, privacy accounting, artefact."""
