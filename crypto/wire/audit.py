@@ -1,0 +1,67 @@
+"""The audit log as it crosses boundaries (docs/protocol.md, 8)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from crypto.wire.base import Hash, Moment, PartyId, WireModel
+
+EntryType = Literal[
+    "hub-initialised",
+    "enrolment-token",
+    "enrolment",
+    "key-rotation",
+    "roster",
+    "merchant-keys",
+    "consent",
+    "consent-event",
+    "voprf",
+    "campaign-started",
+    "manifest",
+    "attempt-decision",
+    "encoder-round",
+    "table-opened",
+    "campaign-ended",
+    "model-registered",
+    "model-release",
+    "model-withdrawal",
+    "query",
+    "query-result",
+]
+
+
+class LogEntry(WireModel):
+    """One leaf: canonical JSON of this. `subject` is SHA-256(salt ‖ pseudonym); its salt lives off the log."""
+
+    type: EntryType
+    time: Moment
+    actor: PartyId
+    subject: Hash | None = None
+    facts: dict[str, str | int | bool | None] = {}
+    """Hashes, ids, counts and codes; never identifiers, pseudonyms, rows, points or scores."""
+
+
+class InclusionProof(WireModel):
+    """A leaf's place under a cosigned checkpoint; `checkpoint` is the signed note's text, `entry` the exact leaf bytes."""
+
+    index: Annotated[int, Field(ge=0)]
+    entry: str
+    hashes: tuple[Hash, ...]
+    checkpoint: str
+
+
+class CheckpointOffer(WireModel):
+    """Hub to witness: cosign this note, which extends the one of `old_size` that you cosigned last."""
+
+    old_size: Annotated[int, Field(ge=0)]
+    proof: tuple[Hash, ...]
+    note: str
+
+
+class CheckpointCosignature(WireModel):
+    """The witness's cosignature line; or, when the hub is behind or ahead, the size it knows."""
+
+    line: str | None = None
+    known_size: Annotated[int, Field(ge=0)]

@@ -1,0 +1,106 @@
+"""Frames of the one outbound connection of a node (msgpack of these fields on a WebSocket)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from crypto.wire.base import Code, Moment, Nonce, PartyId, Suite, Token, WireModel
+
+FrameType = Literal[
+    "challenge",
+    "hello",
+    "welcome",
+    "feed",
+    "feed-ack",
+    "flower",
+    "query",
+    "voprf",
+    "cosign-checkpoint",
+    "cosign-roster",
+    "release-model",
+    "withdraw-model",
+    "reply",
+    "problem",
+]
+
+
+class Frame(BaseModel):
+    """A frame in Python form. `body` is JSON of the type's model, or a Flower message's protobuf bytes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: FrameType
+    id: Annotated[str, Field(min_length=1, max_length=64)]
+    reply_to: str | None = None
+    body: bytes
+
+
+class Challenge(WireModel):
+    """Hub to node, first frame."""
+
+    hub_id: PartyId
+    nonce: Nonce
+
+
+class Hello(WireModel):
+    """JWS type `hello`, by the node: answers the challenge and says how much of its feed it holds."""
+
+    suite: Suite
+    party_id: PartyId
+    hub_id: PartyId
+    nonce: Nonce
+    feed_seq: Annotated[int, Field(ge=0)]
+    software: Annotated[str, Field(max_length=64)]
+    issued_at: Moment
+
+
+class Welcome(WireModel):
+    """Hub to node: the link is up. `roster` is the newest cosigned roster, when there is one."""
+
+    party_id: PartyId
+    roster: Token | None
+
+
+class FeedAck(WireModel):
+    """Node to hub: stored durably up to `seq`."""
+
+    seq: Annotated[int, Field(ge=0)]
+
+
+class RosterProposal(WireModel):
+    """Hub to witness: JSON of the roster to cosign. The reply's body is a JWS `roster`, or a problem that names
+    the parties its owner has not approved."""
+
+    roster: str
+
+
+class ReleaseProposal(WireModel):
+    """Hub to witness: a model to release. Scorecards come with the campaign's shares so that it can re-fit.
+
+    `shares` are the nodes' exact share bytes by party, checked against their receipts.
+    """
+
+    artefact: str
+    attempt: str | None
+    scope: Literal["evaluation", "release"]
+    shares: dict[PartyId, bytes] = {}
+
+
+class WithdrawalProposal(WireModel):
+    """Hub to witness: withdraw this model."""
+
+    model_id: str
+    reason: str
+
+
+class ProblemBody(WireModel):
+    """RFC 9457 over the link: a typed refusal of a remote party, with its name."""
+
+    code: Code
+    title: str
+    detail: str
+    field: str | None = None
+    remedy: str | None = None
+    party: PartyId | None = None
