@@ -119,7 +119,7 @@ class Terms(WireModel):
     attempt: Identifier
     """`<campaign>/<stage>/<number>`; an attempt's id is never used twice."""
     stage: Stage
-    schema_json: str
+    schema_document: str
     schema_sha256: Sha256Hex
     label_kind: KindName
     kinds: tuple[KindTerms, ...]
