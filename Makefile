@@ -1,0 +1,47 @@
+# digua: `make demo` shows the main job on real data, `make test` proves it. Both set up .venv when it is missing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+export RAY_USAGE_STATS_ENABLED := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Several nodes share this machine: BLAS threads of one would starve the others.
+export OPENBLAS_NUM_THREADS := 1
+export OMP_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow check bench clean
+
+help: ## show this
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp depends on pyproject.toml only: the package itself is installed in editable form.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("digua needs Python 3.11 or newer; set PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing digua and its libraries into $(VENV) (about a minute)"
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed ## run the main job on real data; ARGS="--exit --out DIR --merchants N"
+	@$(BIN)/digua-hub demo $(ARGS)
+
+test: $(VENV)/.installed ## run the tests (under 15 minutes on two cores)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.installed ## run the measured targets: accuracy, memory, the demo as processes
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(VENV)/.installed ## lint, format, types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.installed ## run the benchmarks; results are printed and kept in benchmarks/results/
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove what make made
+	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
