@@ -1,0 +1,312 @@
+"""One privacy accountant over all stages of a campaign (docs/protocol.md, 4 and 5).
+
+Adjacency is *replaced-by-empty*: one merchant's data is replaced by empty rows at every kind. Then
+
+* each one-hot feature block of the class table and each pair block loses exactly one count, so the table is a
+  product of one-dimensional discrete Gaussian mechanisms of sensitivity 1, which a privacy loss distribution
+  (PLD) composes exactly: `DiscreteGaussianCells`;
+* an encoder round is a Gaussian mechanism; full-participation rounds compose exactly: `GaussianRounds`.
+
+Under *replace-one* a record leaves one cell of each block and enters another: twice the cells, that is √2 times
+the sensitivity. All PLDs here are pessimistic (upper) estimates after Doroshenko et al. 2022, "Connect the dots".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Literal
+
+from dp_accounting.pld import privacy_loss_distribution as pld
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from models.errors import BudgetError
+
+Adjacency = Literal["replaced-by-empty", "replace-one"]
+Stage = Literal["encoder", "scorecard"]
+
+_INTERVAL = 1e-4
+_EPSILON_CEILING = 200.0
+
+
+@dataclass(frozen=True)
+class DiscreteGaussianCells:
+    """`count` cells that one merchant touches, sensitivity 1 each, discrete Gaussian noise of `sigma` counts."""
+
+    sigma: float
+    count: int
+
+
+@dataclass(frozen=True)
+class GaussianRounds:
+    """`rounds` charged rounds, each with Gaussian noise of `sigma_over_sensitivity`."""
+
+    sigma_over_sensitivity: float
+    rounds: int
+
+
+Mechanism = DiscreteGaussianCells | GaussianRounds
+
+
+@dataclass(frozen=True)
+class TablesNoise:
+    """Noise of the scorecard stage: total standard deviations in counts, and what they cost."""
+
+    sigma_class: float
+    sigma_pair: float
+    mu: float
+    epsilon_pld: float
+    epsilon_replace_one: float
+    mechanisms: tuple[DiscreteGaussianCells, ...]
+
+
+def gdp_delta(mu: float, epsilon: float) -> float:
+    """δ(ε) of a μ-GDP mechanism in closed form (Balle & Wang 2018, Theorem 8)."""
+    upper = norm.cdf(mu / 2 - epsilon / mu)
+    lower = math.exp(epsilon + norm.logcdf(-mu / 2 - epsilon / mu))
+    return float(upper - lower)
+
+
+def gdp_epsilon(mu: float, delta: float) -> float:
+    """Smallest ε ≥ 0 with δ(ε) ≤ delta for a μ-GDP mechanism.
+
+    Raises:
+        BudgetError: if `mu` or `delta` is out of range, or ε would pass 200.
+    """
+    _check_delta(delta)
+    if not (math.isfinite(mu) and mu > 0):
+        raise BudgetError(f"mu must be a positive number, not {mu}", field="mu", remedy="use mu > 0")
+    if gdp_delta(mu, 0.0) <= delta:
+        return 0.0
+    if gdp_delta(mu, _EPSILON_CEILING) > delta:
+        raise BudgetError(f"mu {mu:g} means epsilon above 200", field="mu", remedy="add noise")
+    return float(brentq(lambda epsilon: gdp_delta(mu, epsilon) - delta, 0.0, _EPSILON_CEILING, xtol=1e-12))
+
+
+def gdp_budget(epsilon: float, delta: float) -> float:
+    """Largest μ whose μ-GDP guarantee implies (ε, δ)-DP; the inverse of `gdp_epsilon`."""
+    _check_epsilon(epsilon)
+    _check_delta(delta)
+    return float(brentq(lambda mu: gdp_delta(mu, epsilon) - delta, 1e-9, 100.0, xtol=1e-13))
+
+
+def gdp_mu(mechanisms: Iterable[Mechanism], *, adjacency: Adjacency = "replaced-by-empty") -> float:
+    """μ of the composition when every mechanism is taken as a continuous Gaussian."""
+    total = 0.0
+    for mechanism in mechanisms:
+        if isinstance(mechanism, DiscreteGaussianCells):
+            total += mechanism.count / mechanism.sigma**2
+        else:
+            total += mechanism.rounds / mechanism.sigma_over_sensitivity**2
+    return math.sqrt(total * (2 if adjacency == "replace-one" else 1))
+
+
+def epsilon_of(mechanisms: Sequence[Mechanism], delta: float, *, adjacency: Adjacency = "replaced-by-empty") -> float:
+    """ε(δ) of the composition of all mechanisms, by pessimistic PLD; infinite if one has no noise.
+
+    Raises:
+        BudgetError: if δ is not inside (0, 1) or a mechanism is malformed.
+    """
+    _check_delta(delta)
+    _check_mechanisms(mechanisms)
+    if not mechanisms:
+        return 0.0
+    if any(_sigma(mechanism) == 0 for mechanism in mechanisms):
+        return math.inf
+    losses = [_loss_distribution(mechanism, adjacency) for mechanism in mechanisms]
+    composed = reduce(lambda left, right: left.compose(right), losses)
+    return float(composed.get_epsilon_for_delta(delta))
+
+
+def tables_mechanisms(n_features: int, sigma_class: float, sigma_pair: float) -> tuple[DiscreteGaussianCells, ...]:
+    """What opening one noisy table costs: F class cells and F(F−1)/2 pair cells are touched by a merchant."""
+    cells = [DiscreteGaussianCells(sigma_class, n_features)]
+    if n_features > 1:
+        cells.append(DiscreteGaussianCells(sigma_pair, n_features * (n_features - 1) // 2))
+    return tuple(cells)
+
+
+def calibrate_tables(
+    n_features: int,
+    epsilon: float,
+    delta: float,
+    *,
+    pair_share: float = 0.5,
+    mu_budget: float | None = None,
+    delta_sum: float = 0.0,
+) -> TablesNoise:
+    """Least noise for the tables of F features within (ε, δ).
+
+    σ_class = √F / (μ √(1 − pair_share)), σ_pair = √(F(F−1)/2) / (μ √pair_share). Without `mu_budget`, μ is the
+    largest whose PLD fits; with it (a campaign of several stages, see `split_budget`) μ is taken as given.
+
+    Args:
+        n_features: F, encoder features counted.
+        pair_share: share of μ² spent on pair tables.
+        mu_budget: μ of this stage, or None to spend all of (ε, δ) here.
+        delta_sum: statistical distance of the summed noise shares from one discrete Gaussian (Kairouz et al. 2021).
+            It costs (1 + e^ε)·delta_sum of δ, which is set aside first.
+
+    Raises:
+        BudgetError: if the budget is malformed, spent on `delta_sum` alone, or exceeded by `mu_budget`.
+    """
+    if n_features < 1:
+        raise BudgetError("a table needs at least one feature", field="n_features", remedy="add features")
+    if not 0 < pair_share < 1:
+        raise BudgetError(f"pair_share {pair_share} is not between 0 and 1", field="pair_share", remedy="use 0.5")
+    usable = usable_delta(epsilon, delta, delta_sum)
+    spent = pair_share if n_features > 1 else 0.0
+
+    def mechanisms(mu: float) -> tuple[DiscreteGaussianCells, ...]:
+        sigma_class = math.sqrt(n_features) / (mu * math.sqrt(1 - spent))
+        pairs = n_features * (n_features - 1) / 2
+        sigma_pair = math.sqrt(pairs) / (mu * math.sqrt(pair_share)) if pairs else sigma_class
+        return tables_mechanisms(n_features, sigma_class, sigma_pair)
+
+    if mu_budget is None:
+        mu = _largest_scale(gdp_budget(epsilon, usable), epsilon, usable, mechanisms)
+    else:
+        mu = mu_budget
+    cells = mechanisms(mu)
+    reached = epsilon_of(cells, usable)
+    if reached > epsilon:
+        raise BudgetError(
+            f"mu {mu:.6g} costs epsilon {reached:.6g}, more than {epsilon:g}",
+            field="mu_budget",
+            remedy="take mu from split_budget",
+        )
+    return TablesNoise(
+        sigma_class=cells[0].sigma,
+        sigma_pair=cells[-1].sigma,
+        mu=mu,
+        epsilon_pld=reached,
+        epsilon_replace_one=epsilon_of(cells, usable, adjacency="replace-one"),
+        mechanisms=cells,
+    )
+
+
+def split_budget(
+    epsilon: float,
+    delta: float,
+    stages: Sequence[Stage],
+    encoder_share: float = 0.5,
+    *,
+    n_features: int = 10,
+    charged_attempts: int = 60,
+    pair_share: float = 0.5,
+    delta_sum: float = 0.0,
+) -> dict[Stage, float]:
+    """μ per stage such that the PLD composition of all stages stays within (ε, δ).
+
+    `encoder_share` is the encoder stage's share of μ² when both run. Feature and attempt counts only shape the
+    mechanisms that are composed to check the sum; the Gaussian limit hardly depends on them.
+    """
+    usable = usable_delta(epsilon, delta, delta_sum)
+    chosen = tuple(dict.fromkeys(stages))
+    if not chosen:
+        raise BudgetError("a campaign needs a stage", field="stages", remedy="name encoder or scorecard")
+    if not 0 < encoder_share < 1:
+        raise BudgetError(
+            f"encoder_share {encoder_share} is not between 0 and 1", field="encoder_share", remedy="use 0.5"
+        )
+    shares: dict[Stage, float] = {"encoder": encoder_share, "scorecard": 1 - encoder_share}
+    if len(chosen) == 1:
+        shares = {chosen[0]: 1.0}
+
+    def mechanisms(mu: float) -> tuple[Mechanism, ...]:
+        parts: list[Mechanism] = []
+        for stage, share in shares.items():
+            part = mu * math.sqrt(share)
+            if stage == "encoder":
+                parts.append(GaussianRounds(math.sqrt(charged_attempts) / part, charged_attempts))
+                continue
+            pairs = n_features * (n_features - 1) / 2
+            spent = pair_share if pairs else 0.0
+            sigma_class = math.sqrt(n_features) / (part * math.sqrt(1 - spent))
+            sigma_pair = math.sqrt(pairs) / (part * math.sqrt(pair_share)) if pairs else sigma_class
+            parts.extend(tables_mechanisms(n_features, sigma_class, sigma_pair))
+        return tuple(parts)
+
+    mu = _largest_scale(gdp_budget(epsilon, usable), epsilon, usable, mechanisms)
+    return {stage: mu * math.sqrt(share) for stage, share in shares.items()}
+
+
+def usable_delta(epsilon: float, delta: float, delta_sum: float) -> float:
+    """δ left after the noise shares' distance from a discrete Gaussian: δ − (1 + e^ε)·delta_sum.
+
+    If both neighbouring outputs are within statistical distance τ of an (ε, δ′)-DP pair, they are
+    (ε, δ′ + (1 + e^ε)τ)-DP.
+    """
+    _check_epsilon(epsilon)
+    _check_delta(delta)
+    left = delta - (1 + math.exp(epsilon)) * delta_sum
+    if delta_sum < 0 or left <= delta / 2:
+        raise BudgetError(
+            f"the distance of the noise shares from a discrete Gaussian ({delta_sum:g}) uses up delta {delta:g}",
+            field="delta_sum",
+            remedy="let fewer nodes add noise, or scale the table so that each share is wider",
+        )
+    return left
+
+
+def _largest_scale(
+    start: float, epsilon: float, delta: float, mechanisms: Callable[[float], Sequence[Mechanism]]
+) -> float:
+    """A μ just below `start` whose mechanisms cost at most ε; almost always the first step already does.
+
+    The PLD of these mechanisms is within 1e-5 of the Gaussian limit unless σ is near 1, so steps beat bisection.
+    """
+    for margin in (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.4, 0.6):
+        mu = start * (1 - margin)
+        if epsilon_of(mechanisms(mu), delta) <= epsilon:
+            return mu
+    raise BudgetError(
+        f"epsilon {epsilon:g} cannot be met at delta {delta:g}", field="epsilon", remedy="raise epsilon or delta"
+    )
+
+
+def _loss_distribution(mechanism: Mechanism, adjacency: Adjacency) -> pld.PrivacyLossDistribution:
+    twice = adjacency == "replace-one"
+    if isinstance(mechanism, DiscreteGaussianCells):
+        cell = pld.from_discrete_gaussian_mechanism(
+            mechanism.sigma, value_discretization_interval=_INTERVAL, use_connect_dots=True
+        )
+        return cell.self_compose(mechanism.count * (2 if twice else 1))
+    # Adaptive composition of R Gaussian mechanisms is one Gaussian mechanism of √R times the sensitivity.
+    sensitivity = math.sqrt(mechanism.rounds * (2 if twice else 1))
+    return pld.from_gaussian_mechanism(
+        mechanism.sigma_over_sensitivity / sensitivity,
+        value_discretization_interval=_INTERVAL,
+        use_connect_dots=True,
+    )
+
+
+def _sigma(mechanism: Mechanism) -> float:
+    if isinstance(mechanism, DiscreteGaussianCells):
+        return mechanism.sigma
+    return mechanism.sigma_over_sensitivity
+
+
+def _check_mechanisms(mechanisms: Sequence[Mechanism]) -> None:
+    for mechanism in mechanisms:
+        count = mechanism.count if isinstance(mechanism, DiscreteGaussianCells) else mechanism.rounds
+        sigma = _sigma(mechanism)
+        if count < 1 or not math.isfinite(sigma) or sigma < 0:
+            raise BudgetError(
+                f"not a mechanism: {mechanism}", field="mechanisms", remedy="use finite sigma ≥ 0, count ≥ 1"
+            )
+
+
+def _check_epsilon(epsilon: float) -> None:
+    if not (math.isfinite(epsilon) and 0 < epsilon <= 100):
+        raise BudgetError(
+            f"epsilon {epsilon} is not between 0 and 100", field="epsilon", remedy="use a value such as 1 or 3"
+        )
+
+
+def _check_delta(delta: float) -> None:
+    if not 0 < delta < 1:
+        raise BudgetError(f"delta {delta} is not between 0 and 1", field="delta", remedy="use 1e-5")
