@@ -44,7 +44,7 @@ class LogEntry(WireModel):
 
 
 class InclusionProof(WireModel):
-    """A leaf's place under a cosigned checkpoint; `checkpoint` is the signed note's text, `entry` the exact leaf bytes."""
+    """A leaf's place under a cosigned checkpoint: `checkpoint` is the signed note, `entry` the exact leaf bytes."""
 
     index: Annotated[int, Field(ge=0)]
     entry: str
