@@ -1,0 +1,104 @@
+"""Errors of the node: one tree, each with a stable code, the field at fault and the remedy."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class NodeError(Exception):
+    """Base of everything a node refuses.
+
+    Attributes:
+        code: stable, machine-readable, e.g. ``"source-invalid"``.
+        field: the input at fault, or ``None``.
+        remedy: what the caller can do about it, or ``None``.
+    """
+
+    code: ClassVar[str] = "node-error"
+
+    def __init__(self, message: str, *, field: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.remedy = remedy
+
+
+class SourceError(NodeError):
+    """A data source does not fit the schema; the message names rows and columns, identifiers are masked."""
+
+    code = "source-invalid"
+
+
+class ConfigError(NodeError):
+    """A node's configuration, key file or stored state cannot be used."""
+
+    code = "config-invalid"
+
+
+class PolicyRefusal(NodeError):
+    """The node's own policy forbids an answer; `reason` is a fixed code and says nothing about data."""
+
+    code = "policy-refusal"
+
+    def __init__(
+        self, reason: str, message: str, *, field: str | None = None, remedy: str | None = None
+    ) -> None:
+        super().__init__(message, field=field, remedy=remedy)
+        self.reason = reason
+
+
+class LedgerError(NodeError):
+    """The ledger refuses: a send or refund contradicts what is on disk."""
+
+    code = "ledger-refusal"
+
+
+class BudgetExceeded(LedgerError):
+    """A campaign would spend more than the owner's budget.
+
+    Attributes:
+        spent: ε spent so far, at the budget's δ.
+        asked: ε of the campaign alone.
+        total: ε of both composed.
+        epsilon, delta: the owner's budget.
+    """
+
+    code = "budget-exceeded"
+
+    def __init__(self, *, spent: float, asked: float, total: float, epsilon: float, delta: float) -> None:
+        super().__init__(
+            f"epsilon {spent:.4g} is spent and {asked:.4g} is asked, together {total:.4g}: "
+            f"more than the budget {epsilon:g} (delta {delta:g})",
+            field="budget.epsilon",
+            remedy="ask for a campaign with a smaller epsilon, or let the node's owner raise budget.epsilon",
+        )
+        self.spent = spent
+        self.asked = asked
+        self.total = total
+        self.epsilon = epsilon
+        self.delta = delta
+
+
+class LinkError(NodeError):
+    """The link to the hub failed, or the hub broke its protocol."""
+
+    code = "link-failed"
+
+
+class PeerError(NodeError):
+    """A remote party refused or could not be used; `party` names it, `peer_code` is its own code."""
+
+    code = "peer-refused"
+
+    def __init__(
+        self,
+        party: str,
+        message: str,
+        *,
+        peer_code: str | None = None,
+        field: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message, field=field, remedy=remedy)
+        self.party = party
+        self.peer_code = peer_code
