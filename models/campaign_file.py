@@ -1,0 +1,111 @@
+"""A campaign as its operator writes it: what is trained, on which schema, within which privacy budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from models.schema import KindName, Name, Schema
+
+Count = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+
+
+class EncoderOptions(BaseModel):
+    """Options of the encoder stage; what is left out takes the default of the encoder's own specification.
+
+    Attributes:
+        kind: the kind whose nodes train it; the label's kind when left out.
+        rounds: steps of DP-SGD.
+        hidden: widths of the hidden layers; an empty list is a linear encoder.
+        clip: bound C of a row's gradient.
+        retries: further charged attempts, at least 3.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: KindName | None = None
+    rounds: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
+    hidden: tuple[Annotated[int, Field(ge=1, le=1024, strict=True)], ...] | None = Field(default=None, max_length=4)
+    clip: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
+    learning_rate: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    retries: Annotated[int, Field(ge=3, le=100, strict=True)] | None = None
+
+
+class CampaignFile(BaseModel):
+    """One campaign.
+
+    Attributes:
+        schema_path: the schema file (``schema`` in the file), relative to the campaign's file.
+        stages: in order; an encoder's output becomes a feature of the scorecard after it.
+        epsilon: what all published results of the campaign may cost each merchant, in all.
+        holdout: fraction of the cohort kept for evaluation.
+        t_collude: colluding nodes that the promise withstands.
+        noise: ``off`` is for synthetic data alone; nodes refuse it unless they allow it themselves.
+        quorum: least number of nodes per kind; below it the campaign does not start.
+        pair_share: part of μ² spent on pair tables, the rest on class counts.
+        encoder_share: part of μ² spent on the encoder when both stages run.
+        nodes: ids of the nodes invited; all enrolled ones when left out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+    name: Name
+    schema_path: Path = Field(alias="schema")
+    stages: tuple[Literal["encoder", "scorecard"], ...] = Field(min_length=1)
+    epsilon: float = Field(gt=0, le=100, allow_inf_nan=False)
+    delta: float = Field(default=1e-5, gt=0, lt=1e-3)
+    holdout: float = Field(default=0.3, ge=0, le=0.9)
+    t_collude: Count = 1
+    noise: Literal["on", "off"] = "on"
+    quorum: dict[KindName, Count] = Field(default_factory=dict)
+    encoder: EncoderOptions | None = None
+    pair_share: float = Field(default=0.5, ge=0.05, le=0.95)
+    encoder_share: float = Field(default=0.5, ge=0.05, le=0.95)
+    nodes: tuple[Name, ...] | None = Field(default=None, min_length=1)
+
+    @field_validator("epsilon", "delta", "holdout", "pair_share", "encoder_share", mode="before")
+    @classmethod
+    def _numbers(cls, value: object) -> object:
+        if isinstance(value, (bool, str)):
+            raise ValueError("must be a number")  # noqa: TRY004
+        return value
+
+    @field_validator("schema_path", mode="after")
+    @classmethod
+    def _resolve(cls, path: Path, info: ValidationInfo) -> Path:
+        base = (info.context or {}).get("base")
+        return path if base is None else Path(base) / path
+
+    @field_validator("stages", mode="after")
+    @classmethod
+    def _ordered(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
+        if stages not in {("encoder",), ("scorecard",), ("encoder", "scorecard")}:
+            raise ValueError("must be [encoder], [scorecard] or [encoder, scorecard]")
+        return stages
+
+    @field_validator("nodes", mode="after")
+    @classmethod
+    def _distinct(cls, nodes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if nodes is not None and len(set(nodes)) != len(nodes):
+            raise ValueError("node ids must be distinct")
+        return nodes
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.encoder is not None and "encoder" not in self.stages:
+            raise ValueError("encoder: options are given but stages has no encoder")
+        return self
+
+    def check_against(self, schema: Schema) -> list[tuple[str, str]]:
+        """Contradictions with the schema, as (field, sentence)."""
+        found = [
+            (f"quorum.{kind}", f"kind {kind!r} is not in schema {schema.name!r}")
+            for kind in self.quorum
+            if kind not in schema.kinds
+        ]
+        if self.encoder is not None and self.encoder.kind not in (None, *schema.kinds):
+            found.append(("encoder.kind", f"kind {self.encoder.kind!r} is not in schema {schema.name!r}"))
+        return found
