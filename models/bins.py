@@ -94,7 +94,7 @@ def bin_outcome(label: Label, series: pl.Series, *, first_row: int = 1) -> Codes
 
 def outcome_checked(label: Label, series: pl.Series) -> tuple[Codes, list[CellProblem]]:
     """Read the label column and list every cell that is no outcome (such cells count as unlabelled)."""
-    text = _text(series)
+    text = text_values(series)
     positive, negative = str(label.positive).strip(), str(label.negative).strip()
     if series.dtype == pl.Boolean:
         positive, negative = _boolean(positive), _boolean(negative)
@@ -186,6 +186,18 @@ def one_hot(codes: Codes, widths: Sequence[int], outcome: Codes | None = None) -
     return rows
 
 
+def text_values(series: pl.Series) -> pl.Series:
+    """Values as stripped text, null for missing (null, NaN, empty text); 1.0 reads "1" as 1 does."""
+    if series.dtype.is_float():
+        whole = series.is_finite() & (series == series.round(0))
+        as_integer = series.set(~whole.fill_null(value=False), None).cast(pl.Int64, strict=False).cast(pl.String)
+        text = as_integer.zip_with(as_integer.is_not_null(), series.fill_nan(None).cast(pl.String))
+    else:
+        text = series.cast(pl.String, strict=False)
+    text = text.str.strip_chars()
+    return text.set(text == "", None)
+
+
 def _refuse(problems: list[CellProblem], first_row: int) -> None:
     if not problems:
         return
@@ -200,7 +212,7 @@ def _numbers(series: pl.Series) -> tuple[npt.NDArray[np.float64], list[CellProbl
     """Values as float64 with NaN for missing, and what is not a finite number."""
     name = series.name
     if series.dtype == pl.String:
-        given = _text(series)
+        given = text_values(series)
         numbers = given.cast(pl.Float64, strict=False)
     elif series.dtype.is_numeric() or series.dtype in (pl.Null, pl.Boolean):
         given = series
@@ -217,18 +229,6 @@ def _numbers(series: pl.Series) -> tuple[npt.NDArray[np.float64], list[CellProbl
     return values, sorted(problems, key=lambda problem: problem.row)
 
 
-def _text(series: pl.Series) -> pl.Series:
-    """Values as stripped text, null for missing; 1.0 reads "1" as 1 does."""
-    if series.dtype.is_float():
-        whole = series.is_finite() & (series == series.round(0))
-        as_integer = series.set(~whole.fill_null(value=False), None).cast(pl.Int64, strict=False).cast(pl.String)
-        text = as_integer.zip_with(as_integer.is_not_null(), series.fill_nan(None).cast(pl.String))
-    else:
-        text = series.cast(pl.String, strict=False)
-    text = text.str.strip_chars()
-    return text.set(text == "", None)
-
-
 def _boolean(value: str) -> str:
     return "true" if value.lower() in {"1", "true"} else "false" if value.lower() in {"0", "false"} else value
 
@@ -241,8 +241,8 @@ def _categories(spec: Feature, series: pl.Series) -> tuple[Codes, list[CellProbl
     names = spec.categories or ()
     other = len(names)
     index = {name: position for position, name in enumerate(names)}
-    codes_or_null = _text(series).replace_strict(index, default=other, return_dtype=pl.Int64)
-    missing = _text(series).is_null().to_numpy()
+    codes_or_null = text_values(series).replace_strict(index, default=other, return_dtype=pl.Int64)
+    missing = text_values(series).is_null().to_numpy()
     codes = codes_or_null.fill_null(spec.missing_bin).to_numpy().astype(np.uint8)
     codes[missing] = spec.missing_bin
     return codes, []

@@ -1,0 +1,159 @@
+"""A node's own table, validated and binned: the only form in which its rows enter a protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import polars as pl
+
+from crypto.errors import IdentifierError
+from crypto.identifiers import IdentifierType, masked, normalise
+from models.bins import CellProblem, Codes, bin_checked, outcome_checked, text_values
+from models.schema import Schema
+from nodes.errors import SourceError
+from nodes.sources.base import Source
+
+BLOCK_ROWS = 65_536
+MAX_REPORTED = 20
+
+
+@dataclass(frozen=True)
+class NodeTable:
+    """The rows of one node.
+
+    Attributes:
+        ids: (n) normalised identifiers, all different.
+        codes: (n, F) bins, features in the order of the schema.
+        outcome: (n,) 0 defaulted, 1 performing, 2 no label; ``None`` where the kind has no label.
+    """
+
+    ids: list[str]
+    codes: Codes
+    outcome: Codes | None
+
+    @classmethod
+    def load(cls, source: Source, schema: Schema, kind: str, *, block_rows: int = BLOCK_ROWS) -> Self:
+        """Read, check and bin the owner's table. Rows without any value are skipped.
+
+        Args:
+            source: where the rows are.
+            schema: the campaign's public schema.
+            kind: this node's kind.
+            block_rows: rows held as text at a time.
+
+        Raises:
+            SourceError: columns are missing, or cells do not fit: up to 20 problems are named at once.
+            SchemaError: the schema has no such kind.
+        """
+        features = schema.features(kind)
+        labelled = schema.label.kind == kind
+        wanted = [schema.id.column, *(feature.name for feature in features)]
+        if labelled:
+            wanted.append(schema.label.column)
+        _check_columns(source, wanted, kind)
+
+        ids = _Identifiers(schema.id.type, schema.id.column)
+        report = _Report()
+        codes: list[Codes] = [np.empty((0, len(features)), dtype=np.uint8)]
+        outcomes: list[Codes] = [np.empty(0, dtype=np.uint8)]
+        row = source.first_row
+        for block in source.read_blocks(wanted, block_rows):
+            filled = _filled(block)
+            numbers = row + np.flatnonzero(filled)
+            kept = block.filter(pl.Series(filled))
+            row += block.height
+            ids.add(text_values(kept[schema.id.column]).to_list(), numbers.tolist(), report)
+            block_codes = np.empty((kept.height, len(features)), dtype=np.uint8)
+            for index, feature in enumerate(features):
+                block_codes[:, index], problems = bin_checked(feature, kept[feature.name])
+                report.add_cells(problems, numbers.tolist())
+            codes.append(block_codes)
+            if labelled:
+                outcome, problems = outcome_checked(schema.label, kept[schema.label.column])
+                report.add_cells(problems, numbers.tolist())
+                outcomes.append(outcome)
+        if not ids.values and not report.total:
+            raise SourceError(f"{source.name}: no rows", field="rows", remedy="give a table with one row per merchant")
+        report.refuse(source.name)
+        return cls(ids.values, np.concatenate(codes), np.concatenate(outcomes) if labelled else None)
+
+
+@dataclass
+class _Report:
+    """The first problems by row, and how many there are in all."""
+
+    lines: list[tuple[int, str, str]] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, row: int, column: str, what: str) -> None:
+        self.total += 1
+        self.lines.append((row, column, what))
+        if len(self.lines) >= 50 * MAX_REPORTED:
+            self._trim()
+
+    def add_cells(self, problems: list[CellProblem], numbers: list[int]) -> None:
+        for problem in problems:
+            self.add(numbers[problem.row], problem.column, problem.what)
+
+    def refuse(self, name: str) -> None:
+        if not self.total:
+            return
+        self._trim()
+        lines = [f"row {row}, column {column}: {what}" for row, column, what in self.lines]
+        if self.total > len(lines):
+            lines.append(f"and {self.total - len(lines)} more")
+        count = f"{self.total} problem{'s' if self.total > 1 else ''}"
+        raise SourceError(
+            "\n".join([f"{name}: {count}", *lines]),
+            field=self.lines[0][1],
+            remedy="correct these cells; leave a cell empty where its value is unknown",
+        )
+
+    def _trim(self) -> None:
+        self.lines = sorted(self.lines, key=lambda line: line[0])[:MAX_REPORTED]
+
+
+@dataclass
+class _Identifiers:
+    """Identifiers seen so far, normalised, with the rows they stood in."""
+
+    id_type: IdentifierType
+    column: str
+    values: list[str] = field(default_factory=list)
+    _rows: dict[str, int] = field(default_factory=dict)
+
+    def add(self, texts: list[str | None], numbers: list[int], report: _Report) -> None:
+        for text, row in zip(texts, numbers, strict=True):
+            if text is None:
+                report.add(row, self.column, "has no identifier")
+                continue
+            try:
+                value = normalise(self.id_type, text)
+            except IdentifierError as problem:
+                report.add(row, self.column, problem.message.removesuffix("."))
+                continue
+            first = self._rows.setdefault(value, row)
+            if first != row:
+                report.add(row, self.column, f"identifier {masked(value)} is already in row {first}")
+            self.values.append(value)
+
+
+def _check_columns(source: Source, wanted: list[str], kind: str) -> None:
+    present = source.columns()
+    absent = [name for name in wanted if name not in present]
+    if absent:
+        raise SourceError(
+            f"{source.name}: missing columns: {', '.join(absent)}",
+            field=absent[0],
+            remedy=f"a {kind} table needs the columns {', '.join(wanted)}",
+        )
+
+
+def _filled(block: pl.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which rows hold anything at all (blank lines of a file do not)."""
+    filled = np.zeros(block.height, dtype=np.bool_)
+    for name in block.columns:
+        filled |= block[name].is_not_null().to_numpy()
+    return filled
