@@ -35,14 +35,12 @@ class ConfigError(NodeError):
     code = "config-invalid"
 
 
-class PolicyRefusal(NodeError):
+class PolicyRefusal(NodeError):  # noqa: N818
     """The node's own policy forbids an answer; `reason` is a fixed code and says nothing about data."""
 
     code = "policy-refusal"
 
-    def __init__(
-        self, reason: str, message: str, *, field: str | None = None, remedy: str | None = None
-    ) -> None:
+    def __init__(self, reason: str, message: str, *, field: str | None = None, remedy: str | None = None) -> None:
         super().__init__(message, field=field, remedy=remedy)
         self.reason = reason
 
@@ -53,7 +51,7 @@ class LedgerError(NodeError):
     code = "ledger-refusal"
 
 
-class BudgetExceeded(LedgerError):
+class BudgetExceeded(LedgerError):  # noqa: N818
     """A campaign would spend more than the owner's budget.
 
     Attributes:

@@ -1,0 +1,212 @@
+"""A node's configuration: one YAML file, closed, with all paths relative to it.
+
+It holds no secrets: keys and tokens lie in files of their own (mode 0600) that it only names.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import warnings
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from crypto.wire.base import Key, KindName, PartyId
+from models.yaml_file import load_yaml_model
+from nodes.errors import ConfigError
+
+
+class InsecureNoiseOffWarning(UserWarning):
+    """The node's owner allowed campaigns without noise: their tables protect nobody."""
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, val_json_bytes="base64", ser_json_bytes="base64", allow_inf_nan=False
+    )
+
+
+def _from_base64url(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return key_from_text(value)
+    except ValueError as problem:
+        raise ValueError("must be a public key as digua-hub and digua-node print it (43 characters)") from problem
+
+
+def key_from_text(text: str) -> bytes:
+    """A public key as it is printed (base64url without padding) as its 32 bytes.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    raw = urlsafe_b64decode(text.strip() + "=" * (-len(text.strip()) % 4))
+    if len(raw) != 32 or key_to_text(raw) != text.strip().rstrip("="):
+        raise ValueError("not 32 bytes in base64url")
+    return raw
+
+
+def key_to_text(key: bytes) -> str:
+    """A public key as it is printed and written: base64url without padding."""
+    return urlsafe_b64encode(key).rstrip(b"=").decode()
+
+
+def _resolved(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base")
+    return path if base is None else Path(base) / path
+
+
+PinnedKey = Annotated[Key, BeforeValidator(_from_base64url)]
+
+
+class HubAddress(_Closed):
+    """Where the hub is. Without TLS only on this machine.
+
+    Attributes:
+        url: `https://…`, or `http://` to a loopback address.
+        ca_file: PEM of a private certificate authority; the system's authorities when left out.
+    """
+
+    url: str
+    ca_file: Path | None = None
+
+    _resolve = field_validator("ca_file")(lambda path, info: path and _resolved(path, info))
+
+    @field_validator("url")
+    @classmethod
+    def _secure(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be an address such as https://hub.example.org")
+        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise ValueError("needs TLS: write https://; plain http:// is for loopback addresses only")
+        return url.rstrip("/")
+
+    @property
+    def link_url(self) -> str:
+        """The WebSocket's address."""
+        return "ws" + self.url.removeprefix("http") + "/v1/link"
+
+
+class TrustConfig(_Closed):
+    """Keys pinned at enrolment, learned from their owners out of band."""
+
+    hub_id: PartyId
+    hub_sign_key: PinnedKey
+    witness_id: PartyId
+    witness_sign_key: PinnedKey
+
+
+class DatasetConfig(_Closed):
+    """A table of the owner's and the schema it follows."""
+
+    schema_file: Path = Field(alias="schema")
+    csv: Path
+
+    _resolve = field_validator("schema_file", "csv")(_resolved)
+
+
+class BudgetConfig(_Closed):
+    """What all campaigns together may cost each merchant of this node, at most."""
+
+    epsilon: Annotated[float, Field(gt=0, le=100)]
+    delta: Annotated[float, Field(gt=0, lt=1e-3)]
+
+
+class GatewayConfig(_Closed):
+    """The local HTTP API for the owner's own systems. `token_file` is created if it is absent."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8090
+    token_file: Path
+
+    _resolve = field_validator("token_file")(_resolved)
+
+
+class NodeConfig(_Closed):
+    """A node.
+
+    Attributes:
+        trust: the pinned keys; absent until `digua-node enrol`.
+        data_dir: the store with the ledger. Back it up, and never give it to two nodes.
+        keys_dir: identity and box key, and the witness's VOPRF seed.
+        feed_limit_seconds: a feed older than this means no answers.
+        insecure_noise_off: take part in campaigns without noise; for synthetic data alone.
+        min_t_collude: least number of colluding nodes a campaign must withstand.
+        answer_time_floor_ms: no answer or refusal leaves sooner after its query.
+        max_consent_versions: model versions per recipient, merchant and data life.
+        voprf_quota: the witness only: identifiers that a party may have evaluated, in all.
+    """
+
+    party_id: PartyId
+    kind: KindName
+    region: Annotated[str, Field(min_length=1, max_length=64)]
+    title: Annotated[str, Field(max_length=120)] = ""
+    hub: HubAddress
+    trust: TrustConfig | None = None
+    data_dir: Path
+    keys_dir: Path
+    datasets: tuple[DatasetConfig, ...] = ()
+    budget: BudgetConfig = BudgetConfig(epsilon=3.0, delta=1e-5)
+    feed_limit_seconds: Annotated[int, Field(ge=1, le=600)] = 60
+    insecure_noise_off: bool = False
+    min_t_collude: Annotated[int, Field(ge=1, le=1000)] = 1
+    gateway: GatewayConfig | None = None
+    answer_time_floor_ms: Annotated[int, Field(ge=0, le=5000)] = 50
+    max_consent_versions: Annotated[int, Field(ge=1, le=3)] = 3
+    voprf_quota: Annotated[int, Field(ge=0)] = 100_000
+
+    _resolve = field_validator("data_dir", "keys_dir")(_resolved)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == "hub":
+            raise ValueError("kind: hub is not a node's kind")
+        if self.kind in ("witness", "client") and self.datasets:
+            raise ValueError(f"datasets: a {self.kind} brings no data; remove them or correct kind")
+        if self.trust is not None and self.kind == "witness" and self.trust.witness_id != self.party_id:
+            raise ValueError("trust.witness_id: the witness must name itself")
+        return self
+
+    def require_trust(self) -> TrustConfig:
+        """The pinned keys.
+
+        Raises:
+            ConfigError: the node is not enrolled.
+        """
+        if self.trust is None:
+            raise ConfigError(
+                "this node is not enrolled: its configuration pins no keys",
+                field="trust",
+                remedy="run digua-node enrol with the token and the keys that hub and witness gave you",
+            )
+        return self.trust
+
+
+def load_node_config(path: Path) -> NodeConfig:
+    """Read node.yaml.
+
+    Raises:
+        ConfigError: it cannot be read or does not fit; the message names file, line and field.
+    """
+    config = load_yaml_model(path, NodeConfig, error=ConfigError)
+    if config.insecure_noise_off:
+        warnings.warn(
+            f"{path}: insecure_noise_off is set: campaigns without noise protect nobody; synthetic data only",
+            InsecureNoiseOffWarning,
+            stacklevel=2,
+        )
+    return config
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,315 @@
+"""The node's own privacy ledger: what left it, and what each merchant's data has paid for that.
+
+Rules (docs/protocol.md, 3): *write before send*: the exact bytes and their charge are durable before the bytes
+leave; asked again, the node repeats these bytes or refuses, as fresh noise under an old mask would expose the
+noise. *Charge on send*; a refund needs the witness's signed void that names the node's own h.
+
+What is charged (4): the campaign's total over all kinds and stages, as the node's merchants meet them all:
+
+* every sent attempt that was not refunded pays the mechanisms of its own stage, so a second attempt pays again;
+* the campaign's other stages are paid once, as long as one of its attempts stands.
+
+All campaigns compose on one PLD, conservatively as if every merchant were in each. Nothing erases a row: the
+ledger lies in the node's data folder and is tied to no key, so a restart, re-enrolment or new campaign changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pydantic import TypeAdapter
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from crypto.errors import AttemptError
+from crypto.wire.campaign import MechanismTerms, Stage, TablesMechanism
+from models.accounting import DiscreteGaussianCells, GaussianRounds, Mechanism, epsilon_of, usable_delta
+from models.errors import BudgetError
+from nodes.clock import Clock, system_clock
+from nodes.errors import BudgetExceeded, LedgerError
+from nodes.store import Store
+from nodes.tables.ledger import SentRow
+
+_MECHANISMS: TypeAdapter[tuple[MechanismTerms, ...]] = TypeAdapter(tuple[MechanismTerms, ...])
+_TOLERANCE = 1e-9  # relative, for a campaign that asks exactly the budget
+_STAGES: tuple[Stage, ...] = ("encoder", "scorecard")
+
+
+@dataclass(frozen=True)
+class Spent:
+    """(ε, δ) of everything charged and not refunded, and the campaigns in it."""
+
+    epsilon: float
+    delta: float
+    campaigns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One send as its owner sees it: the ledger's line without the bytes."""
+
+    campaign_id: str
+    attempt: str
+    h: bytes
+    sha256: bytes
+    mechanisms: tuple[MechanismTerms, ...]
+    delta_sum: float
+    sent_at: int
+    refunded: bool
+
+
+class Ledger:
+    """The owner's budget (ε, δ) over the ledger in `store`."""
+
+    def __init__(self, store: Store, epsilon: float, delta: float, *, clock: Clock = system_clock) -> None:
+        if not (math.isfinite(epsilon) and 0 < epsilon <= 100 and 0 < delta < 0.1):
+            raise LedgerError(
+                f"a budget of epsilon {epsilon} and delta {delta} is none",
+                field="budget",
+                remedy="set budget.epsilon up to 100, and budget.delta well below one over the number of merchants",
+            )
+        self.epsilon = epsilon
+        self.delta = delta
+        self._store = store
+        self._clock = clock
+
+    def check(
+        self,
+        campaign_id: str,
+        mechanisms: tuple[MechanismTerms, ...],
+        *,
+        stage: Stage | None = None,
+        delta_sum: float = 0.0,
+    ) -> None:
+        """Refuse an attempt that would pass the budget (T1, before acceptance).
+
+        Args:
+            campaign_id: the campaign.
+            mechanisms: the campaign's mechanisms, all kinds and stages.
+            stage: the attempt's stage; without it the attempt is taken to run all of them.
+            delta_sum: distance of this attempt's noise shares from the discrete Gaussian.
+
+        Raises:
+            BudgetExceeded: with what is spent, what is asked and the budget.
+        """
+        with self._store.reading() as session:
+            self._check(_charges(session), _planned(campaign_id, mechanisms, stage, delta_sum))
+
+    def record_send(
+        self,
+        *,
+        campaign_id: str,
+        attempt: str,
+        h: bytes,
+        payload: bytes,
+        mechanisms: tuple[MechanismTerms, ...],
+        delta_sum: float = 0.0,
+    ) -> bytes:
+        """Make bytes and charge durable, in one transaction; send only what this returns (T3).
+
+        The stage is read from the attempt's id (`<campaign>/<stage>/…`). Rounds after an encoder run's first pass no
+        mechanisms: the first has paid for all charged attempts.
+
+        Returns:
+            The exact bytes to send: `payload`, or those recorded before for the same attempt and h.
+
+        Raises:
+            AttemptError: the attempt was recorded under another h or campaign, or was voided and refunded.
+            BudgetExceeded: the charge would pass the budget; nothing is recorded.
+        """
+        with self._store.session() as session:
+            row = session.get(SentRow, attempt)
+            if row is not None:
+                return _repeat(row, campaign_id, h)
+            planned = _planned(campaign_id, mechanisms, _stage_of(campaign_id, attempt), delta_sum, attempt=attempt)
+            if mechanisms:
+                self._check(_charges(session), planned)
+            session.add(
+                SentRow(
+                    attempt=attempt,
+                    campaign_id=campaign_id,
+                    h=h,
+                    payload=payload,
+                    sha256=hashlib.sha256(payload).digest(),
+                    mechanisms=_MECHANISMS.dump_json(mechanisms).decode(),
+                    delta_sum=delta_sum,
+                    sent_at=int(self._clock().timestamp()),
+                )
+            )
+        return payload
+
+    def refund(self, attempt: str, h: bytes) -> None:
+        """Take a charge back. Call it only after verifying the witness's signed void of this attempt.
+
+        Raises:
+            AttemptError: nothing was sent in this attempt, the void names another h, or it was refunded before.
+        """
+        with self._store.session() as session:
+            row = session.get(SentRow, attempt)
+            if row is None:
+                raise AttemptError(
+                    f"nothing was sent in attempt {attempt}", field="attempt", remedy="there is nothing to refund"
+                )
+            if row.h != h:
+                raise AttemptError(
+                    f"the void of attempt {attempt} names another manifest than the one that was charged",
+                    field="h",
+                    remedy="ask the witness for its decision on the node's own manifest",
+                )
+            if row.refunded:
+                raise AttemptError(
+                    f"attempt {attempt} was refunded before", field="attempt", remedy="one void refunds once"
+                )
+            row.refunded = True
+
+    def spent(self) -> Spent:
+        """(ε, δ) of everything charged and not refunded, over all campaigns."""
+        with self._store.reading() as session:
+            standing = [charge for charge in _charges(session) if not charge.refunded]
+        campaigns = tuple(sorted({charge.campaign_id for charge in standing}))
+        return Spent(self._epsilon(standing), self.delta, campaigns)
+
+    def charges(self) -> tuple[Charge, ...]:
+        """Every line of the ledger, refunded ones too, in order of sending."""
+        with self._store.reading() as session:
+            return tuple(_charges(session))
+
+    def _check(self, charges: Iterable[Charge], planned: Charge) -> None:
+        standing = [charge for charge in charges if not charge.refunded]
+        total = self._epsilon([*standing, planned])
+        if total > self.epsilon * (1 + _TOLERANCE):
+            raise BudgetExceeded(
+                spent=self._epsilon(standing),
+                asked=self._epsilon([planned]),
+                total=total,
+                epsilon=self.epsilon,
+                delta=self.delta,
+            )
+
+    def _epsilon(self, standing: Sequence[Charge]) -> float:
+        mechanisms = compose(standing)
+        if not mechanisms:
+            return 0.0
+        try:
+            usable = usable_delta(self.epsilon, self.delta, math.fsum(charge.delta_sum for charge in standing))
+        except BudgetError:
+            return math.inf
+        return _epsilon_of(mechanisms, usable)
+
+
+def compose(standing: Iterable[Charge]) -> tuple[Mechanism, ...]:
+    """What charges that stand cost together (see the module's text), in a canonical order."""
+    own: dict[str, list[MechanismTerms]] = defaultdict(list)
+    elsewhere: dict[str, dict[Stage, list[MechanismTerms]]] = defaultdict(dict)
+    ran: dict[str, set[Stage]] = defaultdict(set)
+    for charge in standing:
+        stage = _stage_of(charge.campaign_id, charge.attempt)
+        for each in _STAGES:
+            part = [mechanism for mechanism in charge.mechanisms if mechanism.stage == each]
+            if stage in (None, each):
+                own[charge.campaign_id].extend(part)
+                ran[charge.campaign_id].update({each} if part else ())
+            elif part:
+                # Terms of one campaign agree; if a hub changed them, the dearer list counts.
+                known = elsewhere[charge.campaign_id].get(each, [])
+                elsewhere[charge.campaign_id][each] = max(known, part, key=_weight)
+    for campaign, stages in elsewhere.items():
+        for each, part in stages.items():
+            if each not in ran[campaign]:
+                own[campaign].extend(part)
+    mechanisms = [_accounted(mechanism) for each in own.values() for mechanism in each]
+    return tuple(sorted(mechanisms, key=repr))
+
+
+def _planned(
+    campaign_id: str,
+    mechanisms: tuple[MechanismTerms, ...],
+    stage: Stage | None,
+    delta_sum: float,
+    *,
+    attempt: str | None = None,
+) -> Charge:
+    name = attempt or (f"{campaign_id}/{stage}/planned" if stage else "planned")
+    return Charge(campaign_id, name, b"", b"", mechanisms, delta_sum, 0, False)
+
+
+def _repeat(row: SentRow, campaign_id: str, h: bytes) -> bytes:
+    if row.h != h or row.campaign_id != campaign_id:
+        raise AttemptError(
+            f"attempt {row.attempt} was sent under another manifest",
+            field="h",
+            remedy="start a new attempt; an attempt's id is never used twice",
+        )
+    if row.refunded:
+        raise AttemptError(
+            f"attempt {row.attempt} was voided and refunded", field="attempt", remedy="start a new attempt"
+        )
+    return row.payload
+
+
+def _charges(session: Session) -> list[Charge]:
+    # The payload column is left out: a node may have sent many megabytes.
+    columns = (
+        SentRow.campaign_id,
+        SentRow.attempt,
+        SentRow.h,
+        SentRow.sha256,
+        SentRow.mechanisms,
+        SentRow.delta_sum,
+        SentRow.sent_at,
+        SentRow.refunded,
+    )
+    rows = session.execute(select(*columns).order_by(SentRow.sent_at, SentRow.attempt)).all()
+    return [
+        Charge(
+            row.campaign_id,
+            row.attempt,
+            row.h,
+            row.sha256,
+            _parsed(row.mechanisms),
+            row.delta_sum,
+            row.sent_at,
+            row.refunded,
+        )
+        for row in rows
+    ]
+
+
+@lru_cache(maxsize=256)
+def _parsed(mechanisms: str) -> tuple[MechanismTerms, ...]:
+    return _MECHANISMS.validate_python(tuple(json.loads(mechanisms)))
+
+
+def _stage_of(campaign_id: str, attempt: str) -> Stage | None:
+    rest = attempt.removeprefix(f"{campaign_id}/")
+    head = rest.split("/", 1)[0] if rest != attempt else ""
+    return next((stage for stage in _STAGES if stage == head), None)
+
+
+def _accounted(mechanism: MechanismTerms) -> Mechanism:
+    if isinstance(mechanism, TablesMechanism):
+        return DiscreteGaussianCells(sigma=mechanism.sigma, count=mechanism.count)
+    return GaussianRounds(sigma_over_sensitivity=mechanism.sigma_over_sensitivity, rounds=mechanism.rounds)
+
+
+def _weight(mechanisms: Sequence[MechanismTerms]) -> float:
+    """μ² of the list, to compare two."""
+    total = 0.0
+    for mechanism in map(_accounted, mechanisms):
+        if isinstance(mechanism, DiscreteGaussianCells):
+            total += mechanism.count / mechanism.sigma**2
+        else:
+            total += mechanism.rounds / mechanism.sigma_over_sensitivity**2
+    return total
+
+
+@lru_cache(maxsize=64)
+def _epsilon_of(mechanisms: tuple[Mechanism, ...], delta: float) -> float:
+    return epsilon_of(mechanisms, delta)

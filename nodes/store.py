@@ -1,0 +1,133 @@
+"""The node's store: one SQLite file that survives crashes, restarts and re-enrolment.
+
+It holds the ledger, so it may never lose a committed transaction: WAL with ``synchronous=FULL``. Its version
+lies in SQLite's ``user_version``; a file that newer software wrote is refused, never reinterpreted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import Session
+
+import nodes.tables
+from nodes.errors import ConfigError
+from nodes.tables.base import NodeTableBase
+
+STORE_VERSION = 1
+APPLICATION_ID = 0x64696775  # "digu": tells a node's store from any other SQLite file
+_READING = {"digua_reading": True}
+
+
+class Store:
+    """The store's engine; `session` is one write transaction, `reading` one read transaction."""
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self.engine = engine
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Open or create the store (file mode 0600) and bring its tables up to date.
+
+        Raises:
+            ConfigError: the file is not a node's store, was written by newer software, or cannot be opened.
+        """
+        _load_tables()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as problem:
+            raise ConfigError(
+                f"the store {path} cannot be opened: {problem.strerror}",
+                field="data_dir",
+                remedy="check data_dir and its permissions",
+            ) from problem
+        engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30, "check_same_thread": False})
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", _begin)
+        try:
+            with engine.connect() as connection:
+                _check_version(connection, path)
+        except DatabaseError as problem:
+            engine.dispose()
+            raise ConfigError(
+                f"{path} cannot be used as a store: {problem.orig}",
+                field="data_dir",
+                remedy="give another data_dir, or restore the file from its backup",
+            ) from problem
+        except ConfigError:
+            engine.dispose()
+            raise
+        return cls(engine, path)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """One write transaction: committed on exit, rolled back on an exception. It holds the write lock from its
+        start, so what is read in it stays true until it is committed."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """One consistent read transaction that waits for no writer."""
+        with Session(self.engine.execution_options(**_READING), expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def scrub(self) -> None:
+        """Move the write-ahead log into the file and empty it, so that deleted bytes are gone from both.
+
+        While another transaction reads, the log stays until the next call."""
+        connection = self.engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self.engine.dispose()
+
+
+def _load_tables() -> None:
+    for module in pkgutil.iter_modules(nodes.tables.__path__, "nodes.tables."):
+        importlib.import_module(module.name)
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    reading = connection.get_execution_options().get("digua_reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _check_version(connection: Connection, path: Path) -> None:
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+    tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
+    if tables and application != APPLICATION_ID:
+        raise ConfigError(
+            f"{path} is not a node's store", field="data_dir", remedy="give the node a data_dir of its own"
+        )
+    if version > STORE_VERSION:
+        raise ConfigError(
+            f"{path} was written by newer software (store version {version}, this software knows {STORE_VERSION})",
+            field="data_dir",
+            remedy="install the newer digua-node again; an older one must not touch this ledger",
+        )
+    NodeTableBase.metadata.create_all(connection)
+    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.exec_driver_sql(f"PRAGMA user_version = {STORE_VERSION}")
+    connection.commit()

@@ -1,0 +1,37 @@
+"""The cosigned roster, the node's place in its feed, and its pseudonyms."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from nodes.tables.base import NodeTableBase
+
+
+class RosterRow(NodeTableBase):
+    """A roster that the witness signed; the highest version counts."""
+
+    __tablename__ = "rosters"
+
+    version: Mapped[int] = mapped_column(primary_key=True)
+    token: Mapped[str]
+
+
+class FeedPlaceRow(NodeTableBase):
+    """One row: the last feed item applied, and when the hub last said that there was no more."""
+
+    __tablename__ = "feed_place"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    seq: Mapped[int]
+    head_time: Mapped[int]
+    """Seconds since 1970 by the hub's signed head; never goes back."""
+
+
+class PseudonymRow(NodeTableBase):
+    """An identifier of the node's own table and its pseudonym, one-to-one. It stays on the node."""
+
+    __tablename__ = "pseudonyms"
+
+    identifier: Mapped[str] = mapped_column(primary_key=True)
+    pseudonym: Mapped[bytes] = mapped_column(unique=True)
+    id_type: Mapped[str]
