@@ -1,0 +1,73 @@
+"""What one training message carries, whatever framework moves it: named texts and named arrays.
+
+Signed documents travel as texts (compact JWS); bulk travels as arrays. The two services each map a parcel to
+their framework's records, so that neither imports the other and the protocol's steps see no framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.errors import ExchangeError
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Texts and arrays by name.
+
+    Attributes:
+        texts: name → text; signed ones are compact JWS.
+        arrays: name → array of fixed-size numbers; bytes travel as uint8.
+    """
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+
+    def text(self, name: str) -> str:
+        """The text of that name.
+
+        Raises:
+            ExchangeError: there is none.
+        """
+        if name not in self.texts:
+            raise ExchangeError(f"the message lacks {name}", field=name, remedy="send every part of this step")
+        return self.texts[name]
+
+    def array(self, name: str, dtype: type[np.generic], ndim: int) -> Array:
+        """The array of that name, of exactly this type and number of dimensions.
+
+        Raises:
+            ExchangeError: there is none, or it has another type or shape.
+        """
+        found = self.arrays.get(name)
+        if found is None or found.dtype != np.dtype(dtype) or found.ndim != ndim:
+            raise ExchangeError(
+                f"the message lacks {name} as {np.dtype(dtype).name} of {ndim} dimensions",
+                field=name,
+                remedy="send every part of this step in its own type",
+            )
+        return found
+
+    def blob(self, name: str) -> bytes:
+        """Bytes that travelled as a uint8 array.
+
+        Raises:
+            ExchangeError: there are none of that name.
+        """
+        return self.array(name, np.uint8, 1).tobytes()
+
+    def names(self, prefix: str) -> dict[str, str]:
+        """Arrays and texts whose name starts with `prefix`: rest of the name → whole name."""
+        return {name[len(prefix) :]: name for name in (*self.texts, *self.arrays) if name.startswith(prefix)}
+
+
+def as_array(data: bytes) -> NDArray[np.uint8]:
+    """Bytes as a uint8 array, without copying them."""
+    return np.frombuffer(data, dtype=np.uint8)

@@ -1,0 +1,86 @@
+"""The integer grid of a noisy table: scales, noise shares and the range of its sum (docs/protocol.md, 3 and 4).
+
+Terms give the total σ of class and of pair cells, in counts. All parties derive the rest from them alike: a share of
+σ/√(n−t) per node, and, where a share would be below 2, a power of two by which counts and σ are multiplied. The hub
+divides by it after the opening. A larger scale is the same mechanism on a finer grid.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.layout import TableLayout
+from crypto.noise import SMALLEST_SIGMA, discrete_gaussian, grid_scale, share_sigma, sum_delta
+from crypto.secure_sum import sum_bound
+
+
+@dataclass(frozen=True)
+class TableGrid:
+    """Scales and shares of one table.
+
+    Attributes:
+        class_scale, pair_scale: powers of two by which counts are multiplied.
+        class_share, pair_share: σ of one node's share on the scaled grid; 0 where noise is off.
+        bound: largest magnitude of an honest total on the scaled grid.
+    """
+
+    class_scale: int
+    pair_scale: int
+    class_share: float
+    pair_share: float
+    bound: int
+
+    def scales(self, layout: TableLayout) -> NDArray[np.uint32]:
+        """(n_cells,) the scale of every cell."""
+        return layout.per_cell(self.class_scale, self.pair_scale).astype(np.uint32)
+
+    def share(self, layout: TableLayout) -> NDArray[np.int64] | None:
+        """(n_cells,) one node's noise share on the scaled grid, or `None` where noise is off."""
+        if not self.class_share:
+            return None
+        return np.concatenate(
+            [
+                discrete_gaussian(layout.n_class_cells, self.class_share),
+                discrete_gaussian(layout.n_pair_cells, self.pair_share),
+            ]
+        )
+
+    def counts(self, layout: TableLayout, opened: NDArray[np.int64]) -> NDArray[np.float64]:
+        """T4: the opened total in counts; exact, as scales are powers of two."""
+        return opened / layout.per_cell(self.class_scale, self.pair_scale)
+
+
+def table_grid(
+    sigma_class: float, sigma_pair: float, *, n_nodes: int, t_collude: int, cohort_size: int, noise: bool
+) -> TableGrid:
+    """What the terms imply for a table.
+
+    Args:
+        sigma_class, sigma_pair: standard deviation of the total noise, in counts.
+        n_nodes: nodes that add noise, all of the attempt's.
+        t_collude: colluding nodes that the promise withstands.
+        cohort_size: the largest count.
+        noise: off only for synthetic data.
+
+    Raises:
+        NoiseError: n and t, or σ, outside the range of the argument.
+        RangeError: the sum might wrap.
+    """
+    if not noise:
+        return TableGrid(1, 1, 0.0, 0.0, sum_bound(cohort_size, 0.0, width=32))
+    shares = [share_sigma(sigma, n_nodes, t_collude) for sigma in (sigma_class, sigma_pair)]
+    scales = [grid_scale(share) for share in shares]
+    bounds = [
+        sum_bound(cohort_size * scale, share * scale * math.sqrt(n_nodes), width=32)
+        for share, scale in zip(shares, scales, strict=True)
+    ]
+    return TableGrid(scales[0], scales[1], shares[0] * scales[0], shares[1] * scales[1], max(bounds))
+
+
+def table_delta(n_nodes: int, n_cells: int) -> float:
+    """Distance of summed shares from one discrete Gaussian: the bound at the smallest share that a grid allows."""
+    return sum_delta(SMALLEST_SIGMA, n_nodes, n_cells)

@@ -1,0 +1,97 @@
+"""Parcels over a Flower grid: who was asked, who answered, who is lost. The hub's one map to Flower's records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp.grid import Grid
+
+from crypto.parcel import Parcel
+
+_TEXTS, _ARRAYS = "texts", "arrays"
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A party that gave no usable reply, and why (for logs; never data)."""
+
+    reason: str
+
+
+Reply = Parcel | Lost
+
+
+def to_records(parcel: Parcel) -> RecordDict:
+    """A parcel as Flower records: texts in a ConfigRecord, arrays in an ArrayRecord."""
+    return RecordDict(
+        {
+            _TEXTS: ConfigRecord(dict(parcel.texts)),
+            _ARRAYS: ArrayRecord({name: Array(array) for name, array in parcel.arrays.items()}, keep_input=False),
+        }
+    )
+
+
+def from_records(records: RecordDict) -> Parcel:
+    """Flower records as a parcel; records of other names are ignored, as are values that are not texts."""
+    texts = records.config_records.get(_TEXTS)
+    arrays = records.array_records.get(_ARRAYS)
+    return Parcel(
+        {name: value for name, value in (texts or {}).items() if isinstance(value, str)},
+        {name: array.numpy() for name, array in (arrays or {}).items()},
+    )
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A grid with the parties behind its node ids.
+
+    Attributes:
+        grid: any Flower grid.
+        node_ids: party id → the grid's node id.
+        timeout: seconds that a trip may take.
+    """
+
+    grid: Grid
+    node_ids: Mapping[str, int]
+    timeout: float
+
+    def ask(self, step: str, parcels: Mapping[str, Parcel], group: str) -> dict[str, Reply]:
+        """One trip: sends each party its parcel and collects what came back in time.
+
+        Args:
+            step: message type, e.g. ``train.accept``.
+            parcels: party → parcel.
+            group: the attempt's id, as Flower's group id.
+
+        Returns:
+            An entry for every party asked, in the same order.
+        """
+        parties: dict[int, str] = {}
+        replies: dict[str, Reply] = {party: Lost("no reply in time") for party in parcels}
+        messages: list[Message] = []
+        for party, parcel in parcels.items():
+            if party not in self.node_ids:
+                replies[party] = Lost("not connected")
+                continue
+            parties[self.node_ids[party]] = party
+            messages.append(self.grid.create_message(to_records(parcel), step, self.node_ids[party], group))
+        for message in self.grid.send_and_receive(messages, timeout=self.timeout):
+            answered = parties.get(message.metadata.src_node_id)
+            if answered is not None:
+                replies[answered] = _reply(message)
+        return replies
+
+    def ask_one(self, step: str, party: str, parcel: Parcel, group: str) -> Reply:
+        """One trip to one party."""
+        return self.ask(step, {party: parcel}, group)[party]
+
+
+def _reply(message: Message) -> Reply:
+    if message.has_error():
+        return Lost(f"failed with error code {message.error.code}")
+    try:
+        return from_records(message.content)
+    except (ValueError, TypeError) as malformed:
+        return Lost(f"an unreadable reply: {type(malformed).__name__}")
