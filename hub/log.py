@@ -1,0 +1,297 @@
+"""The audit log: entries committed with their cause, put in order by one sequencer, cosigned by the witness (8).
+
+L1  `append` writes a canonical leaf into the caller's own transaction (an outbox): cause and entry come together.
+L2  The sequencer gives waiting leaves their indices, stores entries and tiles, signs a checkpoint: one transaction.
+L3  The cosigner offers the newest checkpoint to the witness with a consistency proof, verifies and stores its line.
+L4  `proof` waits until an entry lies under a cosigned checkpoint. Without the witness L1 and L2 go on, L4 times out.
+
+Subjects enter as SHA-256(salt ‖ pseudonym); salts lie in a table off the log and can be erased (PIPL 47): the entry
+and the tree stay as they are, and nothing links it to the merchant any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import structlog
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
+
+from crypto.canonical import canonical_bytes
+from crypto.checkpoint import Checkpoint, assemble, sign_note
+from crypto.keys import IdentityKey
+from crypto.merkle import leaf_hash
+from crypto.tiles import integrate, root_from_tiles
+from crypto.wire.audit import EntryType, InclusionProof, LogEntry
+from hub.clock import Clock, seconds
+from hub.cosigning import Cosigner
+from hub.db import Database
+from hub.errors import CheckpointNotCosignedError, HubError, LogError
+from hub.log_reading import LogReader, StoredTiles, log_size, prove_pending
+from hub.tables.log import CheckpointRow, LogEntryRow, LogPendingRow, LogTileRow, SubjectSaltRow
+
+Fact: TypeAlias = str | int | bool | None
+SALT_BYTES = 16
+GROUPING_S = 0.02
+"""How long the sequencer lets others join once somebody waits for a proof."""
+
+_logger = structlog.get_logger("hub.log")
+
+
+@dataclass(frozen=True)
+class NewEntry:
+    """An entry to append; `subject` is a merchant's pseudonym, which enters only as a salted commitment."""
+
+    type: EntryType
+    actor: str
+    subject: bytes | None = None
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+
+
+class AuditLog:
+    """The hub's log.
+
+    Args:
+        db: where it lies.
+        key: the hub's signing key.
+        origin: the log's name in checkpoints.
+        clock: gives entries their times.
+        cosigner: asks the witness (L3).
+        interval_s, max_entries: a checkpoint is made at least this often while entries come.
+        randomness: makes salts.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        key: IdentityKey,
+        origin: str,
+        *,
+        clock: Clock,
+        cosigner: Cosigner,
+        reader: LogReader,
+        interval_s: float = 1.0,
+        max_entries: int = 1000,
+        randomness: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.reader = reader
+        self._db = db
+        self._key = key
+        self._origin = origin
+        self._clock = clock
+        self._cosigner = cosigner
+        self._interval_s = interval_s
+        self._max_entries = max_entries
+        self._randomness = randomness
+        self._wake = threading.Event()
+        self._sequencing = threading.Lock()
+        self._unsequenced = 0
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    # L1
+
+    def append(
+        self,
+        session: Session,
+        type: EntryType,
+        actor: str,
+        *,
+        subject: bytes | None = None,
+        facts: Mapping[str, Fact] | None = None,
+    ) -> int:
+        """Append an entry in the caller's transaction and return the id to ask `proof` for."""
+        return self.append_many(session, [NewEntry(type, actor, subject, facts or {})])[0]
+
+    def append_many(self, session: Session, entries: Sequence[NewEntry]) -> list[int]:
+        """Append entries in one bulk insert; ids are in the order of `entries`."""
+        if not entries:
+            return []
+        now = self._clock()
+        leaves: list[dict[str, bytes]] = []
+        salts: list[bytes | None] = []
+        for entry in entries:
+            salt = None if entry.subject is None else self._randomness(SALT_BYTES)
+            commitment = None if salt is None or entry.subject is None else commit_subject(salt, entry.subject)
+            body = LogEntry(type=entry.type, time=now, actor=entry.actor, subject=commitment, facts=dict(entry.facts))
+            leaves.append({"leaf": canonical_bytes(body)})
+            salts.append(salt)
+        inserted = session.scalars(
+            insert(LogPendingRow).returning(LogPendingRow.id, sort_by_parameter_order=True), leaves
+        )
+        ids = list(inserted)
+        linked = [
+            {"pending_id": pending_id, "pseudonym": entry.subject, "salt": salt}
+            for pending_id, entry, salt in zip(ids, entries, salts, strict=True)
+            if salt is not None
+        ]
+        if linked:
+            session.execute(insert(SubjectSaltRow), linked)
+        self._unsequenced += len(ids)
+        if self._unsequenced >= self._max_entries:
+            self._wake.set()
+        return ids
+
+    def erase_subject(self, session: Session, pseudonym: bytes) -> int:
+        """Erase what links entries to a merchant (PIPL 47); return how many entries lost their link."""
+        result = session.execute(
+            delete(SubjectSaltRow).where(SubjectSaltRow.pseudonym == pseudonym).returning(SubjectSaltRow.pending_id)
+        )
+        return len(result.all())
+
+    # L2
+
+    def sequence(self) -> int:
+        """Give up to `max_entries` waiting leaves their place and sign a checkpoint; return how many there were.
+
+        Raises:
+            ProofError: a stored tile is missing.
+        """
+        with self._sequencing, self._db.session() as session:
+            pending = session.execute(
+                select(LogPendingRow.id, LogPendingRow.leaf).order_by(LogPendingRow.id).limit(self._max_entries)
+            ).all()
+            if not pending:
+                self._unsequenced = 0
+                return 0
+            start = log_size(session)
+            hashes = [leaf_hash(leaf) for _, leaf in pending]
+            session.execute(
+                insert(LogEntryRow),
+                [
+                    {"index": start + offset, "pending_id": pending_id, "leaf": leaf, "hash": hashes[offset]}
+                    for offset, (pending_id, leaf) in enumerate(pending)
+                ],
+            )
+            ids = [pending_id for pending_id, _ in pending]
+            for first in range(0, len(ids), 500):
+                session.execute(delete(LogPendingRow).where(LogPendingRow.id.in_(ids[first : first + 500])))
+            size = self._extend(session, start, hashes)
+            root = root_from_tiles(size, StoredTiles(session))
+            body = Checkpoint(self._origin, size, root).body()
+            note = assemble(body, [sign_note(body, self._origin, self._key)])
+            session.add(CheckpointRow(size=size, note=note, cosigned=False, created_at=seconds(self._clock())))
+        self._unsequenced = max(0, self._unsequenced - len(pending))
+        self._cosigner.offer_soon()
+        return len(pending)
+
+    @staticmethod
+    def _extend(session: Session, start: int, hashes: list[bytes]) -> int:
+        size, changed = integrate(start, hashes, StoredTiles(session))
+        for (level, index), data in changed.items():
+            session.merge(LogTileRow(level=level, index=index, width=len(data) // 32, data=data))
+        session.flush()
+        return size
+
+    # L4
+
+    def proofs_sync(self, pending_ids: Sequence[int], timeout: float) -> list[InclusionProof]:
+        """Wait for a cosigned checkpoint over all these entries and prove each under it, in order.
+
+        Raises:
+            CheckpointNotCosignedError: there is none within `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            seen = self._cosigner.generation
+            proofs = self._prove(pending_ids)
+            if proofs is not None:
+                return proofs
+            self._hurry()
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._cosigner.wait(seen, left):
+                raise _not_cosigned(timeout)
+
+    async def proofs(self, pending_ids: Sequence[int], timeout: float) -> list[InclusionProof]:
+        """Like `proofs_sync`, without holding a thread while waiting."""
+        deadline = time.monotonic() + timeout
+        while True:
+            seen = self._cosigner.generation
+            proofs = await asyncio.to_thread(self._prove, pending_ids)
+            if proofs is not None:
+                return proofs
+            self._hurry()
+            left = deadline - time.monotonic()
+            if left <= 0 or not await self._cosigner.wait_async(seen, left):
+                raise _not_cosigned(timeout)
+
+    def proof_sync(self, pending_id: int, timeout: float) -> InclusionProof:
+        """Wait for a cosigned checkpoint over one entry; see `proofs_sync`."""
+        return self.proofs_sync([pending_id], timeout)[0]
+
+    async def proof(self, pending_id: int, timeout: float) -> InclusionProof:
+        """Wait for a cosigned checkpoint over one entry; see `proofs_sync`."""
+        return (await self.proofs([pending_id], timeout))[0]
+
+    def _prove(self, pending_ids: Sequence[int]) -> list[InclusionProof] | None:
+        with self._db.reading() as session:
+            return prove_pending(session, pending_ids)
+
+    def _hurry(self) -> None:
+        self._wake.set()
+        self._cosigner.offer_soon()
+
+    # threads
+
+    def check(self) -> None:
+        """Check at start-up that entries, tiles and the newest checkpoint agree; LogError otherwise."""
+        if not self.reader.root_matches():
+            raise LogError(
+                "The stored log does not have the root of its newest checkpoint.",
+                remedy="Restore the database from a backup that is whole; do not start a new log under the old key.",
+            )
+
+    def start(self) -> None:
+        """Check the stored log, then start the sequencer and the cosigner."""
+        self.check()
+        self._stopping.clear()
+        self._threads = [
+            threading.Thread(target=self._run, name="log-sequencer", daemon=True),
+            threading.Thread(target=self._cosigner.run, args=(self._stopping,), name="log-cosigner", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Put what waits in order once more, then stop both threads."""
+        self._stopping.set()
+        self._wake.set()
+        self._cosigner.offer_soon()
+        for thread in self._threads:
+            thread.join(timeout=30)
+        self._threads = []
+
+    def _run(self) -> None:
+        while True:
+            woken = self._wake.wait(self._interval_s)
+            stopping = self._stopping.is_set()
+            if woken and not stopping:
+                time.sleep(GROUPING_S)
+            self._wake.clear()
+            try:
+                while self.sequence():
+                    pass
+            except Exception:
+                # The log must go on once the cause (a full disk, a locked database) is gone; nothing was committed.
+                _logger.exception("log-sequencing-failed")
+            if stopping:
+                return
+
+
+def commit_subject(salt: bytes, pseudonym: bytes) -> bytes:
+    """Return the commitment that stands for a merchant in an entry: SHA-256(salt ‖ pseudonym), 32 bytes."""
+    return hashlib.sha256(salt + pseudonym).digest()
+
+
+def _not_cosigned(timeout: float) -> HubError:
+    return CheckpointNotCosignedError(
+        f"The entry was written, but the witness cosigned no checkpoint over it within {timeout:g} s.",
+        remedy="Check that the witness's agent is connected, then ask again with the same idempotency key.",
+    )

@@ -1,0 +1,185 @@
+"""Reading the audit log: tiles, proofs, entries and the export that an auditor takes away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from crypto.checkpoint import parse_note
+from crypto.tiles import TILE_WIDTH, consistency_from_tiles, inclusion_from_tiles, root_from_tiles
+from crypto.wire.audit import InclusionProof
+from hub.db import Database
+from hub.errors import NotFoundError, RequestError
+from hub.tables.log import CheckpointRow, LogEntryRow, LogTileRow, SubjectSaltRow
+
+EXPORT_FORMAT = "digua-log-export-1"
+MAX_PAGE = 1000
+_EXPORT_CHUNK = 5000
+_HASH = 32
+
+
+class StoredTiles:
+    """Tiles in the database, kept for as long as one question lasts (crypto.tiles.TileReader)."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._kept: dict[tuple[int, int], bytes] = {}
+
+    def read(self, level: int, index: int, width: int) -> bytes:
+        """Return the first `width` hashes of a tile, or fewer where it is not as wide (the caller refuses)."""
+        data = self._kept.get((level, index))
+        if data is None:
+            row = self._session.get(LogTileRow, (level, index))
+            data = self._kept[level, index] = row.data if row else b""
+        return data[: width * _HASH]
+
+
+def latest_checkpoint(session: Session, *, cosigned: bool) -> CheckpointRow | None:
+    """Return the largest checkpoint; with `cosigned` the largest that the witness has signed."""
+    query = select(CheckpointRow).order_by(CheckpointRow.size.desc()).limit(1)
+    return session.scalar(query.where(CheckpointRow.cosigned) if cosigned else query)
+
+
+def log_size(session: Session) -> int:
+    """Return the number of entries that have their place."""
+    last = session.scalar(select(func.max(LogEntryRow.index)))
+    return 0 if last is None else last + 1
+
+
+def prove_pending(session: Session, pending_ids: Sequence[int]) -> list[InclusionProof] | None:
+    """Prove entries, by the ids that `append` gave, under the newest cosigned checkpoint; None if one is not there."""
+    checkpoint = latest_checkpoint(session, cosigned=True)
+    if checkpoint is None:
+        return None
+    rows: dict[int, LogEntryRow] = {}
+    ids = list(pending_ids)
+    for start in range(0, len(ids), 500):
+        wanted = ids[start : start + 500]
+        found = session.scalars(select(LogEntryRow).where(LogEntryRow.pending_id.in_(wanted)))
+        rows.update((row.pending_id, row) for row in found)
+    tiles = StoredTiles(session)
+    proofs: list[InclusionProof] = []
+    for pending_id in ids:
+        row = rows.get(pending_id)
+        if row is None or row.index >= checkpoint.size:
+            return None
+        hashes = inclusion_from_tiles(row.index, checkpoint.size, tiles)
+        proofs.append(
+            InclusionProof(index=row.index, entry=row.leaf.decode(), hashes=tuple(hashes), checkpoint=checkpoint.note)
+        )
+    return proofs
+
+
+class LogReader:
+    """Questions anybody may ask of the log; each is answered from one consistent view."""
+
+    def __init__(self, db: Database, *, hub_id: str, origin: str) -> None:
+        self._db = db
+        self._hub_id = hub_id
+        self._origin = origin
+
+    def size(self) -> int:
+        """Return the number of entries that have their place."""
+        with self._db.reading() as session:
+            return log_size(session)
+
+    def checkpoint(self, *, cosigned: bool = True) -> str:
+        """Return the newest checkpoint's note; NotFoundError where there is none."""
+        with self._db.reading() as session:
+            row = latest_checkpoint(session, cosigned=cosigned)
+        if row is None:
+            raise NotFoundError(
+                "There is no cosigned checkpoint yet.", remedy="Enrol the witness and start its agent, then ask again."
+            )
+        return row.note
+
+    def tile(self, level: int, index: int, width: int = TILE_WIDTH) -> bytes:
+        """Return `width` hashes of a tile; NotFoundError where it is not as wide."""
+        with self._db.reading() as session:
+            data = StoredTiles(session).read(level, index, width)
+        if width < 1 or len(data) < width * _HASH:
+            raise NotFoundError("There is no such tile.", field="path", remedy="Ask for a tile of the log's size.")
+        return data
+
+    def entries(self, start: int, limit: int) -> list[str]:
+        """Return up to `limit` (at most 1,000) exact leaves from index `start`."""
+        with self._db.reading() as session:
+            query = select(LogEntryRow.leaf).where(LogEntryRow.index >= start).order_by(LogEntryRow.index)
+            return [leaf.decode() for leaf in session.scalars(query.limit(min(limit, MAX_PAGE)))]
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """Prove that entry `index` is in the tree of `size`; RequestError beyond the log's size."""
+        with self._db.reading() as session:
+            self._check_size(session, size)
+            return inclusion_from_tiles(index, size, StoredTiles(session))
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """Prove that the tree of `new` extends that of `old`; RequestError beyond the log's size."""
+        with self._db.reading() as session:
+            self._check_size(session, new)
+            return consistency_from_tiles(old, new, StoredTiles(session))
+
+    def _check_size(self, session: Session, size: int) -> None:
+        if size > (present := log_size(session)):
+            raise RequestError(
+                f"The log has {present} entries, not {size}.", field="size", remedy="Ask for a size up to the log's."
+            )
+
+    def of_merchant(self, pseudonym: bytes) -> list[tuple[int, str]]:
+        """Return all entries about a merchant whose salts were not erased: (index, exact leaf), in order."""
+        with self._db.reading() as session:
+            query = (
+                select(LogEntryRow.index, LogEntryRow.leaf)
+                .join(SubjectSaltRow, SubjectSaltRow.pending_id == LogEntryRow.pending_id)
+                .where(SubjectSaltRow.pseudonym == pseudonym)
+                .order_by(LogEntryRow.index)
+            )
+            return [(index, leaf.decode()) for index, leaf in session.execute(query)]
+
+    def root_matches(self) -> bool:
+        """Say whether the newest checkpoint has the size and the root of what is stored."""
+        with self._db.reading() as session:
+            row = latest_checkpoint(session, cosigned=False)
+            size = log_size(session)
+            if row is None:
+                return size == 0
+            checkpoint, _ = parse_note(row.note)
+            return checkpoint.size == size and checkpoint.root == root_from_tiles(size, StoredTiles(session))
+
+    def export(self) -> Iterator[bytes]:
+        """Yield the log up to its newest cosigned checkpoint as NDJSON lines (all of it where there is none).
+
+        Line 1 is a header; then entries by index, and after the entry that completes it each checkpoint.
+        """
+        with self._db.reading() as session:
+            last = latest_checkpoint(session, cosigned=True)
+            size = last.size if last else log_size(session)
+            header = {"format": EXPORT_FORMAT, "hub_id": self._hub_id, "origin": self._origin, "size": size}
+            yield _line(header)
+            for start in range(0, size, _EXPORT_CHUNK):
+                end = min(start + _EXPORT_CHUNK, size)
+                yield from _chunk(session, start, end)
+
+
+def _chunk(session: Session, start: int, end: int) -> Iterator[bytes]:
+    notes = session.scalars(
+        select(CheckpointRow).where(CheckpointRow.size > start, CheckpointRow.size <= end).order_by(CheckpointRow.size)
+    )
+    by_size = {row.size: row for row in notes}
+    rows = session.execute(
+        select(LogEntryRow.index, LogEntryRow.hash, LogEntryRow.leaf)
+        .where(LogEntryRow.index >= start, LogEntryRow.index < end)
+        .order_by(LogEntryRow.index)
+    )
+    for index, leaf_hash, leaf in rows:
+        yield _line({"index": index, "hash": leaf_hash.hex(), "entry": leaf.decode()})
+        checkpoint = by_size.get(index + 1)
+        if checkpoint is not None:
+            yield _line({"checkpoint": checkpoint.note, "cosigned": checkpoint.cosigned})
+
+
+def _line(value: dict[str, object]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
