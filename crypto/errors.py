@@ -96,3 +96,15 @@ class ProofError(CryptoError):
     """An inclusion or consistency proof, or a checkpoint, does not verify."""
 
     code = "proof-invalid"
+
+
+class CanonicalFormError(CryptoError):
+    """A value has no canonical JSON form (RFC 8785), so it cannot be signed or hashed."""
+
+    code = "canonical-form"
+
+
+class FrameError(CryptoError):
+    """A message of the link is not one well-formed frame, or is too large."""
+
+    code = "frame-invalid"

@@ -32,6 +32,6 @@ class PseudonymRow(NodeTableBase):
 
     __tablename__ = "pseudonyms"
 
+    id_type: Mapped[str] = mapped_column(primary_key=True)
     identifier: Mapped[str] = mapped_column(primary_key=True)
     pseudonym: Mapped[bytes] = mapped_column(unique=True)
-    id_type: Mapped[str]

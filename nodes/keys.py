@@ -1,0 +1,125 @@
+"""The node's secret keys: files of mode 0600 in `keys_dir`, made once and never overwritten."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crypto.keys import BoxKey, IdentityKey, decode_box_pem, decode_identity_pem, encode_pem
+from crypto.pseudonym import SEED_BYTES
+from nodes.errors import ConfigError
+
+IDENTITY_FILE = "sign.pem"
+BOX_FILE = "box.pem"
+VOPRF_FILE = "voprf.seed"
+
+
+@dataclass(frozen=True)
+class NodeKeys:
+    """Ed25519 identity, X25519 box key and, at the witness, the seed of its VOPRF key."""
+
+    identity: IdentityKey = field(repr=False)
+    box: BoxKey = field(repr=False)
+    voprf_seed: bytes | None = field(default=None, repr=False)
+
+
+def create_keys(directory: Path, *, kind: str) -> NodeKeys:
+    """Make a node's keys from the operating system's randomness and write them.
+
+    Raises:
+        ConfigError: a key file is there already, or the folder cannot be written.
+    """
+    seed = secrets.token_bytes(SEED_BYTES) if kind == "witness" else None
+    keys = NodeKeys(IdentityKey.generate(), BoxKey.generate(), seed)
+    files = {IDENTITY_FILE: encode_pem(keys.identity), BOX_FILE: encode_pem(keys.box)}
+    if seed is not None:
+        files[VOPRF_FILE] = seed.hex().encode() + b"\n"
+    for name in files:
+        if (directory / name).exists():
+            raise ConfigError(
+                f"{directory / name} exists already; keys are never overwritten",
+                field="keys_dir",
+                remedy="use another folder, or keep these keys",
+            )
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as problem:
+        raise _unwritable(directory, problem) from problem
+    for name, content in files.items():
+        write_secret(directory / name, content)
+    return keys
+
+
+def load_keys(directory: Path, *, kind: str) -> NodeKeys:
+    """Read a node's keys.
+
+    Raises:
+        ConfigError: a file is absent, or others than its owner may read it.
+        KeyFormatError: a file is no key of its sort.
+    """
+    identity = decode_identity_pem(read_secret(directory / IDENTITY_FILE))
+    box = decode_box_pem(read_secret(directory / BOX_FILE))
+    seed: bytes | None = None
+    if kind == "witness":
+        try:
+            seed = bytes.fromhex(read_secret(directory / VOPRF_FILE).decode().strip())
+        except ValueError:
+            seed = b""
+        if len(seed) != SEED_BYTES:
+            raise ConfigError(
+                f"{directory / VOPRF_FILE} is not a seed of {SEED_BYTES} bytes in hex",
+                field="keys_dir",
+                remedy="restore it from its backup; another seed would change every pseudonym",
+            )
+    return NodeKeys(identity, box, seed)
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a new file that only its owner may read.
+
+    Raises:
+        ConfigError: it exists already or cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as problem:
+        raise _unwritable(path, problem) from problem
+
+
+def read_secret(path: Path) -> bytes:
+    """Read a file that only its owner may read.
+
+    Raises:
+        ConfigError: it is absent, or its mode lets others read it.
+    """
+    try:
+        mode = path.stat().st_mode
+        content = path.read_bytes()
+    except OSError as problem:
+        raise ConfigError(
+            f"{path} cannot be read: {problem.strerror}",
+            field="keys_dir",
+            remedy="run digua-node init, or restore the file from its backup",
+        ) from problem
+    if stat.S_IMODE(mode) & 0o077:
+        raise ConfigError(
+            f"{path} may be read by others (mode {stat.S_IMODE(mode):04o})",
+            field="keys_dir",
+            remedy=f"run chmod 600 {path}, and make new keys if someone else had access",
+        )
+    return content
+
+
+def _unwritable(path: Path, problem: OSError) -> ConfigError:
+    return ConfigError(
+        f"{path} cannot be written: {problem.strerror}",
+        field="keys_dir",
+        remedy="give a folder that does not hold these files yet and that you may write to",
+    )
