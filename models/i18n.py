@@ -47,7 +47,7 @@ class Catalogue:
 
     def has(self, lang: str, msgid: str) -> bool:
         """Whether the catalogue itself has a text for this message."""
-        return self._translations(language_of(lang)).gettext(f"{msgid}") != msgid
+        return bool(msgid) and self._translations(language_of(lang)).gettext(msgid) != msgid
 
     def _translations(self, lang: Language) -> gettext.NullTranslations:
         if lang not in self._loaded:

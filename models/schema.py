@@ -29,15 +29,10 @@ from pydantic import (
 )
 
 from models.errors import SchemaError
+from models.i18n import catalogue
 
 RESERVED_KINDS = frozenset({"hub", "witness", "client"})
 MAX_WIDTH = 255  # codes are bytes and 255 marks an absent row
-
-_WORDS: dict[str, dict[str, str]] = {
-    "missing": {"zh": "缺失", "en": "missing"},
-    "other": {"zh": "其他", "en": "other"},
-    "special": {"zh": "特殊代码", "en": "special code"},
-}
 
 
 def _check_name(value: str) -> str:
@@ -153,15 +148,15 @@ class Feature(_Frozen):
 
     def bin_labels(self, lang: str) -> list[str]:
         """Text of each bin, e.g. ``["≤ 25", "25–30", "> 30", "missing"]``."""
-        language = "zh" if lang == "zh" else "en"
-        missing = _WORDS["missing"][language]
+        words = catalogue("models")
+        missing = words.translate(lang, "missing")
         if self.bins is None:
-            return [*(self.categories or ()), _WORDS["other"][language], missing]
+            return [*(self.categories or ()), words.translate(lang, "other"), missing]
         labels = [f"≤ {_number(self.bins[0])}"]
         labels += [_interval(low, high, whole=self.whole) for low, high in itertools.pairwise(self.bins)]
         labels.append(f"> {_number(self.bins[-1])}")
         for index in self.special_bins:
-            labels[index] = f"{labels[index]} ({_WORDS['special'][language]})"
+            labels[index] = f"{labels[index]} ({words.translate(lang, 'special code')})"
         return [*labels, missing]
 
 
@@ -246,7 +241,7 @@ class Schema(_Frozen):
     def _consistent(self) -> Self:
         reserved = sorted(RESERVED_KINDS & set(self.kinds))
         if reserved:
-            raise ValueError(f"kinds: {', '.join(reserved)} is reserved for a party that holds no features")
+            raise ValueError(f"kinds.{reserved[0]}: the name is reserved for a party that holds no features")
         if self.label.kind not in self.kinds:
             raise ValueError(f"label.kind: {self.label.kind!r} is not one of kinds")
         seen: dict[str, str] = {self.id.column: "id.column"}
