@@ -243,3 +243,11 @@ class InternalError(HubError):
 
     code = "internal-error"
     title = "The hub failed"
+
+
+class RosterError(HubError):
+    """The witness returned another roster than was proposed, or cannot be asked."""
+
+    code = "roster-refused"
+    status = 502
+    title = "The roster was not cosigned"

@@ -1,0 +1,247 @@
+"""The roster: which parties the witness's owner approved, by name and key, under the witness's signature (0).
+
+After each change the hub proposes everybody; the witness refuses naming those it has not approved, and the hub
+proposes again without them (with their approved keys where they had some). Nothing the hub alone says gets a key
+trusted by a node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import select
+
+from crypto.canonical import canonical_bytes
+from crypto.errors import CryptoError
+from crypto.jws import verify_model
+from crypto.wire.base import SUITE
+from crypto.wire.link import ProblemBody, RosterProposal
+from crypto.wire.party import Party, Roster
+from crypto.wire.service import WitnessInfo
+from hub.clock import Clock, seconds
+from hub.db import Database
+from hub.errors import HubError, PartyUnknownError, PeerRefused, RosterError
+from hub.log import AuditLog, Fact
+from hub.parties import PartyBook
+from hub.peers import FeedPublisher, PeerLinks
+from hub.tables.parties import RosterRow
+
+RETRY_S = 5.0
+_logger = structlog.get_logger("hub.roster")
+
+
+@dataclass(frozen=True)
+class HubIdentity:
+    """What a roster says of the hub."""
+
+    hub_id: str
+    sign_key: bytes
+    voprf_key: bytes
+
+
+class RosterKeeper:
+    """Holds the newest cosigned roster and proposes the next.
+
+    Args:
+        db, log, clock, parties: the hub's.
+        identity: the hub's name and public keys.
+        links, feed: give the links, and the feed where there is one, when they are needed.
+        timeout_s: how long the witness may take.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        log: AuditLog,
+        parties: PartyBook,
+        *,
+        identity: HubIdentity,
+        clock: Clock,
+        links: Callable[[], PeerLinks],
+        feed: Callable[[], FeedPublisher | None],
+        timeout_s: float = 10.0,
+    ) -> None:
+        self._db = db
+        self._log = log
+        self._parties = parties
+        self._identity = identity
+        self._clock = clock
+        self._links = links
+        self._feed = feed
+        self._timeout_s = timeout_s
+        self._proposing = threading.Lock()
+        self._newest: tuple[str, Roster] | None = self._load()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def _load(self) -> tuple[str, Roster] | None:
+        witness = self._parties.witness()
+        with self._db.reading() as session:
+            row = session.scalar(select(RosterRow).order_by(RosterRow.version.desc()).limit(1))
+        if row is None or witness is None:
+            return None
+        try:
+            return row.token, verify_model(row.token, witness.sign_key, Roster, typ="roster", kid=witness.party_id)
+        except CryptoError:
+            # The witness enrolled again with other keys: what it signed before counts no more.
+            return None
+
+    def current(self) -> tuple[str, Roster] | None:
+        """Return the newest cosigned roster: the witness's JWS and what it says."""
+        return self._newest
+
+    def approved(self, party_id: str) -> Party | None:
+        """Return a party as the cosigned roster has it."""
+        if self._newest is None:
+            return None
+        return next((party for party in self._newest[1].parties if party.party_id == party_id), None)
+
+    def party(self, party_id: str) -> Party:
+        """Like `approved`; PartyUnknownError where the roster does not hold the party."""
+        party = self.approved(party_id)
+        if party is None:
+            raise PartyUnknownError(
+                f"{party_id} is not on the cosigned roster.",
+                field="party_id",
+                remedy="Enrol it, and have the witness's owner approve it by name.",
+            )
+        return party
+
+    def pending(self) -> tuple[str, ...]:
+        """Return the ids of parties that are enrolled, but not on the roster with these keys."""
+        approved = {party.party_id: party for party in self._newest[1].parties} if self._newest else {}
+        return tuple(p.party_id for p in self._parties.all() if approved.get(p.party_id) != p)
+
+    def propose(self) -> tuple[str, ...]:
+        """Propose the enrolled parties to the witness and adopt what it signs; return who is still pending.
+
+        Raises:
+            RosterError: no witness is enrolled, or it refuses without naming anybody, or signs something else.
+            PeerError: the witness cannot be reached.
+            SignatureError: what came back is not signed by the witness.
+        """
+        with self._proposing:
+            witness = self._parties.witness_info()
+            if witness is None:
+                raise RosterError("No witness is enrolled.", remedy="Enrol the regulator's witness first.")
+            approved = {party.party_id: party for party in self._newest[1].parties} if self._newest else {}
+            candidates = {party.party_id: party for party in self._parties.all()}
+            while candidates != approved or not self._newest:
+                roster = self._next(witness, candidates)
+                try:
+                    token = self._ask(witness, roster)
+                except PeerRefused as refusal:
+                    named = _named(refusal.problem, candidates)
+                    if not named or witness.party_id in named:
+                        raise RosterError(
+                            f"The witness refuses the roster: {refusal.problem.detail}",
+                            party=witness.party_id,
+                            remedy=refusal.problem.remedy,
+                        ) from refusal
+                    candidates = _without(candidates, named, approved)
+                    continue
+                self._adopt(token, roster)
+                break
+        return self.pending()
+
+    def _next(self, witness: WitnessInfo, candidates: dict[str, Party]) -> Roster:
+        return Roster(
+            suite=SUITE,
+            version=self._last_version() + 1,
+            issued_at=self._clock(),
+            hub_id=self._identity.hub_id,
+            hub_sign_key=self._identity.sign_key,
+            hub_voprf_key=self._identity.voprf_key,
+            witness_voprf_key=witness.voprf_key,
+            parties=tuple(candidates[party_id] for party_id in sorted(candidates)),
+        )
+
+    def _last_version(self) -> int:
+        with self._db.reading() as session:
+            row = session.scalar(select(RosterRow).order_by(RosterRow.version.desc()).limit(1))
+        return 0 if row is None else row.version
+
+    def _ask(self, witness: WitnessInfo, roster: Roster) -> str:
+        proposal = RosterProposal(roster=canonical_bytes(roster).decode())
+        body = self._links().request(witness.party_id, "cosign-roster", canonical_bytes(proposal), self._timeout_s)
+        token = body.decode("ascii", "replace")
+        if verify_model(token, witness.sign_key, Roster, typ="roster", kid=witness.party_id) != roster:
+            raise RosterError("The witness signed another roster than was proposed.", party=witness.party_id)
+        return token
+
+    def _adopt(self, token: str, roster: Roster) -> None:
+        ids = [party.party_id for party in roster.parties]
+        feed = self._feed()
+        with self._db.session() as session:
+            session.add(RosterRow(version=roster.version, token=token, adopted_at=seconds(self._clock())))
+            facts: dict[str, Fact] = {
+                "version": roster.version,
+                "parties": len(ids),
+                "sha256": hashlib.sha256(token.encode()).hexdigest(),
+            }
+            self._log.append(session, "roster", self._identity.hub_id, facts=facts)
+            if feed is not None:
+                feed.publish(session, ids, "roster", token=token)
+        self._newest = (token, roster)
+        self._links().notify_feed(ids)
+
+    def changed(self) -> None:
+        """Let the keeper's thread propose now: parties changed, or the witness came back."""
+        self._wake.set()
+
+    def start(self) -> None:
+        """Propose in the background whenever somebody is pending."""
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name="roster", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the background thread."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+            self._thread = None
+
+    def _run(self) -> None:
+        complaint: str | None = None
+        while not self._stopping.is_set():
+            self._wake.wait(RETRY_S)
+            self._wake.clear()
+            if self._stopping.is_set():
+                return
+            try:
+                if self.pending():
+                    self.propose()
+                complaint = None
+            except (HubError, CryptoError) as error:
+                if error.code != complaint:
+                    _logger.warning("roster-not-cosigned", code=error.code, reason=error.message)
+                complaint = error.code
+            except Exception:
+                _logger.exception("roster-failed")
+
+
+def _named(problem: ProblemBody, candidates: dict[str, Party]) -> set[str]:
+    """Find the parties that a refusal names: in `field` (ids with commas between), else in its text."""
+    for text in (problem.field or "", problem.detail):
+        named = set(re.findall(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", text)) & set(candidates)
+        if named:
+            return named
+    return set()
+
+
+def _without(candidates: dict[str, Party], named: set[str], approved: dict[str, Party]) -> dict[str, Party]:
+    """Leave the named out; where the roster had one under other keys, these go on to count."""
+    kept = {party_id: party for party_id, party in candidates.items() if party_id not in named}
+    for party_id in named:
+        old = approved.get(party_id)
+        if old is not None and old != candidates[party_id]:
+            kept[party_id] = old
+    return kept
