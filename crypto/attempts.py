@@ -26,6 +26,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
+from pydantic import ValidationError
+
 from crypto.errors import AttemptError
 from crypto.wire.base import Hash, Identifier, PartyId, WireModel
 
@@ -41,8 +43,21 @@ class _State(WireModel):
     h: Hash
     sort: Sort
 
+    @classmethod
+    def _made(cls, fields: Mapping[str, Any]) -> Self:
+        """A validated state: what cannot be loaded again is never stored."""
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            at = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise AttemptError(
+                f"an attempt's record is malformed at {at}",
+                field=at,
+                remedy="give ids and 32-byte hashes as on the wire",
+            ) from error
+
     def _next(self, **changes: Any) -> Self:
-        return self.model_copy(update=changes)
+        return self._made({**dict(self), **changes})
 
     def _same_h(self, h: bytes) -> None:
         if h != self.h:
@@ -101,7 +116,7 @@ class WitnessAttempt(_State):
         Raises:
             AttemptError: another manifest, roster or sort is recorded under this id, or fewer than two nodes.
         """
-        fresh = cls(attempt=attempt, h=h, sort=sort, nodes=tuple(sorted(set(nodes))))
+        fresh = cls._made({"attempt": attempt, "h": h, "sort": sort, "nodes": tuple(sorted(set(nodes)))})
         if len(fresh.nodes) < 2:
             raise AttemptError(
                 f"attempt {attempt} has fewer than two nodes", field="nodes", remedy="take in more nodes"
@@ -116,6 +131,8 @@ class WitnessAttempt(_State):
     @classmethod
     def open_round(cls, run: WitnessAttempt, attempt: str) -> WitnessAttempt:
         """A try of an encoder round (section 5): keys and acceptances are those of its run.
+
+        Only for an id under which nothing is stored; else the stored state goes on.
 
         Raises:
             AttemptError: the run is not of sort `round`, lacks acceptances, or the id is not within the run's.
@@ -238,13 +255,15 @@ class NodeAttempt(_State):
         Raises:
             AttemptError: something else is recorded under this id.
         """
-        fresh = cls(
-            attempt=attempt,
-            h=h,
-            sort=sort,
-            matrix_sha256=matrix_sha256,
-            charge=charge,
-            witness_key=witness_key,
+        fresh = cls._made(
+            {
+                "attempt": attempt,
+                "h": h,
+                "sort": sort,
+                "matrix_sha256": matrix_sha256,
+                "charge": charge,
+                "witness_key": witness_key,
+            }
         )
         if recorded is None:
             return fresh
@@ -257,6 +276,8 @@ class NodeAttempt(_State):
     @classmethod
     def open_round(cls, run: NodeAttempt, attempt: str, *, charge: float) -> NodeAttempt:
         """A try of an encoder round (section 5), under the acceptance of its run.
+
+        Only for an id under which nothing is stored; else the stored state goes on (and repeats its bytes).
 
         Raises:
             AttemptError: the run is not an accepted one of sort `round`, or the id is not within the run's.

@@ -17,6 +17,7 @@ The witness cosigns one h per attempt (`crypto.attempts`), so all nodes compute 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -223,7 +224,7 @@ def holdout_mask(pseudonyms: Pseudonyms, salt: bytes, fraction: float) -> NDArra
         raise ManifestError(
             f"a hold-out fraction of {fraction}", field="fraction", remedy="give a fraction of 0 to below 1"
         )
-    threshold = int(fraction * (1 << 64))
+    threshold = math.ceil(fraction * (1 << 64))
     salted = hashlib.sha256(salt)
     held = np.empty(len(pseudonyms), dtype=np.bool_)
     data = np.ascontiguousarray(pseudonyms, dtype=np.uint8).tobytes()

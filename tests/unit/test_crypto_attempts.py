@@ -221,3 +221,14 @@ def test_the_charge_stands_from_sending_until_a_void_of_own_manifest():
         node("exchanged").release(H)
     with pytest.raises(AttemptError):
         node("accepted").send(b"rows were never exchanged")
+
+
+def test_what_could_not_be_loaded_again_is_never_recorded():
+    with pytest.raises(AttemptError):
+        WitnessAttempt.cosign("c/1", b"short", NODES)
+    with pytest.raises(AttemptError):
+        witness("cosigned").accept("a", H, b"short")
+    with pytest.raises(AttemptError):
+        witness("seeded").receive("a", H, b"short")
+    with pytest.raises(AttemptError):
+        NodeAttempt.accept("c/1", H, matrix_sha256=hashed(7), charge=float("nan"), witness_key=hashed(8))
