@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.layout import TableLayout
+from crypto.errors import ManifestError
+from crypto.layout import KindBlocks, TableLayout
 from crypto.noise import SMALLEST_SIGMA, discrete_gaussian, grid_scale, share_sigma, sum_delta
 from crypto.secure_sum import sum_bound
+from crypto.wire.campaign import Terms
 
 
 @dataclass(frozen=True)
@@ -84,3 +86,35 @@ def table_grid(
 def table_delta(n_nodes: int, n_cells: int) -> float:
     """Distance of summed shares from one discrete Gaussian: the bound at the smallest share that a grid allows."""
     return sum_delta(SMALLEST_SIGMA, n_nodes, n_cells)
+
+
+def terms_layout(terms: Terms) -> TableLayout:
+    """The layout of the table that terms describe.
+
+    Raises:
+        ManifestError: kinds repeat, or the label kind is not among them.
+    """
+    return TableLayout(tuple(KindBlocks(each.kind, each.widths) for each in terms.kinds), terms.label_kind)
+
+
+def terms_grid(terms: Terms) -> TableGrid:
+    """The grid of the table that terms describe.
+
+    Raises:
+        ManifestError: these are not terms of a table.
+        NoiseError, RangeError: as `table_grid`.
+    """
+    if terms.tables is None:
+        raise ManifestError(
+            f"the terms of attempt {terms.attempt} describe no table",
+            field="tables",
+            remedy="refuse the attempt; the hub must issue terms of the scorecard stage",
+        )
+    return table_grid(
+        terms.tables.sigma_class,
+        terms.tables.sigma_pair,
+        n_nodes=len(terms.roster),
+        t_collude=terms.privacy.t_collude,
+        cohort_size=terms.cohort_size,
+        noise=terms.privacy.noise == "on",
+    )

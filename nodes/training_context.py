@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.keys import BoxKey, IdentityKey
+from crypto.keys import IdentityKey
 from crypto.wire.party import Party
 from nodes.attempts import AttemptStore
 from nodes.clock import Clock, system_clock
@@ -130,6 +130,6 @@ class AssumedConsents:
         rows = np.array([self._rows.get(data[at : at + 32], -1) for at in range(0, len(data), 32)], dtype=np.int64)
         found: dict[str, list[str | None]] = {}
         for kind, parties in self._sources.items():
-            named = np.append(parties, None)[rows]
+            named = np.concatenate([parties, np.array([None], dtype=object)])[rows]
             found[kind] = list(named)
         return found

@@ -34,11 +34,11 @@ class Traffic:
     trips: int = 0
 
 
-class Unanswered(Exception):
+class UnansweredError(Exception):
     """The far end gave no reply at all; the message is simply missing from the list of replies."""
 
 
-class Undelivered(Exception):
+class UndeliveredError(Exception):
     """The far end could not be reached or failed; carries Flower's error code and a text without data."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -68,8 +68,8 @@ class RequestGrid(Grid):
         """Carries one serialised message and returns the serialised reply.
 
         Raises:
-            Unanswered: no reply came in time.
-            Undelivered: it could not be carried, or the far end failed.
+            UnansweredError: no reply came in time.
+            UndeliveredError: it could not be carried, or the far end failed.
         """
 
     def close(self) -> None:
@@ -144,9 +144,9 @@ class RequestGrid(Grid):
         self._count(node_id, sent=len(wire))
         try:
             answer = self.deliver(node_id, wire, timeout)
-        except Unanswered:
+        except UnansweredError:
             return None
-        except Undelivered as failure:
+        except UndeliveredError as failure:
             return Message(Error(failure.code, failure.reason), reply_to=message)
         self._count(node_id, received=len(answer))
         reply = message_from_proto(ProtoMessage.FromString(answer))

@@ -12,7 +12,7 @@ from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
-from hub.grids.base import RequestGrid, Undelivered
+from hub.grids.base import RequestGrid, UndeliveredError
 
 _LOG = logging.getLogger(__name__)
 _WORKERS = 8
@@ -34,7 +34,7 @@ class LocalGrid(RequestGrid):
     def deliver(self, node_id: int, wire: bytes, timeout: float | None) -> bytes:
         """Runs the node's app on the message; one message at a time per node."""
         if node_id not in self._nodes:
-            raise Undelivered(ErrorCode.NODE_UNAVAILABLE, f"no node {node_id}")
+            raise UndeliveredError(ErrorCode.NODE_UNAVAILABLE, f"no node {node_id}")
         app, context = self._nodes[node_id]
         message = message_from_proto(ProtoMessage.FromString(wire))
         with self._busy[node_id]:
@@ -42,7 +42,7 @@ class LocalGrid(RequestGrid):
                 reply = app(message, context)
             except Exception as failure:
                 _LOG.debug("node %d failed", node_id, exc_info=True)
-                raise Undelivered(
+                raise UndeliveredError(
                     ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"{type(failure).__name__}: {failure}"
                 ) from failure
-        return message_to_proto(reply).SerializeToString()
+        return bytes(message_to_proto(reply).SerializeToString())

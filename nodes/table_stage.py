@@ -1,0 +1,502 @@
+"""The scorecard stage at a node: T1 accept, T2 exchange, T3 share, T4 outcome (docs/protocol.md, 4).
+
+Each step takes the message's parcel and gives the reply's. What a reply permits is durable before it is returned; a
+step asked again repeats its answer or refuses. Refusals are raised as typed errors; `nodes.training` signs them.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.attempts import NodeAttempt
+from crypto.canonical import digest
+from crypto.errors import AttemptError, CryptoError, ExchangeError, ManifestError
+from crypto.jws import sign_model, verify_model
+from crypto.keys import BoxKey
+from crypto.manifest import (
+    SALT_BYTES,
+    NodeSlice,
+    expected_inbox,
+    holdout_mask,
+    verify_slice,
+    verify_terms,
+)
+from crypto.parcel import Array, Parcel, as_array
+from crypto.sealed import context_bytes, open_sealed, seal
+from crypto.secure_sum import mask_vector
+from crypto.secure_tables import (
+    Expected,
+    ReceivedRows,
+    check_inbox,
+    check_one_hot,
+    mask_rows,
+    masked_for,
+    matrix_sha256,
+    node_cells,
+    positions_sha256,
+    rows_sha256,
+    stream_key,
+)
+from crypto.slices import read_slice, slice_bytes
+from crypto.wire.base import SUITE
+from crypto.wire.campaign import Acceptance, Cosignature, Decision, Receipt, RowsHeader, Terms
+from models.bins import ABSENT, UNLABELLED, one_hot
+from nodes.errors import LedgerError, PolicyRefusal
+from nodes.terms_check import CheckedTerms, OwnRules, check_terms, read_acceptances, read_terms, seed_context
+from nodes.training_context import Codes, TrainingContext
+
+_LENGTH = 4
+_COUNTERPART = "counterpart."
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """What a node keeps of an attempt between its steps."""
+
+    checked: CheckedTerms
+    state: NodeAttempt
+    positions: NDArray[np.uint32]
+    expected: Mapping[str, Expected]
+    X: Codes
+
+
+def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
+    """T1: checks everything that can be known before masking, freezes the matrix, answers with an acceptance.
+
+    Raises:
+        CryptoError, ModelsError, NodeError: whatever contradicts roster, schema, consents, ledger or own rules.
+    """
+    checked = read_terms(parcel.text("terms"), context.roster)
+    terms = checked.terms
+    cosignature = read_cosignature(parcel.text("cosignature"), context, terms)
+    recorded = context.attempts.load(terms.attempt)
+    if recorded is not None:
+        return _accepted_before(context, recorded, cosignature)
+    check_terms(checked, context.roster, rules_of(context), context.clock())
+    own = read_slice(parcel, context.kind, [each.kind for each in terms.kinds])
+    _check_manifest(context, checked, own, cosignature.h, parcel)
+    _check_merchants(checked, own)
+    _check_consents(context, checked, own)
+    codes, outcome = _matrix(context, checked, own)
+    X = one_hot(codes, checked.layout.blocks(context.kind).widths, outcome)
+    context.ledger.check(
+        terms.campaign_id, terms.privacy.mechanisms, stage=terms.stage, delta_sum=terms.privacy.delta_sum
+    )
+
+    frozen = matrix_sha256(X, own.positions)
+    key = attempt_key(context, terms.attempt)
+    # A node with few merchants could be guessed from an unsalted hash.
+    salt = secrets.token_bytes(SALT_BYTES)
+    acceptance = Acceptance(
+        suite=SUITE,
+        attempt=terms.attempt,
+        h=cosignature.h,
+        party_id=context.party_id,
+        key=key.public,
+        matrix_hash=digest(salt + frozen),
+    )
+    token = sign_model(acceptance, context.identity, typ="acceptance", kid=context.party_id)
+    arrays: dict[str, Array] = {"positions": own.positions, "codes": codes}
+    if outcome is not None:
+        arrays["outcome"] = outcome
+    arrays |= {f"{_COUNTERPART}{kind}": index for kind, index in own.counterparts.items()}
+    context.attempts.save_blob(terms.attempt, "frozen", _pack(arrays))
+    context.attempts.save_blob(terms.attempt, "terms", parcel.text("terms").encode())
+    context.attempts.save_blob(terms.attempt, "salt", salt)
+    context.attempts.save_blob(terms.attempt, "acceptance", token.encode())
+    context.attempts.save(
+        NodeAttempt.accept(
+            terms.attempt,
+            cosignature.h,
+            matrix_sha256=frozen,
+            charge=terms.privacy.epsilon,
+            witness_key=cosignature.witness_key,
+        )
+    )
+    return Parcel({"acceptance": token})
+
+
+def exchange(context: TrainingContext, parcel: Parcel) -> Parcel:
+    """T2: masks the frozen matrix under the witness's seed and seals to every counterpart the rows both hold.
+
+    Raises:
+        CryptoError, NodeError: acceptances are not all of this manifest, the seed does not open, or the attempt is
+            not at this step.
+    """
+    frozen = _load(context, parcel.text("attempt"))
+    checked, state = frozen.checked, frozen.state
+    tokens = parcel.text("acceptances").split()
+    accepted = read_acceptances(tokens, checked, state.h)
+    key = context.attempts.key(state.attempt)
+    if accepted[context.party_id].key != key.public:
+        raise ManifestError(
+            "the acceptances hold another key of this node", field=context.party_id, remedy="start a new attempt"
+        )
+    _same_before(context, state.attempt, "acceptances", " ".join(tokens).encode())
+    witness = checked.terms.witness.party_id
+    bound = context_bytes(**seed_context(state.h, state.attempt, witness, context.party_id))
+    seed = open_sealed(parcel.blob("seed"), key, context=bound)
+    M = mask_rows(frozen.X, stream_key(seed, h=state.h, attempt=state.attempt, node=context.party_id))
+    exchanged = state.exchange(
+        seed, matrix_sha256=matrix_sha256(frozen.X, frozen.positions), rows_sha256=rows_sha256(M)
+    )
+    context.attempts.save_blob(state.attempt, "seed", seed)
+    context.attempts.save(exchanged)
+
+    sealed: dict[str, Array] = {}
+    for peer, due in frozen.expected.items():
+        rows = masked_for(M, frozen.positions, due.positions)
+        header = RowsHeader(
+            suite=SUITE,
+            attempt=state.attempt,
+            h=state.h,
+            sender=context.party_id,
+            receiver=peer,
+            positions_sha256=positions_sha256(due.positions),
+            rows_sha256=rows_sha256(rows),
+            rows=rows.shape[0],
+            columns=rows.shape[1],
+        )
+        token = sign_model(header, context.identity, typ="rows", kid=context.party_id).encode()
+        plain = b"".join([len(token).to_bytes(_LENGTH, "little"), token, rows.astype("<u4", copy=False).tobytes()])
+        bound = _rows_context(state, context.party_id, peer, due)
+        sealed[f"to.{peer}"] = as_array(seal(plain, accepted[peer].key, context=bound))
+    return Parcel(arrays=sealed)
+
+
+def share(context: TrainingContext, parcel: Parcel) -> Parcel:
+    """T3: checks the inbox, computes own cells, adds noise and masks; records bytes and charge, then answers.
+
+    Raises:
+        ExchangeError: the inbox is not exactly what the slice implies; `field` is the sender.
+        CryptoError, NodeError: the attempt is not at this step, or the ledger refuses.
+    """
+    attempt = parcel.text("attempt")
+    state = _state(context, attempt)
+    if state.sent is not None:
+        return _shared(context, state)
+    if state.phase != "exchanged":
+        raise _out_of_order(state, "a share")
+    frozen = _load(context, attempt)
+    checked, terms = frozen.checked, frozen.checked.terms
+    key = context.attempts.key(attempt)
+    seed = context.attempts.blob(attempt, "seed")
+    tokens = context.attempts.blob(attempt, "acceptances")
+    if seed is None or tokens is None:
+        raise _out_of_order(state, "a share")
+    accepted = read_acceptances(tokens.decode().split(), checked, state.h)
+    received = {
+        sender: _open_rows(context, frozen, key, sender, parcel.blob(name))
+        for sender, name in parcel.names("from.").items()
+    }
+    inbox = check_inbox(received, frozen.expected, checked.layout)
+    stream = stream_key(seed, h=state.h, attempt=attempt, node=context.party_id)
+    cells = node_cells(checked.layout, context.kind, frozen.X, stream, inbox, frozen.positions)
+    grid = checked.grid
+    cells *= grid.scales(checked.layout)
+    term = mask_vector(
+        cells,
+        grid.share(checked.layout),
+        me=context.party_id,
+        box=key,
+        peers={party: each.key for party, each in accepted.items() if party != context.party_id},
+        witness_public=state.witness_key,
+        h=state.h,
+        attempt=attempt,
+        width=32,
+        bound=grid.bound,
+    )
+    # Write before send: bytes and charge in one transaction. After a crash the ledger's bytes count, not these.
+    payload = context.ledger.record_send(
+        campaign_id=terms.campaign_id,
+        attempt=attempt,
+        h=state.h,
+        payload=term.astype("<u4", copy=False).tobytes(),
+        mechanisms=terms.privacy.mechanisms,
+        delta_sum=terms.privacy.delta_sum,
+    )
+    sent = state.send(payload)
+    context.attempts.save(sent)
+    return _shared(context, sent)
+
+
+def outcome(context: TrainingContext, parcel: Parcel) -> Parcel:
+    """T4: the witness's decision: keeps the charge, or takes it back on a void of the node's own manifest.
+
+    Raises:
+        SignatureError: not signed by the witness.
+        AttemptError: it names another manifest, or contradicts an earlier decision.
+    """
+    decision = verify_model(
+        parcel.text("decision"),
+        context.roster.witness_sign_key,
+        Decision,
+        typ="decision",
+        kid=context.roster.witness_id,
+    )
+    state = context.attempts.load(decision.attempt)
+    if state is None:
+        return Parcel({"attempt": decision.attempt})
+    if decision.decision == "released":
+        context.attempts.save(state.release(decision.h))
+    else:
+        voided = state.void(decision.h)
+        standing = {each.attempt for each in context.ledger.charges() if not each.refunded}
+        if decision.attempt in standing:
+            context.ledger.refund(decision.attempt, decision.h)
+        context.attempts.save(voided)
+    context.attempts.forget_key(decision.attempt)
+    return Parcel({"attempt": decision.attempt})
+
+
+def rules_of(context: TrainingContext) -> OwnRules:
+    """The owner's rules as the check of terms takes them."""
+    return OwnRules(context.min_t_collude, context.insecure_noise_off)
+
+
+def read_cosignature(token: str, context: TrainingContext, terms: Terms) -> Cosignature:
+    """T1: the witness's cosignature of this attempt.
+
+    Raises:
+        SignatureError: not signed by the pinned witness.
+        ManifestError: it is of another attempt.
+    """
+    roster = context.roster
+    cosignature = verify_model(token, roster.witness_sign_key, Cosignature, typ="cosignature", kid=roster.witness_id)
+    if cosignature.attempt != terms.attempt:
+        raise ManifestError(
+            f"the witness cosigned attempt {cosignature.attempt}, the terms are of {terms.attempt}",
+            field="attempt",
+            remedy="refuse the attempt",
+        )
+    return cosignature
+
+
+def attempt_key(context: TrainingContext, attempt: str) -> BoxKey:
+    """The X25519 key of this attempt, made once and stored before it is used."""
+    try:
+        return context.attempts.key(attempt)
+    except LedgerError:
+        key = BoxKey.generate()
+        context.attempts.save_key(attempt, key)
+        return key
+
+
+def _accepted_before(context: TrainingContext, recorded: NodeAttempt, cosignature: Cosignature) -> Parcel:
+    token = context.attempts.blob(recorded.attempt, "acceptance")
+    if recorded.h != cosignature.h or recorded.phase != "accepted" or token is None:
+        raise AttemptError(
+            f"attempt {recorded.attempt} was accepted before under another manifest, or has gone on",
+            field="attempt",
+            remedy="an attempt's id is never used twice; start a new attempt",
+        )
+    return Parcel({"acceptance": token.decode()})
+
+
+def _check_manifest(context: TrainingContext, checked: CheckedTerms, own: NodeSlice, h: bytes, parcel: Parcel) -> None:
+    """Terms and own slice lie under the root that the witness cosigned, at the place the roster says."""
+    n_slices = len(checked.terms.roster)
+    index = checked.index_of(context.party_id)
+    if checked.terms.roster[index].kind != context.kind:
+        raise ManifestError("the roster has another kind for this node", field="kind", remedy="refuse the attempt")
+    verify_terms(h, terms_bytes=checked.payload, n_slices=n_slices, proof=_proof(parcel, "terms_proof"))
+    verify_slice(
+        h,
+        index=index,
+        n_slices=n_slices,
+        salt=parcel.blob("salt"),
+        slice_bytes=slice_bytes(context.party_id, own),
+        proof=_proof(parcel, "slice_proof"),
+    )
+
+
+def _check_merchants(checked: CheckedTerms, own: NodeSlice) -> None:
+    """Positions ascending and within the cohort, merchants distinct and none of them held out."""
+    n, terms = len(own.positions), checked.terms
+    distinct = len({row.tobytes() for row in own.pseudonyms}) if own.pseudonyms.shape == (n, 32) else -1
+    ascending = bool(np.all(own.positions[1:] > own.positions[:-1]))
+    if distinct != n or not ascending or (n and int(own.positions[-1]) >= terms.cohort_size):
+        raise ManifestError(
+            "the slice repeats a merchant, or its positions are not ascending within the cohort",
+            field="slice",
+            remedy="refuse the attempt; the hub must form the cohort again",
+        )
+    if holdout_mask(own.pseudonyms, terms.holdout.salt, terms.holdout.fraction).any():
+        raise ManifestError(
+            "the slice holds merchants that the terms hold out",
+            field="holdout",
+            remedy="refuse the attempt; held-out merchants enter no training stage",
+        )
+
+
+def _check_consents(context: TrainingContext, checked: CheckedTerms, own: NodeSlice) -> None:
+    """Every counterpart is the source that the merchant's consent names, or none."""
+    expected_inbox(context.party_id, own, checked.roster)
+    named = context.consents.sources(own.pseudonyms)
+    ids = np.array([*(party for party, _ in checked.roster), None], dtype=object)
+    for kind, counterparts in own.counterparts.items():
+        given = ids[counterparts]
+        consented = np.array([*named.get(kind, [None] * len(given)), None], dtype=object)[:-1]
+        if np.any((given != None) & (given != consented)):  # noqa: E711 (elementwise)
+            raise PolicyRefusal(
+                "source-not-consented",
+                f"the slice names sources of kind {kind} that consents do not",
+                field=kind,
+                remedy="refuse the attempt; the hub must form the cohort from consents",
+            )
+
+
+def _matrix(context: TrainingContext, checked: CheckedTerms, own: NodeSlice) -> tuple[Codes, Codes | None]:
+    """The node's rows in order of positions; a merchant without a record is absent, and unlabelled."""
+    terms = checked.terms
+    data = context.dataset(terms.schema_sha256)
+    if data is None:
+        raise PolicyRefusal(
+            "schema-unknown",
+            "this node has no table under the campaign's schema",
+            field="schema_sha256",
+            remedy="add the schema and its table to datasets in the node's configuration",
+        )
+    wanted = np.ascontiguousarray(own.pseudonyms).tobytes()
+    rows = np.array([data.rows.get(wanted[at : at + 32], -1) for at in range(0, len(wanted), 32)], dtype=np.intp)
+    here = rows >= 0
+    columns = data.codes[rows]
+    if context.kind in terms.encoders_used:
+        columns = np.column_stack([columns, _encoder_column(context, checked, columns)])
+    codes = np.where(here[:, None], columns, np.uint8(ABSENT)).astype(np.uint8)
+    if context.kind != terms.label_kind:
+        return codes, None
+    labels = np.full(len(data.codes), UNLABELLED, dtype=np.uint8) if data.outcome is None else data.outcome
+    return codes, np.where(here, labels[rows], np.uint8(UNLABELLED)).astype(np.uint8)
+
+
+def _encoder_column(context: TrainingContext, checked: CheckedTerms, codes: Codes) -> Codes:
+    model_id = checked.terms.encoders_used[context.kind]
+    if context.encoder is None:
+        raise PolicyRefusal(
+            "encoder-unknown",
+            f"this node does not hold encoder {model_id}",
+            field="encoders_used",
+            remedy="wait until the witness has released the encoder",
+        )
+    feature = context.encoder(model_id)
+    if feature.width != checked.layout.blocks(context.kind).widths[-1]:
+        raise ManifestError("the encoder has other bins than the terms", field="widths", remedy="refuse the attempt")
+    return feature.codes(codes)
+
+
+def _state(context: TrainingContext, attempt: str) -> NodeAttempt:
+    state = context.attempts.load(attempt)
+    if state is None:
+        raise AttemptError(
+            f"attempt {attempt} was not accepted here", field="attempt", remedy="begin with T1 of a new attempt"
+        )
+    return state
+
+
+def _load(context: TrainingContext, attempt: str) -> _Frozen:
+    """State and frozen inputs of an attempt, as T1 stored them."""
+    state = _state(context, attempt)
+    token, packed = context.attempts.blob(attempt, "terms"), context.attempts.blob(attempt, "frozen")
+    if token is None or packed is None:
+        raise _out_of_order(state, "this step")
+    checked = read_terms(token.decode(), context.roster)
+    arrays = _unpack(packed)
+    own = NodeSlice(
+        kind=context.kind,
+        positions=arrays["positions"],
+        pseudonyms=np.zeros((0, 32), dtype=np.uint8),
+        counterparts={
+            name.removeprefix("counterpart."): index
+            for name, index in arrays.items()
+            if name.startswith("counterpart.")
+        },
+    )
+    widths = checked.layout.blocks(context.kind).widths
+    X = one_hot(arrays["codes"], widths, arrays.get("outcome"))
+    check_one_hot(X, widths, outcomes="outcome" in arrays)
+    expected = expected_inbox(context.party_id, own, checked.roster)
+    return _Frozen(checked, state, own.positions, expected, X)
+
+
+def _open_rows(context: TrainingContext, frozen: _Frozen, key: BoxKey, sender: str, sealed: bytes) -> ReceivedRows:
+    """Opens one sender's box and verifies its signed header; `check_inbox` compares hashes and shapes."""
+    due = frozen.expected.get(sender)
+    state = frozen.state
+    try:
+        if due is None:
+            raise ExchangeError("superfluous rows", field=sender)
+        plain = open_sealed(sealed, key, context=_rows_context(state, sender, context.party_id, due))
+        end = _LENGTH + int.from_bytes(plain[:_LENGTH], "little")
+        entry = frozen.checked.terms.roster[frozen.checked.index_of(sender)]
+        header = verify_model(plain[_LENGTH:end].decode("ascii"), entry.sign_key, RowsHeader, typ="rows", kid=sender)
+        rows = (
+            np.frombuffer(plain[end:], dtype="<u4").astype(np.uint32, copy=False).reshape(header.rows, header.columns)
+        )
+        named = (header.attempt, header.h, header.sender, header.receiver)
+        if named != (state.attempt, state.h, sender, context.party_id):
+            raise ExchangeError("a header of another exchange", field=sender)
+    except (CryptoError, ValueError) as refused:
+        raise ExchangeError(
+            f"the rows of {sender} do not open, are not signed by it, or were not due",
+            field=sender,
+            remedy="refuse the attempt; an inexact inbox would disclose rows",
+        ) from refused
+    return ReceivedRows(due.positions, rows, header.positions_sha256, header.rows_sha256)
+
+
+def _rows_context(state: NodeAttempt, sender: str, receiver: str, due: Expected) -> bytes:
+    fields = {"step": "rows", "attempt": state.attempt, "from": sender, "to": receiver}
+    return context_bytes(**fields, h=state.h, positions=positions_sha256(due.positions))
+
+
+def _shared(context: TrainingContext, state: NodeAttempt) -> Parcel:
+    """The recorded term and its receipt; the same however often it is asked for."""
+    term = state.repeat(state.h)
+    receipt = Receipt(
+        suite=SUITE, attempt=state.attempt, h=state.h, party_id=context.party_id, sha256=state.receipt_sha256()
+    )
+    token = sign_model(receipt, context.identity, typ="receipt", kid=context.party_id)
+    return Parcel({"receipt": token}, {"term": _words(term)})
+
+
+def _same_before(context: TrainingContext, attempt: str, name: str, data: bytes) -> None:
+    """Stores a message's part once; another one later is refused."""
+    known = context.attempts.blob(attempt, name)
+    if known is not None and known != data:
+        raise AttemptError(f"other {name} than before", field=name, remedy="start a new attempt")
+    if known is None:
+        context.attempts.save_blob(attempt, name, data)
+
+
+def _words(data: bytes) -> NDArray[np.uint32]:
+    return np.frombuffer(data, dtype="<u4").astype(np.uint32, copy=False)
+
+
+def _proof(parcel: Parcel, name: str) -> list[bytes]:
+    return [row.tobytes() for row in parcel.array(name, np.uint8, 2)]
+
+
+def _out_of_order(state: NodeAttempt, step: str) -> AttemptError:
+    return AttemptError(
+        f"{step} is not possible: attempt {state.attempt} is {state.phase}",
+        field="phase",
+        remedy="follow the order of the protocol, or start a new attempt",
+    )
+
+
+def _pack(arrays: Mapping[str, Array]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _unpack(data: bytes) -> dict[str, Array]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}

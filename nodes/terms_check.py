@@ -1,0 +1,250 @@
+"""Whether a campaign's terms can be accepted: checks that node and witness make alike (docs/protocol.md, 3 and 4).
+
+Nothing is taken from the hub's word: keys come from the cosigned roster, bins from the schema under its hash, and the
+privacy that the terms claim is computed again from their mechanisms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+
+from crypto.canonical import canonical_bytes
+from crypto.errors import ManifestError
+from crypto.jws import verify_model
+from crypto.layout import TableLayout
+from crypto.table_grid import TableGrid, table_delta, terms_grid, terms_layout
+from crypto.wire.campaign import Acceptance, MechanismTerms, RosterEntry, Stage, TablesMechanism, Terms
+from models.accounting import (
+    Adjacency,
+    DiscreteGaussianCells,
+    GaussianRounds,
+    Mechanism,
+    epsilon_of,
+    tables_mechanisms,
+    usable_delta,
+)
+from models.errors import BudgetError
+from models.schema import Schema
+from nodes.errors import PolicyRefusal
+from nodes.training_context import RosterLookup
+
+_TOLERANCE = 1e-9
+_SCORECARD: Stage = "scorecard"
+
+
+@dataclass(frozen=True)
+class OwnRules:
+    """What an owner asks of every campaign: `min_t_collude` and `insecure_noise_off` of its configuration."""
+
+    min_t_collude: int
+    insecure_noise_off: bool
+
+
+@dataclass(frozen=True)
+class CheckedTerms:
+    """Terms that were verified, with what follows from them."""
+
+    terms: Terms
+    payload: bytes
+    schema: Schema
+    layout: TableLayout
+
+    @property
+    def roster(self) -> list[tuple[str, str]]:
+        """(id, kind) in order."""
+        return [(entry.party_id, entry.kind) for entry in self.terms.roster]
+
+    @property
+    def grid(self) -> TableGrid:
+        """Scales and noise shares of the table."""
+        return terms_grid(self.terms)
+
+    def index_of(self, party_id: str) -> int:
+        """A party's place in the roster.
+
+        Raises:
+            ManifestError: it is not in the roster.
+        """
+        for index, entry in enumerate(self.terms.roster):
+            if entry.party_id == party_id:
+                return index
+        raise ManifestError(
+            f"{party_id} is not in the roster of attempt {self.terms.attempt}",
+            field="roster",
+            remedy="refuse the attempt; it is not for this node",
+        )
+
+
+def read_terms(token: str, roster: RosterLookup) -> CheckedTerms:
+    """T0, T1: the hub's signed terms and what they mean by themselves; `check_terms` says whether to accept.
+
+    Raises:
+        SignatureError: not signed by the pinned hub key.
+        ManifestError: schema, kinds or attempt contradict each other.
+        SchemaError: the schema document is malformed.
+    """
+    terms = verify_model(token, roster.hub_sign_key, Terms, typ="terms", kid=roster.hub_id)
+    document = terms.schema_document.encode()
+    schema = Schema.from_json(document)
+    if hashlib.sha256(document).hexdigest() != terms.schema_sha256 or schema.hash() != terms.schema_sha256:
+        raise _contradiction("schema_sha256", "the schema document is not the one under its hash")
+    if not terms.attempt.startswith(f"{terms.campaign_id}/{terms.stage}/"):
+        raise _contradiction("attempt", "the attempt's id is not within its campaign and stage")
+    if len({entry.party_id for entry in terms.roster}) != len(terms.roster):
+        raise _contradiction("roster", "a node stands twice in the roster")
+    if {entry.kind for entry in terms.roster} != {each.kind for each in terms.kinds}:
+        raise _contradiction("kinds", "roster and kinds do not match")
+    _check_blocks(terms, schema)
+    return CheckedTerms(terms, canonical_bytes(terms), schema, terms_layout(terms))
+
+
+def check_terms(checked: CheckedTerms, roster: RosterLookup, rules: OwnRules, now: datetime) -> None:
+    """T0, T1: whether these terms can be accepted at all.
+
+    Raises:
+        PolicyRefusal: too late, noise off, or fewer colluding nodes withstood than the owner asks.
+        PeerError: a node that is not in the roster which the witness signed.
+        ManifestError: a node's kind or keys, or the witness's, are not those of that roster.
+        BudgetError: the mechanisms cost more than the terms claim, or are not those of the table.
+    """
+    terms = checked.terms
+    if now > terms.deadline:
+        raise PolicyRefusal("terms-expired", "the terms' deadline has passed", remedy="start a new attempt")
+    for entry in terms.roster:
+        _check_entry(entry, roster)
+    if terms.witness.party_id != roster.witness_id or terms.witness.sign_key != roster.witness_sign_key:
+        raise _contradiction("witness", "the terms name another witness than the pinned one")
+    if terms.privacy.t_collude < rules.min_t_collude:
+        raise PolicyRefusal(
+            "t-collude-too-small",
+            f"the terms withstand {terms.privacy.t_collude} colluding nodes, the owner asks {rules.min_t_collude}",
+            field="min_t_collude",
+            remedy="ask for a campaign with a larger t_collude",
+        )
+    if terms.privacy.noise == "off" and not rules.insecure_noise_off:
+        raise PolicyRefusal(
+            "noise-off-refused",
+            "the terms switch noise off",
+            field="noise",
+            remedy="ask for noise; insecure_noise_off is for synthetic data only",
+        )
+    if terms.stage == _SCORECARD:
+        check_tables_privacy(checked)
+
+
+def check_tables_privacy(checked: CheckedTerms) -> None:
+    """Computes the privacy of a table anew from σ and the accountant.
+
+    Raises:
+        BudgetError: the terms' mechanisms are not those of their table, or cost more than they claim.
+    """
+    terms, privacy, tables = checked.terms, checked.terms.privacy, checked.terms.tables
+    if tables is None:
+        raise _contradiction("tables", "the terms describe no table")
+    if privacy.noise == "off":
+        if privacy.mechanisms or tables.sigma_class or tables.sigma_pair:
+            raise _dishonest("terms without noise claim mechanisms")
+        return
+    due = tables_mechanisms(checked.layout.n_features, tables.sigma_class, tables.sigma_pair)
+    claimed = tuple(
+        DiscreteGaussianCells(each.sigma, each.count)
+        for each in privacy.mechanisms
+        if isinstance(each, TablesMechanism) and each.stage == _SCORECARD
+    )
+    if claimed != due:
+        raise _dishonest("the mechanisms of the terms are not those of their table")
+    due_delta = table_delta(len(terms.roster), checked.layout.n_cells)
+    if privacy.delta_sum < due_delta * (1 - _TOLERANCE):
+        raise _dishonest(f"the terms set aside delta {privacy.delta_sum:g} for noise shares where {due_delta:g} is due")
+    check_epsilon(checked)
+
+
+def check_epsilon(checked: CheckedTerms) -> None:
+    """Composes all mechanisms of the campaign anew and compares with the ε that the terms claim.
+
+    Raises:
+        BudgetError: they cost more.
+    """
+    privacy = checked.terms.privacy
+    usable = usable_delta(privacy.epsilon, privacy.delta, privacy.delta_sum)
+    mechanisms = tuple(accounted(each) for each in privacy.mechanisms)
+    adjacencies: list[tuple[Adjacency, float]] = [
+        ("replaced-by-empty", privacy.epsilon),
+        ("replace-one", privacy.epsilon_replace_one),
+    ]
+    for adjacency, claimed in adjacencies:
+        cost = _cost(mechanisms, usable, adjacency)
+        if not cost <= claimed * (1 + _TOLERANCE) or not math.isfinite(cost):
+            raise _dishonest(f"the mechanisms cost epsilon {cost:.6g} under {adjacency}, the terms claim {claimed:.6g}")
+
+
+def accounted(mechanism: MechanismTerms) -> Mechanism:
+    """A mechanism of the wire as the accountant knows it."""
+    if isinstance(mechanism, TablesMechanism):
+        return DiscreteGaussianCells(mechanism.sigma, mechanism.count)
+    return GaussianRounds(mechanism.sigma_over_sensitivity, mechanism.rounds)
+
+
+def read_acceptances(tokens: list[str], checked: CheckedTerms, h: bytes) -> dict[str, Acceptance]:
+    """T1′, T2: every node's signed acceptance of this very manifest, keys all different.
+
+    Returns:
+        party id → acceptance, in the order of the roster.
+
+    Raises:
+        SignatureError: one is not signed by its node.
+        ManifestError: one is missing, of another attempt or manifest, or two nodes have one key.
+    """
+    terms = checked.terms
+    if len(tokens) != len(terms.roster):
+        raise _contradiction("acceptances", f"{len(tokens)} acceptances for {len(terms.roster)} nodes")
+    accepted: dict[str, Acceptance] = {}
+    for token, entry in zip(tokens, terms.roster, strict=True):
+        acceptance = verify_model(token, entry.sign_key, Acceptance, typ="acceptance", kid=entry.party_id)
+        if (acceptance.party_id, acceptance.attempt, acceptance.h) != (entry.party_id, terms.attempt, h):
+            raise _contradiction(entry.party_id, f"{entry.party_id} accepted another attempt or manifest")
+        accepted[entry.party_id] = acceptance
+    if len({each.key for each in accepted.values()}) != len(accepted):
+        raise _contradiction("acceptances", "two nodes have the same key")
+    return accepted
+
+
+def seed_context(h: bytes, attempt: str, witness: str, node: str) -> dict[str, str]:
+    """T1′: what a sealed seed is bound to."""
+    return {"step": "seed", "h": h.hex(), "attempt": attempt, "from": witness, "to": node}
+
+
+@lru_cache(maxsize=64)
+def _cost(mechanisms: tuple[Mechanism, ...], delta: float, adjacency: Adjacency) -> float:
+    return epsilon_of(mechanisms, delta, adjacency=adjacency)
+
+
+def _check_blocks(terms: Terms, schema: Schema) -> None:
+    """Kinds and widths are the schema's, and one block more where an encoder is used."""
+    if tuple(each.kind for each in terms.kinds) != schema.kinds_in_order() and terms.stage == _SCORECARD:
+        raise _contradiction("kinds", "kinds are not those of the schema")
+    if terms.label_kind != schema.label.kind or not set(terms.encoders_used) <= set(schema.kinds):
+        raise _contradiction("label_kind", "label kind or encoders are not of the schema")
+    for each in terms.kinds:
+        own = schema.widths(each.kind)
+        further = 1 if each.kind in terms.encoders_used else 0
+        if each.widths[: len(own)] != own or len(each.widths) != len(own) + further:
+            raise _contradiction("widths", f"widths of kind {each.kind} are not those of the schema")
+
+
+def _check_entry(entry: RosterEntry, roster: RosterLookup) -> None:
+    party = roster.party(entry.party_id)
+    if (party.kind, party.sign_key, party.box_key) != (entry.kind, entry.sign_key, entry.box_key):
+        raise _contradiction(entry.party_id, f"kind or keys of {entry.party_id} are not those the witness signed")
+
+
+def _contradiction(field: str, what: str) -> ManifestError:
+    return ManifestError(what, field=field, remedy="refuse the attempt; the hub must correct its terms")
+
+
+def _dishonest(what: str) -> BudgetError:
+    return BudgetError(what, field="privacy", remedy="refuse the attempt; the hub must compute its terms anew")

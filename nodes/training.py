@@ -1,0 +1,144 @@
+"""The node's Flower `ClientApp`: message types to the protocol's steps, parcels to records, refusals to signed records.
+
+The only module of the node that imports Flower. A refusal travels as a signed record with a fixed code; an
+exception would carry its text, and perhaps data, to the hub.
+
+Message types. Nodes: `train.accept` (T1), `train.exchange` (T2), `train.share` (T3), `train.outcome` (T4).
+Witness: `query.cosign` (T0), `query.seeds` (T1′), `query.release` (T3′), `query.abort` (T4).
+A stage adds its own steps to `NODE_STEPS` and `WITNESS_STEPS`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from crypto.errors import AttemptError, CryptoError, ExchangeError, ManifestError
+from crypto.jws import sign_model
+from crypto.parcel import Parcel
+from crypto.wire.base import SUITE
+from crypto.wire.campaign import Refusal
+from models.errors import ModelsError
+from nodes import table_stage, witness_stage
+from nodes.errors import BudgetExceeded, NodeError, PeerError, PolicyRefusal
+from nodes.training_context import TrainingContext
+from nodes.witness_stage import WitnessContext
+
+_LOG = logging.getLogger(__name__)
+_TEXTS, _ARRAYS = "texts", "arrays"
+_DETAIL_CHARS = 500
+
+C = TypeVar("C", TrainingContext, WitnessContext)
+NodeStep = Callable[[TrainingContext, Parcel], Parcel]
+WitnessStep = Callable[[WitnessContext, Parcel], Parcel]
+
+NODE_STEPS: dict[str, NodeStep] = {
+    "accept": table_stage.accept,
+    "exchange": table_stage.exchange,
+    "share": table_stage.share,
+    "outcome": table_stage.outcome,
+}
+WITNESS_STEPS: dict[str, WitnessStep] = {
+    "cosign": witness_stage.cosign,
+    "seeds": witness_stage.seed,
+    "release": witness_stage.release,
+    "abort": witness_stage.abort,
+}
+
+
+def build_client_app(context_of: Callable[[Context], TrainingContext | WitnessContext]) -> ClientApp:
+    """The app that answers the hub's training messages.
+
+    Args:
+        context_of: what this node is, from Flower's context (one node per process, or many in a simulation).
+    """
+    app = ClientApp()
+    for name, node_step in NODE_STEPS.items():
+        app.train(name)(_handler(context_of, TrainingContext, node_step))
+    for name, witness_step in WITNESS_STEPS.items():
+        app.query(name)(_handler(context_of, WitnessContext, witness_step))
+    return app
+
+
+def answer(context: TrainingContext | WitnessContext, step: Callable[[], Parcel], attempt: str) -> Parcel:
+    """Runs one step; what it refuses becomes a signed refusal with a fixed code and no data.
+
+    Args:
+        context: who answers.
+        step: the step, bound to context and message.
+        attempt: the attempt's id, for the refusal.
+    """
+    try:
+        return step()
+    except (CryptoError, ModelsError, NodeError) as refused:
+        _LOG.info("attempt %s refused: %s", attempt, refused)
+        return _refusal(context, attempt, refusal_code(refused), refusal_detail(refused))
+    except Exception:
+        _LOG.exception("attempt %s failed", attempt)
+        return _refusal(context, attempt, "internal-error", "")
+
+
+def refusal_code(refused: CryptoError | ModelsError | NodeError) -> str:
+    """The fixed code of a refusal."""
+    if isinstance(refused, PolicyRefusal):
+        return refused.reason
+    if isinstance(refused, PeerError) and refused.peer_code is not None:
+        return refused.peer_code
+    return refused.code
+
+
+def refusal_detail(refused: CryptoError | ModelsError | NodeError) -> str:
+    """What the hub may read: numbers of the budget, ids of parties and attempts; nothing that could hold data."""
+    if isinstance(refused, ExchangeError):
+        return f"sender={refused.field}"
+    if isinstance(refused, (BudgetExceeded, ManifestError, AttemptError, PeerError)):
+        return str(refused)[:_DETAIL_CHARS]
+    return ""
+
+
+def to_records(parcel: Parcel) -> RecordDict:
+    """A parcel as Flower records: texts in a ConfigRecord, arrays in an ArrayRecord."""
+    return RecordDict(
+        {
+            _TEXTS: ConfigRecord(dict(parcel.texts)),
+            _ARRAYS: ArrayRecord({name: Array(array) for name, array in parcel.arrays.items()}, keep_input=False),
+        }
+    )
+
+
+def from_records(records: RecordDict) -> Parcel:
+    """Flower records as a parcel; records of other names are ignored, as are values that are not texts."""
+    texts = records.config_records.get(_TEXTS)
+    arrays = records.array_records.get(_ARRAYS)
+    return Parcel(
+        {name: value for name, value in (texts or {}).items() if isinstance(value, str)},
+        {name: array.numpy() for name, array in (arrays or {}).items()},
+    )
+
+
+def _handler(
+    context_of: Callable[[Context], TrainingContext | WitnessContext],
+    role: type[C],
+    step: Callable[[C, Parcel], Parcel],
+) -> Callable[[Message, Context], Message]:
+    def handle(message: Message, flower: Context) -> Message:
+        context = context_of(flower)
+        attempt = message.metadata.group_id
+
+        def run() -> Parcel:
+            if not isinstance(context, role):
+                raise PolicyRefusal("wrong-role", "this step is not for this party", remedy="ask the right party")
+            return step(context, from_records(message.content))
+
+        return Message(to_records(answer(context, run, attempt)), reply_to=message)
+
+    return handle
+
+
+def _refusal(context: TrainingContext | WitnessContext, attempt: str, code: str, detail: str) -> Parcel:
+    refusal = Refusal(suite=SUITE, attempt=attempt or "unknown", party_id=context.party_id, code=code, detail=detail)
+    return Parcel({"refusal": sign_model(refusal, context.identity, typ="refusal", kid=context.party_id)})

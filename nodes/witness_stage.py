@@ -1,0 +1,291 @@
+"""The witness in a campaign: T0 cosign, T1′ seeds, T3′ release, T4 void (docs/protocol.md, 3 and 4).
+
+It sees which node holds which pseudonym, seeds and the noisy table; never a row. Its state is durable before anything
+that it permits leaves: one h per attempt, one set of seeds, one term or one void.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.attempts import WitnessAttempt
+from crypto.canonical import digest
+from crypto.errors import AttemptError, ManifestError
+from crypto.jws import sign_model, verify_model
+from crypto.keys import BoxKey, IdentityKey
+from crypto.manifest import NodeSlice, check_slices, holdout_mask, manifest_root, salted_slice_hash
+from crypto.parcel import Parcel, as_array
+from crypto.sealed import context_bytes, seal
+from crypto.secure_sum import open_sum, witness_term
+from crypto.secure_tables import SeededNode, stream_key, witness_cells
+from crypto.slices import read_slice, slice_bytes
+from crypto.wire.base import SUITE
+from crypto.wire.campaign import Cosignature, Decision, Receipt, Terms
+from nodes.clock import Clock, system_clock
+from nodes.ledger import Ledger
+from nodes.terms_check import CheckedTerms, OwnRules, check_terms, read_acceptances, read_terms, seed_context
+from nodes.training_context import RosterLookup
+from nodes.witness_attempts import WitnessAttemptStore, WitnessRecord
+
+_SEED_BYTES = 32
+
+
+@dataclass(frozen=True)
+class WitnessContext:
+    """The witness in training.
+
+    Attributes:
+        ledger: programme-wide: every campaign that it released, over all nodes (a merchant who changes banks would
+            escape the nodes' own ledgers).
+        min_t_collude, insecure_noise_off: its owner's rules, as at a node.
+    """
+
+    party_id: str
+    identity: IdentityKey
+    ledger: Ledger
+    attempts: WitnessAttemptStore
+    roster: RosterLookup
+    clock: Clock = system_clock
+    min_t_collude: int = 1
+    insecure_noise_off: bool = False
+
+
+@dataclass(frozen=True)
+class OpenedAttempt:
+    """A released attempt, opened again from its shares: what the model is to be re-fitted from.
+
+    Attributes:
+        checked: the terms.
+        counts: (n_cells,) noisy counts in the order of the layout.
+    """
+
+    checked: CheckedTerms
+    counts: NDArray[np.float64]
+
+
+def cosign(context: WitnessContext, parcel: Parcel) -> Parcel:
+    """T0: checks terms and all slices, records and cosigns one h for this attempt.
+
+    Raises:
+        CryptoError, ModelsError, NodeError: whatever contradicts roster, terms, programme ledger or an earlier h.
+    """
+    checked = read_terms(parcel.text("terms"), context.roster)
+    terms = checked.terms
+    check_terms(checked, context.roster, OwnRules(context.min_t_collude, context.insecure_noise_off), context.clock())
+    kinds = [each.kind for each in terms.kinds]
+    slices = {
+        entry.party_id: read_slice(parcel, entry.kind, kinds, f"slice.{index}.")
+        for index, entry in enumerate(terms.roster)
+    }
+    check_slices(slices, checked.roster, label_kind=terms.label_kind)
+    _check_cohort(terms, slices)
+    salts = parcel.array("salts", np.uint8, 2)
+    hashes = [
+        salted_slice_hash(salts[index].tobytes(), slice_bytes(party, own))
+        for index, (party, own) in enumerate(slices.items())
+    ]
+    h = manifest_root(checked.payload, hashes)
+    recorded = context.attempts.load(terms.attempt)
+    state = WitnessAttempt.cosign(terms.attempt, h, slices, recorded=None if recorded is None else recorded.state)
+    if recorded is None:
+        context.ledger.check(
+            terms.campaign_id, terms.privacy.mechanisms, stage=terms.stage, delta_sum=terms.privacy.delta_sum
+        )
+        positions = tuple(own.positions for own in slices.values())
+        recorded = WitnessRecord(state, terms.campaign_id, parcel.text("terms"), positions, BoxKey.generate())
+        context.attempts.create(recorded)
+    cosignature = Cosignature(suite=SUITE, attempt=terms.attempt, h=h, witness_key=_key(recorded).public)
+    return Parcel({"cosignature": sign_model(cosignature, context.identity, typ="cosignature", kid=context.party_id)})
+
+
+def seed(context: WitnessContext, parcel: Parcel) -> Parcel:
+    """T1′: with every node's acceptance, one fresh seed per node, sealed to the node's key of this attempt.
+
+    Raises:
+        CryptoError, NodeError: acceptances are not all of this manifest, or the attempt is not at this step.
+    """
+    record = _record(context, parcel.text("attempt"))
+    state = record.state
+    checked = read_terms(record.terms, context.roster)
+    tokens = parcel.text("acceptances").split()
+    accepted = read_acceptances(tokens, checked, state.h)
+    for token, party in zip(tokens, accepted, strict=True):
+        state = state.accept(party, state.h, digest(token.encode()))
+    seeds = state.seeds or {party: secrets.token_bytes(_SEED_BYTES) for party in accepted}
+    state = state.seed(seeds)
+    context.attempts.save(state)
+    sealed = {
+        f"seed.{party}": as_array(
+            seal(
+                seeds[party],
+                each.key,
+                context=context_bytes(**seed_context(state.h, state.attempt, context.party_id, party)),
+            )
+        )
+        for party, each in accepted.items()
+    }
+    return Parcel(arrays=sealed)
+
+
+def release(context: WitnessContext, parcel: Parcel) -> Parcel:
+    """T3′: with every node's receipt, its own term of the sum and the signed `released`; charged to the programme.
+
+    Raises:
+        CryptoError, NodeError: a receipt is missing or of another manifest, the attempt is void, or the budget is
+            spent.
+    """
+    record = _record(context, parcel.text("attempt"))
+    state = record.state
+    if state.term is not None:
+        return _released(context, state)
+    checked = read_terms(record.terms, context.roster)
+    terms = checked.terms
+    receipts = parcel.text("receipts").split()
+    if len(receipts) != len(terms.roster):
+        raise AttemptError(
+            f"{len(receipts)} receipts for {len(terms.roster)} nodes",
+            field="receipts",
+            remedy="a term is released only with every node's receipt; otherwise have the attempt voided",
+        )
+    for token, entry in zip(receipts, terms.roster, strict=True):
+        receipt = verify_model(token, entry.sign_key, Receipt, typ="receipt", kid=entry.party_id)
+        if receipt.party_id != entry.party_id or receipt.attempt != state.attempt:
+            raise AttemptError(
+                f"a receipt of {entry.party_id} for another attempt", field=entry.party_id, remedy="void the attempt"
+            )
+        state = state.receive(entry.party_id, receipt.h, receipt.sha256)
+    term = _term(context, record, checked, parcel)
+    state = state.release(term)
+    context.ledger.record_send(
+        campaign_id=terms.campaign_id,
+        attempt=state.attempt,
+        h=state.h,
+        payload=term,
+        mechanisms=terms.privacy.mechanisms,
+        delta_sum=terms.privacy.delta_sum,
+    )
+    context.attempts.save(state, forget_key=True)
+    return _released(context, state)
+
+
+def abort(context: WitnessContext, parcel: Parcel) -> Parcel:
+    """T4: never a term for this attempt: the signed `void`, on which nodes take their charge back.
+
+    Raises:
+        AttemptError: it was released, or never cosigned here.
+    """
+    record = _record(context, parcel.text("attempt"))
+    state = record.state.void()
+    context.attempts.save(state, forget_key=True)
+    decision = Decision(suite=SUITE, attempt=state.attempt, h=state.h, decision="void")
+    return Parcel({"decision": sign_model(decision, context.identity, typ="decision", kid=context.party_id)})
+
+
+def open_attempt(context: WitnessContext, attempt: str, shares: Mapping[str, bytes]) -> OpenedAttempt:
+    """Opens a released attempt again from the nodes' shares, checked against their receipts.
+
+    Args:
+        attempt: a released attempt.
+        shares: party id → the exact bytes that it sent.
+
+    Raises:
+        AttemptError: not released here, or the shares are not those that the nodes' receipts name.
+    """
+    record = _record(context, attempt)
+    state = record.state
+    named = {party: digest(data) for party, data in shares.items()}
+    if state.term is None or named != state.receipts:
+        raise AttemptError(
+            f"the shares of attempt {attempt} are not those that its receipts name, or it was not released",
+            field="shares",
+            remedy="hand over the shares of a released attempt exactly as the nodes sent them",
+        )
+    checked = read_terms(record.terms, context.roster)
+    terms = [np.frombuffer(data, dtype="<u4").astype(np.uint32) for data in (*shares.values(), state.term)]
+    opened = open_sum(terms, bound=checked.grid.bound)
+    return OpenedAttempt(checked, checked.grid.counts(checked.layout, opened))
+
+
+def _check_cohort(terms: Terms, slices: Mapping[str, NodeSlice]) -> None:
+    """Public membership numbers are those of the slices; no merchant of the cohort is held out."""
+    held: dict[str, NDArray[np.bool_]] = {
+        each.kind: np.zeros(terms.cohort_size, dtype=np.bool_) for each in terms.kinds
+    }
+    for own in slices.values():
+        if len(own.positions) and int(own.positions[-1]) >= terms.cohort_size:
+            raise _wrong_numbers()
+        held[own.kind][own.positions] = True
+        labelled = own.kind == terms.label_kind
+        if labelled and holdout_mask(own.pseudonyms, terms.holdout.salt, terms.holdout.fraction).any():
+            raise ManifestError(
+                "held-out merchants are in the cohort", field="holdout", remedy="the hub must form the cohort again"
+            )
+    members = {each.kind: int(held[each.kind].sum()) for each in terms.kinds}
+    pairs = {(each.first, each.second): int((held[each.first] & held[each.second]).sum()) for each in terms.pairs}
+    due = {(a.kind, b.kind) for at, a in enumerate(terms.kinds) for b in terms.kinds[at + 1 :]}
+    if (
+        members[terms.label_kind] != terms.cohort_size
+        or any(each.members != members[each.kind] for each in terms.kinds)
+        or any(each.members != pairs[each.first, each.second] for each in terms.pairs)
+        or set(pairs) != due
+    ):
+        raise _wrong_numbers()
+
+
+def _wrong_numbers() -> ManifestError:
+    return ManifestError(
+        "the cohort's membership numbers are not those of the slices",
+        field="cohort_size",
+        remedy="the hub must count the cohort again",
+    )
+
+
+def _term(context: WitnessContext, record: WitnessRecord, checked: CheckedTerms, parcel: Parcel) -> bytes:
+    """`A_kᵀA_l` of all pairs, scaled, minus the witness's mask with every node."""
+    state = record.state
+    accepted = read_acceptances(parcel.text("acceptances").split(), checked, state.h)
+    for token, party in zip(parcel.text("acceptances").split(), accepted, strict=True):
+        state.accept(party, state.h, digest(token.encode()))
+    nodes = {
+        party: SeededNode(kind, positions, stream_key(state.seeds[party], h=state.h, attempt=state.attempt, node=party))
+        for (party, kind), positions in zip(checked.roster, record.positions, strict=True)
+    }
+    cells = witness_cells(checked.layout, nodes)
+    cells *= checked.grid.scales(checked.layout)
+    term = witness_term(
+        cells,
+        box=_key(record),
+        nodes={party: each.key for party, each in accepted.items()},
+        h=state.h,
+        attempt=state.attempt,
+        n=checked.layout.n_cells,
+        width=32,
+    )
+    return term.astype("<u4", copy=False).tobytes()
+
+
+def _released(context: WitnessContext, state: WitnessAttempt) -> Parcel:
+    term = state.term or b""
+    decision = Decision(suite=SUITE, attempt=state.attempt, h=state.h, decision="released", term_sha256=digest(term))
+    token = sign_model(decision, context.identity, typ="decision", kid=context.party_id)
+    return Parcel({"decision": token}, {"term": np.frombuffer(term, dtype="<u4").astype(np.uint32, copy=False)})
+
+
+def _record(context: WitnessContext, attempt: str) -> WitnessRecord:
+    record = context.attempts.load(attempt)
+    if record is None:
+        raise AttemptError(
+            f"attempt {attempt} was not cosigned here", field="attempt", remedy="begin with T0 of a new attempt"
+        )
+    return record
+
+
+def _key(record: WitnessRecord) -> BoxKey:
+    if record.key is None:
+        raise AttemptError(f"attempt {record.state.attempt} has ended", field="attempt", remedy="start a new attempt")
+    return record.key
