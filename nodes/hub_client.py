@@ -33,7 +33,7 @@ Method = Literal["GET", "POST", "DELETE"]
 M = TypeVar("M", bound=BaseModel)
 
 
-class _Unreachable(Exception):
+class _Unreachable(Exception):  # noqa: N818 (caught here, never leaves)
     """The hub could not be reached, or says that it is busy: worth another try."""
 
 

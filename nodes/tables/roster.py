@@ -1,4 +1,4 @@
-"""The cosigned roster, the node's place in its feed, and its pseudonyms."""
+"""The cosigned roster and the node's pseudonyms."""
 
 from __future__ import annotations
 
@@ -14,17 +14,6 @@ class RosterRow(NodeTableBase):
 
     version: Mapped[int] = mapped_column(primary_key=True)
     token: Mapped[str]
-
-
-class FeedPlaceRow(NodeTableBase):
-    """One row: the last feed item applied, and when the hub last said that there was no more."""
-
-    __tablename__ = "feed_place"
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    seq: Mapped[int]
-    head_time: Mapped[int]
-    """Seconds since 1970 by the hub's signed head; never goes back."""
 
 
 class PseudonymRow(NodeTableBase):

@@ -1,0 +1,115 @@
+"""The owner's tables, found by the hash of the schema that a campaign names."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from models.schema import Schema
+from models.schema_file import load_schema
+from nodes.config import DatasetConfig
+from nodes.errors import ConfigError
+from nodes.pseudonyms import Progress, PseudonymMap
+from nodes.sources.csv import CsvSource
+from nodes.sources.table import NodeTable
+from nodes.training_context import TrainingData
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    stamp: tuple[int, int]
+    table: NodeTable
+
+
+class Datasets:
+    """The configured tables. A file is read when it is first asked for, and again when it has changed."""
+
+    def __init__(self, configured: Sequence[DatasetConfig], kind: str, pseudonyms: PseudonymMap) -> None:
+        """Read the schemas, not the rows.
+
+        Raises:
+            SchemaError: a schema file is malformed.
+            ConfigError: two datasets have the same schema.
+        """
+        self._kind = kind
+        self._pseudonyms = pseudonyms
+        self._lock = threading.RLock()
+        self._tables: dict[str, _Loaded] = {}
+        self._training: dict[str, tuple[NodeTable, TrainingData]] = {}
+        self._configured: dict[str, tuple[Schema, DatasetConfig]] = {}
+        for each in configured:
+            schema = load_schema(each.schema_file)
+            if schema.hash() in self._configured:
+                raise ConfigError(
+                    f"two datasets follow schema {schema.name}",
+                    field="datasets",
+                    remedy="give one table per schema; join the files first",
+                )
+            self._configured[schema.hash()] = (schema, each)
+
+    def schema(self, schema_sha256: str) -> Schema | None:
+        """The configured schema of that hash (hex), or None."""
+        found = self._configured.get(schema_sha256)
+        return None if found is None else found[0]
+
+    def schemas(self) -> tuple[Schema, ...]:
+        """All configured schemas, in order of the configuration."""
+        return tuple(schema for schema, _ in self._configured.values())
+
+    def table(self, schema_sha256: str) -> NodeTable | None:
+        """The table that follows the schema of that hash (hex), or None where the node has none.
+
+        Raises:
+            SourceError: the file does not fit the schema.
+        """
+        found = self._configured.get(schema_sha256)
+        if found is None:
+            return None
+        schema, configured = found
+        with self._lock:
+            stamp = _stamp(configured)
+            loaded = self._tables.get(schema_sha256)
+            if loaded is None or loaded.stamp != stamp:
+                loaded = _Loaded(stamp, NodeTable.load(CsvSource(configured.csv), schema, self._kind))
+                self._tables[schema_sha256] = loaded
+            return loaded.table
+
+    def training_data(self, schema_sha256: str) -> TrainingData | None:
+        """The table with pseudonyms in the place of identifiers, or None where the node has none.
+
+        Raises:
+            SourceError: the file does not fit, or an identifier has no pseudonym yet.
+        """
+        with self._lock:
+            table, schema = self.table(schema_sha256), self.schema(schema_sha256)
+            if table is None or schema is None:
+                return None
+            known = self._training.get(schema_sha256)
+            if known is None or known[0] is not table:
+                merchants = self._pseudonyms.pseudonyms(table.ids, id_type=schema.id.type)
+                known = (table, TrainingData(merchants, table.codes, table.outcome))
+                self._training[schema_sha256] = known
+            return known[1]
+
+    def pseudonymise(self, progress: Progress | None = None) -> int:
+        """Have a pseudonym for every identifier of every table; returns how many were new.
+
+        Raises:
+            SourceError: a file does not fit its schema.
+            PeerError: a key holder refused or is out of reach; what was done is kept.
+        """
+        new = 0
+        for schema_sha256, (schema, _) in self._configured.items():
+            table = self.table(schema_sha256)
+            if table is not None:
+                new += self._pseudonyms.ensure(table.ids, id_type=schema.id.type, progress=progress)
+        return new
+
+
+def _stamp(configured: DatasetConfig) -> tuple[int, int]:
+    try:
+        status = configured.csv.stat()
+    except OSError:
+        return (0, 0)  # reading it explains what is wrong
+    return (status.st_mtime_ns, status.st_size)

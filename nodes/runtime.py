@@ -1,0 +1,244 @@
+"""A node put together: configuration, keys, store, trust and data, cross-checked before anything is sent.
+
+Further services (consents, scoring, training, the witness's duties) hang themselves in by `feed.register` for items of
+the feed and by `handlers` for requests over the link.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from crypto.keys import BoxKey, IdentityKey
+from crypto.wire.consent import FeedPage
+from crypto.wire.link import FrameType
+from crypto.wire.party import Party
+from nodes.attempts import AttemptStore
+from nodes.clock import Clock, system_clock
+from nodes.config import NodeConfig
+from nodes.datasets import Datasets
+from nodes.errors import ConfigError, PeerError, PolicyRefusal
+from nodes.feed import Feed
+from nodes.hub_client import HubClient
+from nodes.keys import NodeKeys, load_keys
+from nodes.ledger import Ledger
+from nodes.link import Handler
+from nodes.pseudonyms import PseudonymMap
+from nodes.roster import RosterBook
+from nodes.sources.table import NodeTable
+from nodes.store import Store
+from nodes.tables.owner import OwnerRow
+from nodes.training_context import ConsentBook, Pseudonyms, TrainingContext, TrainingData
+
+STORE_FILE = "node.db"
+LOCK_FILE = "node.lock"
+
+
+class NoConsents:
+    """A node that holds no consents: nobody's data may be used."""
+
+    def sources(self, pseudonyms: Pseudonyms) -> Mapping[str, Sequence[str | None]]:
+        """Refuse whoever is asked about."""
+        if len(pseudonyms):
+            raise PolicyRefusal(
+                "consent-unknown", "this node holds no consents", remedy="follow the hub's feed of consents first"
+            )
+        return {}
+
+
+@dataclass
+class NodeRuntime:
+    """Everything of one node. Made by `open`; `close` gives its files back."""
+
+    config: NodeConfig
+    keys: NodeKeys
+    store: Store
+    ledger: Ledger
+    attempts: AttemptStore
+    roster: RosterBook
+    feed: Feed
+    hub: HubClient
+    pseudonyms: PseudonymMap
+    datasets: Datasets
+    clock: Clock
+    consents: ConsentBook = field(default_factory=NoConsents)
+    handlers: dict[FrameType, Handler] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, config: NodeConfig, *, clock: Clock = system_clock, hub: HubClient | None = None) -> NodeRuntime:
+        """Open an enrolled node.
+
+        Args:
+            config: from `nodes.config.load_node_config`.
+            clock: the time.
+            hub: another client than one to `config.hub`, for tests.
+
+        Raises:
+            ConfigError: not enrolled, or keys, store, roster and configuration do not belong together.
+            KeyFormatError, SchemaError: a key or schema file cannot be read.
+        """
+        trust = config.require_trust()
+        keys = load_keys(config.keys_dir, kind=config.kind)
+        if config.kind == "witness" and trust.witness_sign_key != keys.identity.public:
+            raise ConfigError(
+                "trust.witness_sign_key is not this witness's own key",
+                field="trust.witness_sign_key",
+                remedy="restore keys_dir from its backup, or enrol again",
+            )
+        store = open_store(config)
+        try:
+            roster = RosterBook(store, trust)
+            client = hub or HubClient(config.hub, party_id=config.party_id, identity=keys.identity, clock=clock)
+            pseudonyms = PseudonymMap(store, roster, client)
+            runtime = cls(
+                config=config,
+                keys=keys,
+                store=store,
+                ledger=Ledger(store, config.budget.epsilon, config.budget.delta, clock=clock),
+                attempts=AttemptStore(store),
+                roster=roster,
+                feed=Feed(store, roster, party_id=config.party_id, clock=clock),
+                hub=client,
+                pseudonyms=pseudonyms,
+                datasets=Datasets(config.datasets, config.kind, pseudonyms),
+                clock=clock,
+            )
+            runtime.check_own_entry()
+        except BaseException:
+            store.close()
+            raise
+        return runtime
+
+    @property
+    def identity(self) -> IdentityKey:
+        """The node's Ed25519 key."""
+        return self.keys.identity
+
+    @property
+    def box(self) -> BoxKey:
+        """The node's X25519 key."""
+        return self.keys.box
+
+    @property
+    def feed_seq(self) -> int:
+        """The last feed item taken in."""
+        return self.feed.seq
+
+    def now(self) -> datetime:
+        """The time by this node's clock."""
+        return self.clock()
+
+    def feed_age(self, now: datetime) -> timedelta:
+        """How long ago the feed was known to be complete."""
+        return self.feed.age(now)
+
+    def require_fresh_feed(self) -> None:
+        """Fail closed: refuse when a revocation might not have arrived.
+
+        Raises:
+            PolicyRefusal: `feed-stale`: the feed is older than `feed_limit_seconds`.
+        """
+        age = self.feed_age(self.now())
+        if age > timedelta(seconds=self.config.feed_limit_seconds):
+            raise PolicyRefusal(
+                "feed-stale",
+                f"the consent feed is older than {self.config.feed_limit_seconds} s",
+                remedy="wait until the link to the hub is up again",
+            )
+
+    def apply_feed(self, page: FeedPage) -> int:
+        """Take in a page of the feed; see `nodes.feed.Feed.apply`."""
+        return self.feed.apply(page)
+
+    def dataset(self, schema_sha256: str) -> NodeTable | None:
+        """The node's table under a schema, by its hash (hex)."""
+        return self.datasets.table(schema_sha256)
+
+    def training_data(self, schema_sha256: str) -> TrainingData | None:
+        """The node's table under a schema, with pseudonyms."""
+        return self.datasets.training_data(schema_sha256)
+
+    def training_context(self) -> TrainingContext:
+        """What the stages of a campaign need of this node."""
+        return TrainingContext(
+            party_id=self.config.party_id,
+            kind=self.config.kind,
+            identity=self.identity,
+            ledger=self.ledger,
+            attempts=self.attempts,
+            roster=self.roster,
+            dataset=self.training_data,
+            consents=self.consents,
+            clock=self.clock,
+            min_t_collude=self.config.min_t_collude,
+            insecure_noise_off=self.config.insecure_noise_off,
+        )
+
+    def check_own_entry(self) -> Party | None:
+        """Compare the roster's entry for this node with its own keys; None while it has none.
+
+        Raises:
+            ConfigError: the roster has other keys or another kind.
+        """
+        try:
+            party = self.roster.party(self.config.party_id)
+        except PeerError:
+            return None
+        if (party.sign_key, party.box_key, party.kind) != (self.identity.public, self.box.public, self.config.kind):
+            raise ConfigError(
+                f"the witness's roster has other keys or another kind for {self.config.party_id}",
+                field="keys_dir",
+                remedy="restore keys_dir from its backup, or rotate the keys at the hub",
+            )
+        return party
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the data folder alone: two running nodes on one feed and ledger would confuse each other.
+
+        Raises:
+            ConfigError: another process runs this node.
+        """
+        descriptor = os.open(self.config.data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as problem:
+                raise ConfigError(
+                    f"{self.config.party_id} is running already on {self.config.data_dir}",
+                    field="data_dir",
+                    remedy="stop the other process first",
+                ) from problem
+            yield
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Close the store and the connections."""
+        self.hub.close()
+        self.store.close()
+
+
+def open_store(config: NodeConfig) -> Store:
+    """The node's store, which must be its own.
+
+    Raises:
+        ConfigError: it belongs to another party, or cannot be used.
+    """
+    store = Store.open(config.data_dir / STORE_FILE)
+    with store.session() as session:
+        owner = session.get(OwnerRow, 1)
+        if owner is None:
+            session.add(OwnerRow(id=1, party_id=config.party_id))
+    if owner is not None and owner.party_id != config.party_id:
+        store.close()
+        raise ConfigError(
+            f"{config.data_dir} holds the ledger of {owner.party_id}",
+            field="data_dir",
+            remedy=f"give {config.party_id} a data_dir of its own",
+        )
+    return store
