@@ -16,14 +16,13 @@ from itertools import accumulate, combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.bins import ABSENT, DEFAULTED
 from models.errors import DataError
-
-DEFAULTED, PERFORMING, UNLABELLED = 0, 1, 2
-ABSENT = -1
+from models.schema import Schema
 
 FloatArray = NDArray[np.float64]
-Codes = Mapping[str, NDArray[np.integer]]
-"""Per kind an (N, F_kind) array of bin codes; a merchant without a record there has -1 in the whole row."""
+KindCodes = Mapping[str, NDArray[np.integer]]
+"""Per kind an (N, F_kind) array of bin codes; merchants without a record there are rows of ABSENT (or of -1)."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +126,27 @@ def kinds_of(features: Sequence[FeatureBins]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(feature.kind for feature in features))
 
 
+def feature_bins(schema: Schema, encoders: Mapping[str, int] | None = None) -> tuple[FeatureBins, ...]:
+    """Blocks of a schema's features, kinds in order.
+
+    Args:
+        encoders: kind → bins of the encoder feature appended to that kind's own features, if an encoder stage ran.
+    """
+    blocks: list[FeatureBins] = []
+    for kind in schema.kinds_in_order():
+        for feature in schema.features(kind):
+            alone = feature.spec.standalone_bins
+            blocks.append(FeatureBins(kind, feature.name, feature.width, feature.ordinal, alone))
+        if encoders and kind in encoders:
+            blocks.append(FeatureBins(kind, encoder_feature(kind), encoders[kind], ordinal=True))
+    return tuple(blocks)
+
+
+def encoder_feature(kind: str) -> str:
+    """Name of the feature that holds the binned output of a kind's encoder."""
+    return f"encoder:{kind}"
+
+
 def cells(features: Sequence[FeatureBins]) -> int:
     """Number of released cells."""
     widths = [feature.width for feature in features]
@@ -182,13 +202,13 @@ def from_vector(
 
 
 def from_codes(
-    features: Sequence[FeatureBins], codes: Codes, outcomes: NDArray[np.integer], *, labelled: int | None = None
+    features: Sequence[FeatureBins], codes: KindCodes, outcomes: NDArray[np.integer], *, labelled: int | None = None
 ) -> OpenedTable:
     """The exact table of joined rows: what the protocol opens when no noise is added.
 
     Args:
         features: blocks; column c of `codes[kind]` belongs to the c-th feature of that kind.
-        codes: see `Codes`.
+        codes: see `KindCodes`.
         outcomes: (N,) of 0 defaulted, 1 performing, 2 no label yet.
         labelled: passed on to the table.
 
@@ -199,10 +219,10 @@ def from_codes(
     kinds = kinds_of(layout)
     defaulted = np.asarray(outcomes) == DEFAULTED
     columns = joined_codes(layout, codes, defaulted.size)
-    present = {kind: columns[:, next(i for i, f in enumerate(layout) if f.kind == kind)] != ABSENT for kind in kinds}
+    present = {kind: columns[:, next(i for i, f in enumerate(layout) if f.kind == kind)] >= 0 for kind in kinds}
     classes: list[FloatArray] = []
     for index, feature in enumerate(layout):
-        here = columns[:, index] != ABSENT
+        here = columns[:, index] >= 0
         p = np.bincount(columns[here & defaulted, index], minlength=feature.width)
         n0 = np.bincount(columns[here & ~defaulted, index], minlength=feature.width)
         classes.append(np.stack([p, n0], axis=1).astype(np.float64))
@@ -225,7 +245,7 @@ def from_codes(
     )
 
 
-def joined_codes(features: Sequence[FeatureBins], codes: Codes, rows: int) -> NDArray[np.int64]:
+def joined_codes(features: Sequence[FeatureBins], codes: KindCodes, rows: int) -> NDArray[np.int64]:
     """(N, F) codes in order of features, -1 where the merchant is absent at the feature's kind.
 
     Raises:
@@ -244,14 +264,15 @@ def joined_codes(features: Sequence[FeatureBins], codes: Codes, rows: int) -> ND
                 remedy="one column per feature of the kind, one row per merchant",
             )
         widths = np.array([features[index].width for index in members])
-        absent = (block == ABSENT).all(axis=1)
+        block[block == ABSENT] = -1
+        absent = (block == -1).all(axis=1)
         valid = ((block >= 0) & (block < widths)).all(axis=1)
         if not (absent | valid).all():
             row = int(np.flatnonzero(~(absent | valid))[0])
             raise DataError(
                 f"row {row} of kind {kind} has a code outside its bins",
                 field=kind,
-                remedy="encode rows with the schema's bins; an absent merchant has -1 in the whole row",
+                remedy="encode rows with the schema's bins; an absent merchant has 255 in the whole row",
             )
         out[:, members] = block
     return out
