@@ -1,0 +1,86 @@
+"""Who may ask: the administrator by a bearer token, parties by a signature over each single request."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+
+from crypto.jws import peek_kid, verify_model
+from crypto.wire.party import Party
+from crypto.wire.service import SIGNED_REQUEST_SECONDS, SignedRequest
+from hub.clock import Clock, seconds
+from hub.errors import ReplayError, UnauthorisedError
+from hub.roster import RosterKeeper
+
+
+class AdminAuth:
+    """Compares the administrator's token in constant time; holds its hash only."""
+
+    def __init__(self, token: str) -> None:
+        self._sha256 = hashlib.sha256(token.encode()).digest()
+
+    def check(self, authorization: str | None) -> None:
+        """Accept `Authorization: Bearer <token>`; UnauthorisedError otherwise."""
+        scheme, _, token = (authorization or "").partition(" ")
+        given = hashlib.sha256(token.strip().encode()).digest()
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._sha256):
+            raise UnauthorisedError(
+                "This needs the administrator's token.",
+                field="Authorization",
+                remedy="Send `Authorization: Bearer <token>`; the token lies in the hub's admin_token_file.",
+            )
+
+
+class PartyAuth:
+    """Accepts a party's signed request once, from the cosigned roster's key."""
+
+    def __init__(self, roster: RosterKeeper, *, clock: Clock) -> None:
+        self._roster = roster
+        self._clock = clock
+        self._seen: dict[bytes, int] = {}
+        self._lock = threading.Lock()
+
+    def check(self, authorization: str | None, *, method: str, path: str) -> Party:
+        """Accept `Authorization: Digua <JWS request>` for this method and path (with its query string).
+
+        Raises:
+            UnauthorisedError: no such header, or the request is for something else or out of time.
+            PartyUnknownError: the party is not on the cosigned roster.
+            SignatureError: the signature is wrong.
+            ReplayError: its nonce came before.
+        """
+        scheme, _, token = (authorization or "").partition(" ")
+        if scheme.lower() != "digua":
+            raise UnauthorisedError(
+                "This needs a party's signature.",
+                field="Authorization",
+                remedy="Send `Authorization: Digua <JWS of type request>`.",
+            )
+        party = self._roster.party(peek_kid(token.strip(), typ="request"))
+        request = verify_model(token.strip(), party.sign_key, SignedRequest, typ="request", kid=party.party_id)
+        now = seconds(self._clock())
+        issued = seconds(request.issued_at)
+        if (request.party_id, request.method, request.path) != (party.party_id, method, path):
+            raise UnauthorisedError(
+                "The signature is for another request.", field="Authorization", remedy="Sign this method and path."
+            )
+        if abs(now - issued) > SIGNED_REQUEST_SECONDS:
+            raise UnauthorisedError(
+                "The signature's time is more than 5 minutes from the hub's.",
+                field="issued_at",
+                remedy="Set the clock, sign again.",
+            )
+        self._spend(party.party_id.encode() + request.nonce, issued, now)
+        return party
+
+    def _spend(self, nonce: bytes, issued: int, now: int) -> None:
+        with self._lock:
+            if nonce in self._seen:
+                raise ReplayError(
+                    "This signed request was used before.", field="nonce", remedy="Sign each request anew."
+                )
+            self._seen[nonce] = issued
+            # Oldest first; what is out of time is refused anyway and need not be remembered.
+            if len(self._seen) % 1024 == 0:
+                self._seen = {n: t for n, t in self._seen.items() if now - t <= SIGNED_REQUEST_SECONDS}

@@ -1,0 +1,209 @@
+"""Idempotency-Key on every POST: a request that is sent again takes effect once and gets the same answer.
+
+A key belongs to one path and one authorisation. Only successes are kept: after a refusal the same key may be tried
+again, for its cause may have gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from anyio import to_thread
+from sqlalchemy import delete
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hub.clock import Clock, seconds
+from hub.db import Database
+from hub.errors import (
+    HubError,
+    IdempotencyInProgressError,
+    IdempotencyKeyMissingError,
+    IdempotencyKeyReusedError,
+    RequestError,
+    RequestSizeError,
+)
+from hub.problems import respond
+from hub.tables.idempotency import IdempotencyRow
+
+HEADER = "idempotency-key"
+REPLAYED = b"idempotent-replayed"
+MAX_KEY = 128
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """A success as it went out."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+
+class IdempotencyStore:
+    """Answers under their keys, for `life_s` seconds."""
+
+    def __init__(self, db: Database, *, clock: Clock, life_s: int) -> None:
+        self._db = db
+        self._clock = clock
+        self._life_s = life_s
+
+    def begin(self, scope: bytes, body_sha256: bytes) -> StoredAnswer | None:
+        """Claim a key for this body, or return the answer that it got before.
+
+        Raises:
+            IdempotencyKeyReusedError: it was used with another body.
+            IdempotencyInProgressError: its first request is still running.
+        """
+        now = seconds(self._clock())
+        with self._db.session() as session:
+            session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < now - self._life_s))
+            row = session.get(IdempotencyRow, scope)
+            if row is None:
+                session.add(IdempotencyRow(scope=scope, body_sha256=body_sha256, created_at=now))
+                return None
+            if row.body_sha256 != body_sha256:
+                raise IdempotencyKeyReusedError(
+                    "The key came before, with another body.",
+                    field="Idempotency-Key",
+                    remedy="Use a fresh key for each request.",
+                )
+            if row.status is None:
+                raise IdempotencyInProgressError(
+                    "The first request under this key has not ended.",
+                    field="Idempotency-Key",
+                    remedy="Wait a moment, then send the same request again.",
+                )
+            return StoredAnswer(row.status, row.media_type or "", row.answer or b"")
+
+    def finish(self, scope: bytes, answer: StoredAnswer) -> None:
+        """Keep a success."""
+        with self._db.session() as session:
+            row = session.get(IdempotencyRow, scope)
+            if row is not None:
+                row.status, row.media_type, row.answer = answer.status, answer.media_type, answer.body
+
+    def release(self, scope: bytes) -> None:
+        """Free a key whose request did not succeed."""
+        with self._db.session() as session:
+            session.execute(delete(IdempotencyRow).where(IdempotencyRow.scope == scope))
+
+    def release_unfinished(self) -> None:
+        """Free the keys of requests that a former process did not end; at start-up."""
+        with self._db.session() as session:
+            session.execute(delete(IdempotencyRow).where(IdempotencyRow.status.is_(None)))
+
+
+class IdempotencyMiddleware:
+    """ASGI middleware around the whole application; other methods than POST pass untouched."""
+
+    def __init__(self, app: ASGIApp, *, store: IdempotencyStore, max_body: int) -> None:
+        self._app = app
+        self._store = store
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            key = _key(headers)
+            body = await _read(receive, headers, self._max_body)
+            name = hashlib.sha256(
+                b"\x00".join(part.encode() for part in (key, scope["path"], headers.get("authorization", "")))
+            ).digest()
+            known = await to_thread.run_sync(self._store.begin, name, hashlib.sha256(body).digest())
+        except HubError as error:
+            await respond(error, headers.get("accept-language"))(scope, receive, send)
+            return
+        if known is not None:
+            await _replay(known, send)
+            return
+        await self._serve(name, body, scope, receive, send)
+
+    async def _serve(self, name: bytes, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        pending = [{"type": "http.request", "body": body, "more_body": False}]
+        start: Message = {}
+        chunks: list[bytes] = []
+
+        async def replayed() -> Message:
+            return pending.pop() if pending else await receive()
+
+        async def kept(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+                return
+            chunks.append(message.get("body", b""))
+            if message.get("more_body", False):
+                return
+            # Kept before it is sent: who sees the answer can rely on getting it again.
+            await to_thread.run_sync(self._end, name, start, b"".join(chunks))
+            await send(start)
+            await send({"type": "http.response.body", "body": b"".join(chunks)})
+
+        try:
+            await self._app(scope, replayed, kept)
+        except BaseException:
+            await to_thread.run_sync(self._store.release, name)
+            raise
+
+    def _end(self, name: bytes, start: Message, body: bytes) -> None:
+        status = int(start["status"])
+        if 200 <= status < 300:
+            media_type = Headers(raw=list(start["headers"])).get("content-type", "")
+            self._store.finish(name, StoredAnswer(status, media_type, body))
+        else:
+            self._store.release(name)
+
+
+def _key(headers: Headers) -> str:
+    key = headers.get(HEADER)
+    if not key:
+        raise IdempotencyKeyMissingError(
+            "Every POST needs an Idempotency-Key header.",
+            field="Idempotency-Key",
+            remedy="Send a fresh random key with each new request, and the same one when you repeat it.",
+        )
+    if len(key) > MAX_KEY or not key.isascii() or not key.isprintable():
+        raise RequestError(
+            f"An idempotency key is 1 to {MAX_KEY} printable ASCII characters.",
+            field="Idempotency-Key",
+            remedy="Use a UUID or 32 hex digits.",
+        )
+    return key
+
+
+async def _read(receive: Receive, headers: Headers, limit: int) -> bytes:
+    too_large = RequestSizeError(
+        f"The body is larger than {limit >> 20} MiB.", field="body", remedy="Send it in smaller parts."
+    )
+    declared = headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large
+    chunks: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise RequestError("The request broke off.", field="body", remedy="Send it again.")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise too_large
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+async def _replay(answer: StoredAnswer, send: Send) -> None:
+    headers = [
+        (b"content-type", answer.media_type.encode()),
+        (b"content-length", str(len(answer.body)).encode()),
+        (REPLAYED, b"true"),
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
