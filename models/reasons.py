@@ -1,0 +1,70 @@
+"""Reason codes: which features cost a merchant most points, named without their points.
+
+After the "points below maximum" method of Regulation B (ECOA, 12 CFR 1002.9(b)(2), official interpretation 5): a
+feature's loss is the most points it can give less those it gave. Each source names its own kind's features only. A
+merchant without a record there counts as having 0 points in each, so that its answer looks like any other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import DataError
+from models.i18n import language_of
+from models.schema import Schema
+from models.scorecard import Scorecard
+from models.tables import encoder_feature, joined_codes
+
+MAX_REASONS = 4
+
+
+def reasons_of(
+    card: Scorecard, kind: str, codes: NDArray[np.integer], *, limit: int = MAX_REASONS
+) -> list[tuple[str, ...]]:
+    """Names of a kind's features by points lost, greatest first.
+
+    Args:
+        card: the model.
+        kind: the source's kind.
+        codes: (n, F_kind) bin codes; rows of ABSENT are absent merchants.
+        limit: at most this many names a merchant.
+
+    Returns:
+        n tuples; features that cost nothing are not named, ties keep the schema's order.
+    """
+    if not 0 <= limit <= MAX_REASONS:
+        raise DataError(f"limit {limit} is not between 0 and {MAX_REASONS}", field="limit", remedy="use at most 4")
+    entries = card.of_kind(kind)
+    rows = joined_codes([entry.feature for entry in entries], {kind: codes}, len(codes))
+    lost = np.stack(
+        [
+            max(entry.points) - np.array([*entry.points, 0], dtype=np.int64)[rows[:, column]]
+            for column, entry in enumerate(entries)
+        ],
+        axis=1,
+    )
+    order = np.argsort(-lost, axis=1, kind="stable")[:, :limit]
+    names = [entry.feature.name for entry in entries]
+    return [tuple(names[column] for column in order[row] if lost[row, column] > 0) for row in range(len(rows))]
+
+
+def reason_texts(schema: Schema, names: Sequence[str], lang: str) -> list[str]:
+    """Sentences for persons, one a feature name, in Chinese or English.
+
+    Raises:
+        SchemaError: if a name is not a feature of the schema.
+    """
+    encoders = {encoder_feature(kind): kind for kind in schema.kinds_in_order()}
+    texts: list[str] = []
+    for name in names:
+        if name in encoders:
+            held = schema.kinds[encoders[name]].title
+            source = held.text(lang) if held is not None else encoders[name]
+            title = f"{source}模型综合评估" if language_of(lang) == "zh" else f"Overall assessment at: {source}"
+        else:
+            title = schema.feature(name).spec.title.text(lang)
+        texts.append(f"{title}：降低了评分" if language_of(lang) == "zh" else f"{title}: lowered the score")
+    return texts
