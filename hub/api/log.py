@@ -1,0 +1,77 @@
+"""The audit log for everybody: checkpoint, tiles (C2SP), entries, proofs, export."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from crypto.tiles import TILE_WIDTH, tile_path
+from crypto.wire.service import LogPage, LogProof
+from hub.api.dependencies import HubOf, answer
+from hub.errors import NotFoundError
+from hub.log_reading import MAX_PAGE
+
+router = APIRouter(prefix="/v1/log", tags=["log"])
+
+Size = Annotated[int, Query(ge=0, lt=1 << 62)]
+_TILE = re.compile(r"(?:tile/)?([0-9]{1,2})/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([0-9]{1,3}))?")
+_WRITE_BYTES = 1 << 18
+
+
+@router.get("/checkpoint")
+def read_checkpoint(hub: HubOf, cosigned: bool = True) -> Response:
+    """Return the newest cosigned checkpoint (or, asked so, the newest that the hub alone signed)."""
+    return PlainTextResponse(hub.log.reader.checkpoint(cosigned=cosigned))
+
+
+@router.get("/tile/{path:path}")
+def read_tile(hub: HubOf, path: str) -> Response:
+    """Return a tile by its C2SP path, e.g. `0/x001/x234/067` or `0/000.p/8`."""
+    match = _TILE.fullmatch(path)
+    unknown = NotFoundError("There is no such tile.", field="path", remedy="Paths are those of C2SP tlog-tiles.")
+    if match is None:
+        raise unknown
+    level = int(match[1])
+    index = int(match[2].replace("x", "").replace("/", ""))
+    width = int(match[3]) if match[3] else TILE_WIDTH
+    if not (level <= 63 and 1 <= width <= TILE_WIDTH) or tile_path(level, index, width) != f"tile/{path}":
+        raise unknown
+    return Response(hub.log.reader.tile(level, index, width), media_type="application/octet-stream")
+
+
+@router.get("/entries")
+def read_entries(hub: HubOf, start: Size = 0, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE) -> Response:
+    """Return exact leaves from index `start`."""
+    return answer(LogPage(start=start, size=hub.log.reader.size(), entries=tuple(hub.log.reader.entries(start, limit))))
+
+
+@router.get("/inclusion")
+def prove_inclusion(hub: HubOf, index: Size, size: Size) -> Response:
+    """Prove that entry `index` is in the tree of `size`."""
+    return answer(LogProof(hashes=tuple(hub.log.reader.inclusion(index, size))))
+
+
+@router.get("/consistency")
+def prove_consistency(hub: HubOf, old: Size, new: Size) -> Response:
+    """Prove that the tree of `new` extends that of `old`."""
+    return answer(LogProof(hashes=tuple(hub.log.reader.consistency(old, new))))
+
+
+@router.get("/export")
+def export(hub: HubOf) -> Response:
+    """Stream the log up to its newest cosigned checkpoint, for `digua-hub audit verify`."""
+    return StreamingResponse(_in_blocks(hub.log.reader.export()), media_type="application/x-ndjson")
+
+
+def _in_blocks(lines: Iterator[bytes]) -> Iterator[bytes]:
+    block = bytearray()
+    for line in lines:
+        block += line
+        if len(block) >= _WRITE_BYTES:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)

@@ -1,0 +1,69 @@
+"""Who the hub is, enrolment, the cosigned roster, merchants' keys."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import PlainTextResponse, Response
+
+from crypto.wire.party import MerchantKeySubmission
+from hub.api.dependencies import AdminOnly, HubOf, RawBody, TokenBody, answer, parse
+from hub.errors import NotFoundError
+
+JOSE = "application/jose"
+router = APIRouter(prefix="/v1", tags=["parties"])
+
+
+@router.get("/info")
+def read_info(hub: HubOf) -> Response:
+    """Say who the hub is; nodes compare with what they pinned."""
+    return answer(hub.info())
+
+
+@router.post("/enrolments")
+def enrol(hub: HubOf, token: TokenBody) -> Response:
+    """Enrol with a JWS `enrolment`."""
+    return answer(hub.enrolment.enrol(token), 201)
+
+
+@router.post("/key-rotations")
+def rotate(hub: HubOf, token: TokenBody) -> Response:
+    """Rotate keys with a JWS `key-rotation`."""
+    return answer(hub.enrolment.rotate(token))
+
+
+@router.get("/roster")
+def read_roster(hub: HubOf) -> Response:
+    """Return the newest roster as the witness signed it."""
+    current = hub.roster.current()
+    if current is None:
+        raise NotFoundError(
+            "The witness has cosigned no roster yet.",
+            remedy="Start the witness's agent and have its owner approve the parties.",
+        )
+    return PlainTextResponse(current[0], media_type=JOSE)
+
+
+@router.get("/parties", dependencies=[AdminOnly])
+def list_parties(hub: HubOf) -> dict[str, object]:
+    """List the enrolled parties, and who still waits for the witness."""
+    pending = set(hub.roster.pending())
+    connected = hub.links.connected()
+    return {
+        "parties": [
+            {
+                "party_id": party.party_id,
+                "kind": party.kind,
+                "region": party.region,
+                "title": party.title,
+                "approved": party.party_id not in pending,
+                "connected": party.party_id in connected,
+            }
+            for party in hub.parties.all()
+        ]
+    }
+
+
+@router.post("/merchant-keys")
+def store_merchant_keys(hub: HubOf, body: RawBody) -> Response:
+    """Store a countersigned batch of merchants' keys."""
+    return answer(hub.merchant_keys.store(parse(body, MerchantKeySubmission)), 201)

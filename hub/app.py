@@ -1,0 +1,38 @@
+"""The hub over HTTP: routers, problem details, idempotency, start and stop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+from fastapi import FastAPI
+
+from hub import problems
+from hub.api import health, log, parties
+from hub.idempotency import IdempotencyMiddleware
+from hub.services import Hub
+
+ROUTERS = (parties.router, log.router, health.router)
+
+
+def create_app(hub: Hub) -> FastAPI:
+    """Make the application for an open hub; its background parts run as long as the application does."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await to_thread.run_sync(hub.start)
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(hub.stop)
+
+    info = hub.info()
+    # Interactive pages would load scripts from elsewhere.
+    app = FastAPI(title=hub.config.hub_id, version=info.software, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.hub = hub
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_middleware(IdempotencyMiddleware, store=hub.idempotency, max_body=hub.config.max_body_mib << 20)
+    return app

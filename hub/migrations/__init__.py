@@ -1,0 +1,1 @@
+"""The database's schema by versions (Alembic, without an ini file)."""

@@ -1,0 +1,200 @@
+"""The hub as one object: what belongs together is built here, cross-checked, started and stopped in order."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from datetime import datetime
+from typing import Protocol
+
+from crypto.wire.base import SUITE
+from crypto.wire.service import HubInfo
+from hub.auth import AdminAuth, PartyAuth
+from hub.clock import Clock, seconds, utc_now
+from hub.config import HubConfig
+from hub.cosigning import Cosigner
+from hub.db import Database
+from hub.enrolment import Enrolment
+from hub.errors import StateError
+from hub.idempotency import IdempotencyStore
+from hub.keys import HubKeys, load_keys, read_secret
+from hub.log import AuditLog
+from hub.log_reading import LogReader
+from hub.merchant_keys import MerchantKeys
+from hub.migrations.runner import check_schema
+from hub.parties import PartyBook
+from hub.peers import FeedPublisher, NoLinks, PeerLinks
+from hub.roster import HubIdentity, RosterKeeper
+from hub.tables.parties import HubIdentityRow
+
+
+class Part(Protocol):
+    """Something that runs while the hub serves."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End, within seconds."""
+
+
+class Hub:
+    """Everything the API and the command line work with.
+
+    `links` and `feed` are taken when they are needed, never kept by others: they may be set after construction.
+    """
+
+    def __init__(self, config: HubConfig, keys: HubKeys, db: Database, *, admin_token: str, clock: Clock) -> None:
+        self.config = config
+        self.keys = keys
+        self.db = db
+        self.clock = clock
+        self.links: PeerLinks = NoLinks()
+        self.feed: FeedPublisher | None = None
+        self.admin = AdminAuth(admin_token)
+        self.idempotency = IdempotencyStore(db, clock=clock, life_s=int(config.idempotency_life.total_seconds()))
+        self.parties = PartyBook(db)
+        self.log = AuditLog(
+            db,
+            keys.identity,
+            config.log_origin,
+            clock=clock,
+            cosigner=Cosigner(
+                db,
+                config.log_origin,
+                keys.identity.public,
+                witness=self.parties.witness,
+                links=lambda: self.links,
+                timeout_s=config.log.cosign_timeout_s,
+            ),
+            reader=LogReader(db, hub_id=config.hub_id, origin=config.log_origin),
+            interval_s=config.log.interval_s,
+            max_entries=config.log.max_entries,
+        )
+        self.roster = RosterKeeper(
+            db,
+            self.log,
+            self.parties,
+            identity=HubIdentity(config.hub_id, keys.identity.public, keys.voprf.public),
+            clock=clock,
+            links=lambda: self.links,
+            feed=lambda: self.feed,
+            timeout_s=config.log.cosign_timeout_s,
+        )
+        self.party_auth = PartyAuth(self.roster, clock=clock)
+        self.enrolment = Enrolment(db, self.log, hub_id=config.hub_id, clock=clock, on_change=self.roster.changed)
+        self.merchant_keys = MerchantKeys(db, self.log, self.roster, clock=clock)
+        self.parts: list[Part] = [self.log, self.roster]
+        """Started in this order, stopped in the opposite one."""
+
+    @classmethod
+    def open(cls, config: HubConfig, *, clock: Clock = utc_now) -> Hub:
+        """Open an initialised hub; nothing runs yet.
+
+        Raises:
+            StateError: keys, configuration and database do not belong together, or a secret file is not safe.
+        """
+        keys = load_keys(config.keys_dir)
+        admin_token = read_secret(config.admin_token_file).decode().strip()
+        db = Database(config.database)
+        check_schema(db)
+        _check_identity(db, config, keys)
+        return cls(config, keys, db, admin_token=admin_token, clock=clock)
+
+    def start(self) -> None:
+        """Start what runs in the background."""
+        self.idempotency.release_unfinished()
+        for part in self.parts:
+            part.start()
+
+    def stop(self) -> None:
+        """Stop it, in the opposite order."""
+        for part in reversed(self.parts):
+            part.stop()
+
+    def close(self) -> None:
+        """Close the database."""
+        self.db.close()
+
+    def info(self) -> HubInfo:
+        """Return what the hub says about itself."""
+        return HubInfo(
+            suite=SUITE,
+            hub_id=self.config.hub_id,
+            software=f"digua-hub/{importlib.metadata.version('digua')}",
+            origin=self.config.log_origin,
+            sign_key=self.keys.identity.public,
+            voprf_key=self.keys.voprf.public,
+            witness=self.parties.witness_info(),
+        )
+
+
+def record_identity(db: Database, config: HubConfig, keys: HubKeys, now: datetime) -> None:
+    """Write into a fresh database whose it is, with the log's first entry; StateError where it is somebody's."""
+    reader = LogReader(db, hub_id=config.hub_id, origin=config.log_origin)
+    parties = PartyBook(db)
+    cosigner = Cosigner(db, config.log_origin, keys.identity.public, witness=parties.witness, links=NoLinks)
+    log = AuditLog(db, keys.identity, config.log_origin, clock=lambda: now, cosigner=cosigner, reader=reader)
+    with db.session() as session:
+        if session.get(HubIdentityRow, 1) is not None:
+            raise StateError(
+                "The database belongs to a hub already.", field="database", remedy="Name another database."
+            )
+        session.add(
+            HubIdentityRow(
+                id=1,
+                hub_id=config.hub_id,
+                origin=config.log_origin,
+                sign_key=keys.identity.public,
+                voprf_key=keys.voprf.public,
+            )
+        )
+        log.append(session, "hub-initialised", config.hub_id, facts={"at": seconds(now), "origin": config.log_origin})
+    log.sequence()
+
+
+def _check_identity(db: Database, config: HubConfig, keys: HubKeys) -> None:
+    with db.reading() as session:
+        row = session.get(HubIdentityRow, 1)
+    if row is None:
+        raise StateError(
+            "The database belongs to no hub yet.", field="database", remedy="Run `digua-hub init` for a new hub."
+        )
+    pairs = (
+        ("hub_id", row.hub_id, config.hub_id),
+        ("origin", row.origin, config.log_origin),
+        ("keys_dir (signing key)", row.sign_key, keys.identity.public),
+        ("keys_dir (VOPRF seed)", row.voprf_key, keys.voprf.public),
+    )
+    for name, stored, present in pairs:
+        if stored != present:
+            raise StateError(
+                f"{name} is not the one that the database was made with.",
+                field=name,
+                remedy="Restore configuration, keys and database of the same hub; pseudonyms and log depend on them.",
+            )
+
+
+def sample_config(hub_id: str, port: int) -> str:
+    """Return the text of a new `hub.yaml` with its comments."""
+    return f"""\
+# digua hub 枢纽配置. Paths are relative to this file. 路径相对于本文件。
+hub_id: {hub_id}
+listen:
+  host: 127.0.0.1
+  port: {port}
+public_url: http://127.0.0.1:{port}
+# SQLite file, or postgresql+psycopg://user:password@host/name
+database: sqlite:///hub.sqlite
+# Secret files, mode 0600. 密钥文件，权限 0600。
+keys_dir: keys
+admin_token_file: admin.token
+# Beyond loopback TLS is required. 非本机访问必须启用 TLS。
+# tls: {{certificate: tls/hub.pem, key: tls/hub.key}}
+# Identifiers a party may have pseudonymised in all. 各方假名化总配额。
+voprf_quota:
+  default: 100000
+# Checkpoints of the audit log. 审计日志检查点。
+log:
+  interval_s: 1.0
+  max_entries: 1000
+"""
