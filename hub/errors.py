@@ -251,3 +251,18 @@ class RosterError(HubError):
     code = "roster-refused"
     status = 502
     title = "The roster was not cosigned"
+
+
+class CampaignError(HubError):
+    """A campaign cannot go on."""
+
+    code = "campaign-failed"
+    status = 409
+    title = "The campaign failed"
+
+
+class QuorumError(CampaignError):
+    """Too few nodes are left for a campaign."""
+
+    code = "quorum-missed"
+    title = "Too few nodes for this campaign"

@@ -1,0 +1,120 @@
+"""What a campaign is to do, what it reports on its way, and how it ended; plain values without Flower or database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.keys import IdentityKey
+from crypto.wire.campaign import RosterEntry, Stage, Terms
+from hub.clock import Clock, utc_now
+from hub.cohort import Cohort
+from models.schema import Schema
+
+Step = Literal["cosign", "accept", "seeds", "exchange", "share", "release", "outcome", "open", "void", "round"]
+
+
+@dataclass(frozen=True)
+class CampaignPlan:
+    """A campaign ready to run.
+
+    Attributes:
+        cohort: all merchants, held-out ones too; each attempt takes the training part.
+        holdout_salt, holdout_fraction: the hold-out rule.
+        quorum: kind → least number of nodes, 1 where not given.
+        pair_share: part of μ² spent on pair tables.
+        encoder_share: part of μ² spent on the encoder when both stages run.
+        identity: the hub's key, which signs terms.
+        max_attempts: attempts per stage, lost nodes included.
+        deadline: how long an attempt's terms can be accepted.
+    """
+
+    campaign_id: str
+    schema: Schema
+    stages: tuple[Stage, ...]
+    epsilon: float
+    delta: float
+    cohort: Cohort
+    witness: RosterEntry
+    hub_id: str
+    identity: IdentityKey
+    holdout_salt: bytes
+    holdout_fraction: float
+    t_collude: int = 1
+    noise: Literal["on", "off"] = "on"
+    quorum: Mapping[str, int] = field(default_factory=dict)
+    pair_share: float = 0.5
+    encoder_share: float = 0.5
+    encoders_used: Mapping[str, str] = field(default_factory=dict)
+    max_attempts: int = 5
+    deadline: timedelta = timedelta(hours=1)
+    clock: Clock = utc_now
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One event for whoever watches: step `step` of an attempt, k of n parties done, seconds since the stage began."""
+
+    stage: Stage
+    attempt: str
+    step: Step
+    done: int
+    total: int
+    seconds: float
+    detail: str = ""
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class ReleasedTable:
+    """The scorecard stage's result: the noisy table and everything needed to prove and re-fit it.
+
+    Attributes:
+        counts: (n_cells,) noisy counts in the order of the layout.
+        shares: party → exact bytes that it sent; the witness re-fits from them.
+        seconds: per step.
+        lost: nodes of earlier attempts and why they are not in this one.
+    """
+
+    terms: Terms
+    h: bytes
+    counts: NDArray[np.float64]
+    shares: Mapping[str, bytes]
+    receipts: Mapping[str, str]
+    decision: str
+    attempts: int
+    seconds: Mapping[str, float]
+    lost: Mapping[str, str]
+
+
+class CampaignStore(Protocol):
+    """Where a campaign records what must survive the hub: for its log, and for nodes that were away."""
+
+    def manifest(self, attempt: str, h: bytes, terms: str) -> None:
+        """The witness cosigned this manifest; `terms` is the signed document."""
+
+    def decision(self, attempt: str, h: bytes, token: str, undelivered: tuple[str, ...]) -> None:
+        """The witness decided; these nodes have not heard it yet and are to be told when they are back."""
+
+    def opened(self, result: ReleasedTable) -> None:
+        """The table was opened."""
+
+
+class NoStore:
+    """Records nothing: for simulations, which end with their process."""
+
+    def manifest(self, attempt: str, h: bytes, terms: str) -> None:
+        """Nothing to keep."""
+
+    def decision(self, attempt: str, h: bytes, token: str, undelivered: tuple[str, ...]) -> None:
+        """Nothing to keep."""
+
+    def opened(self, result: ReleasedTable) -> None:
+        """Nothing to keep."""
