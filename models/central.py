@@ -11,7 +11,8 @@ from opacus.grad_sample import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from models.dpsgd import DEFAULTED, UNLABELLED, check_outcome, clipped_gradient_sum
+from models.bins import DEFAULTED, UNLABELLED
+from models.dpsgd import check_outcome, clipped_gradient_sum
 from models.encoder import build, one_hot_rows, set_parameters
 from models.encoder_spec import EncoderSpec
 from models.encoder_step import apply_step, final_parameters, initial_parameters, initial_state, smoothing_matrix

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from opacus.grad_sample import GradSampleModule
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from models.bins import DEFAULTED, UNLABELLED
 from models.encoder import Encoder, one_hot_rows
 from models.encoder_scores import check_codes
 from models.errors import DataError
 
-DEFAULTED, PERFORMING, UNLABELLED = 0, 1, 2
 _BLOCK_NUMBERS = 1 << 21
 _CLIP_GUARD = 1e-6  # as in Opacus' DPOptimizer, so that both clip alike
 

@@ -18,6 +18,8 @@ from models.errors import DataError
 
 # Round probabilities of default; fixed and public, as for every other feature's bins.
 _FEATURE_PROBABILITIES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5)
+ENCODER_FEATURE_WIDTH = len(_FEATURE_PROBABILITIES) + 2
+"""Bins of an encoder used as one more feature, the "missing" bin included."""
 _BLOCK_ROWS = 1 << 14
 
 
@@ -109,7 +111,7 @@ def encode_feature(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     """(n,) bin codes of log-odds, upper ends included; NaN (no record) gets the last, "missing" bin."""
     edges = encoder_feature_edges()
     codes = np.searchsorted(np.array(edges), values, side="left")
-    return np.where(np.isnan(values), len(edges) + 1, codes).astype(np.uint8)
+    return np.where(np.isnan(values), ENCODER_FEATURE_WIDTH - 1, codes).astype(np.uint8)
 
 
 def _layers(spec: EncoderSpec, parameters: NDArray[np.float64]) -> list[NDArray[np.float64]]:
