@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from sqlalchemy import delete, select
 
@@ -23,7 +24,7 @@ from crypto.jws import verify_model
 from crypto.wire.consent import FeedHead, FeedItem, FeedPage
 from models.errors import ModelsError
 from nodes.clock import Clock, system_clock
-from nodes.errors import LinkError, NodeError, PeerError
+from nodes.errors import LinkError, NodeError, PeerError, PolicyRefusal
 from nodes.roster import RosterBook
 from nodes.store import Store
 from nodes.tables.feed import FeedPlaceRow, RefusedItemRow
@@ -31,6 +32,8 @@ from nodes.tables.feed import FeedPlaceRow, RefusedItemRow
 _LOG = logging.getLogger(__name__)
 
 FeedHandler = Callable[[FeedItem], None]
+FeedRunHandler = Callable[[Sequence[FeedItem]], Sequence[str | None]]
+"""Takes items in one transaction; gives the code of the refusal, or None, for each."""
 
 
 class Feed:
@@ -43,6 +46,7 @@ class Feed:
         self._clock = clock
         self._lock = threading.RLock()
         self._handlers: dict[str, FeedHandler] = {"roster": self._take_roster}
+        self._run_handlers: dict[str, FeedRunHandler] = {}
         with store.reading() as session:
             row = session.get(FeedPlaceRow, 1)
         self._seq = 0 if row is None else row.seq
@@ -56,6 +60,11 @@ class Feed:
     def register(self, kind: str, handler: FeedHandler) -> None:
         """Have a handler take all items of a kind. It must bear to meet an item twice."""
         self._handlers[kind] = handler
+
+    def register_runs(self, kinds: Sequence[str], handler: FeedRunHandler) -> None:
+        """Have a handler take all items of some kinds, as many at once as follow each other on a page."""
+        for kind in kinds:
+            self._run_handlers[kind] = handler
 
     def age(self, now: datetime) -> timedelta:
         """How long ago the feed was known to be complete; very long before the first head."""
@@ -88,8 +97,8 @@ class Feed:
             reached = self._seq + len(page.items)
             if head.seq < reached:
                 raise _broken(f"the head ends at item {head.seq}, but {reached} are held", "head.seq")
-            for item in page.items:
-                self._take(item)
+            for _, run in groupby(page.items, self._taken_by):
+                self._take(list(run))
             # A hub's clock that runs ahead must not make an old feed look fresh.
             fresh = min(int(head.time.timestamp()), int(self._clock().timestamp())) if head.seq == reached else 0
             self._move(reached, max(self._head_time, fresh))
@@ -99,28 +108,48 @@ class Feed:
         """Let handlers meet the items set aside again: after a roster, or once all handlers are registered."""
         with self._lock, self._store.reading() as session:
             rows = session.scalars(select(RefusedItemRow).order_by(RefusedItemRow.seq)).all()
-        for row in rows:
-            if self._refusal_of(FeedItem.model_validate_json(row.item)) is None:
-                with self._store.session() as session:
-                    session.execute(delete(RefusedItemRow).where(RefusedItemRow.seq == row.seq))
-
-    def _take(self, item: FeedItem) -> None:
-        code = self._refusal_of(item)
-        if code is not None:
+        items = [FeedItem.model_validate_json(row.item) for row in rows]
+        codes = self._refusals_of(items)
+        taken = [item.seq for item, code in zip(items, codes, strict=True) if code is None]
+        if taken:
             with self._store.session() as session:
-                session.merge(RefusedItemRow(seq=item.seq, item=item.model_dump_json().encode(), code=code))
-        elif item.kind == "roster":
+                for seq in taken:
+                    session.execute(delete(RefusedItemRow).where(RefusedItemRow.seq == seq))
+
+    def _taken_by(self, item: FeedItem) -> object:
+        """Equal for items that may be taken together; a roster stands alone, as it may change what follows."""
+        return item.seq if item.kind == "roster" else self._run_handlers.get(item.kind)
+
+    def _take(self, items: Sequence[FeedItem]) -> None:
+        """Hand on items of one handler; what it refuses is set aside."""
+        codes = self._refusals_of(items)
+        refused = [(item, code) for item, code in zip(items, codes, strict=True) if code is not None]
+        if refused:
+            with self._store.session() as session:
+                for item, code in refused:
+                    session.merge(RefusedItemRow(seq=item.seq, item=item.model_dump_json().encode(), code=code))
+        if any(item.kind == "roster" and code is None for item, code in zip(items, codes, strict=True)):
             self.retry_refused()
 
+    def _refusals_of(self, items: Sequence[FeedItem]) -> list[str | None]:
+        """Let handlers take the items, in order; the code of each refusal, or None."""
+        codes: list[str | None] = []
+        for handler, run in groupby(items, lambda item: self._run_handlers.get(item.kind)):
+            codes += [self._refusal_of(item) for item in run] if handler is None else handler(list(run))
+        for item, code in zip(items, codes, strict=True):
+            if code is not None:
+                _LOG.warning("feed item %d (%s) refused: %s", item.seq, item.kind, code)
+        return codes
+
     def _refusal_of(self, item: FeedItem) -> str | None:
-        """Let the handler take the item; the code of its refusal, or None."""
         handler = self._handlers.get(item.kind)
         if handler is None:
             return "kind-not-handled"
         try:
             handler(item)
+        except PolicyRefusal as refusal:
+            return refusal.reason
         except (CryptoError, ModelsError, NodeError) as problem:
-            _LOG.warning("feed item %d (%s) refused: %s", item.seq, item.kind, problem.code)
             return problem.code
         return None
 
