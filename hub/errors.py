@@ -266,3 +266,129 @@ class QuorumError(CampaignError):
 
     code = "quorum-missed"
     title = "Too few nodes for this campaign"
+
+
+class ConsentRefusedError(HubError):
+    """A consent or an event contradicts the roster, its own record, or what is stored."""
+
+    code = "consent-refused"
+    status = 422
+    title = "The consent is refused"
+
+
+class ConsentStateError(HubError):
+    """An event does not follow from the consent's state."""
+
+    code = "consent-state"
+    status = 409
+    title = "The consent's state does not allow this"
+
+
+class MerchantKeyUnknownError(HubError):
+    """No key of this merchant is enrolled."""
+
+    code = "merchant-key-unknown"
+    status = 422
+    title = "The merchant's key is not enrolled"
+
+
+class LinkRefusedError(HubError):
+    """A party's greeting on its link is refused."""
+
+    code = "link-refused"
+    status = 403
+    title = "The link is refused"
+
+
+class VoprfQuotaError(HubError):
+    """A party would have more identifiers evaluated than its quota allows."""
+
+    code = "voprf-quota-exceeded"
+    status = 429
+    title = "The quota of identifiers is used up"
+
+
+class QueryRefusedError(HubError):
+    """A scoring request is refused by the hub before any source sees it."""
+
+    code = "query-refused"
+    status = 422
+    title = "The scoring request is refused"
+
+
+class RequestExpiredError(QueryRefusedError):
+    """A request is past its expiry, not yet issued, or lives too long."""
+
+    code = "request-expired"
+    title = "The scoring request is out of time"
+
+
+class AnswerExpiredError(QueryRefusedError):
+    """A request that was answered came again after its expiry."""
+
+    code = "answer-expired"
+    status = 410
+    title = "The answer is no longer kept"
+
+
+class NonceReusedError(QueryRefusedError):
+    """A nonce came again under another request."""
+
+    code = "nonce-reused"
+    status = 409
+    title = "The nonce was used before"
+
+
+class TooFewSourcesError(QueryRefusedError):
+    """An item names fewer than two sources besides the requester: one source's points would show."""
+
+    code = "too-few-sources"
+    title = "Too few sources for a score"
+
+
+class ConsentUnknownError(QueryRefusedError):
+    """An item's consent is not stored, or is another merchant's."""
+
+    code = "consent-unknown"
+    status = 403
+    title = "There is no such consent of this merchant"
+
+
+class RecipientNotConsentedError(QueryRefusedError):
+    """An item's consent does not name the requester."""
+
+    code = "recipient-not-consented"
+    status = 403
+    title = "The consent does not name this recipient"
+
+
+class SourceNotConsentedError(QueryRefusedError):
+    """An item names a source that its consent does not, or that is no such source."""
+
+    code = "source-not-consented"
+    status = 403
+    title = "The consent does not name this source"
+
+
+class ModelStateError(HubError):
+    """A model cannot be released or withdrawn in its state."""
+
+    code = "model-state"
+    status = 409
+    title = "The model's state does not allow this"
+
+
+class ModelNotReleasedError(HubError):
+    """A model has no release by the witness."""
+
+    code = "model-not-released"
+    status = 409
+    title = "The model is not released"
+
+
+class ReleaseError(HubError):
+    """The witness signed something else than the release that was proposed."""
+
+    code = "release-mismatch"
+    status = 502
+    title = "The witness's signature is not over this model's release"
