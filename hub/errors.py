@@ -392,3 +392,11 @@ class ReleaseError(HubError):
     code = "release-mismatch"
     status = 502
     title = "The witness's signature is not over this model's release"
+
+
+class SimulationError(HubError):
+    """A simulation's table, schema and options do not fit together."""
+
+    code = "simulation-invalid"
+    status = 422
+    title = "The simulation cannot be run"
