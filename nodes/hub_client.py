@@ -149,7 +149,7 @@ class HubClient:
         retrying = Retrying(
             retry=retry_if_exception_type(_Unreachable),
             stop=stop_after_delay(self._patience),
-            wait=wait_exponential_jitter(initial=0.2, max=5.0),
+            wait=wait_exponential_jitter(multiplier=0.2, max=5.0),
             reraise=True,
         )
         try:

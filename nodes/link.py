@@ -105,7 +105,7 @@ class Link:
         while not self._stopping.is_set():
             retrying = Retrying(
                 retry=retry_if_exception_type((LinkError, CryptoError, NodeError)),
-                wait=wait_exponential_jitter(initial=0.25, max=15.0, jitter=1.0),
+                wait=wait_exponential_jitter(multiplier=0.25, max=15.0, jitter=1.0),
                 stop=stop_when_event_set(self._stopping),
                 sleep=sleep_using_event(self._stopping),
                 reraise=True,

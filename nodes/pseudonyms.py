@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, insert, select
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from crypto.errors import PseudonymError
@@ -137,12 +137,15 @@ class PseudonymMap:
         with self._store.reading() as session:
             columns = select(PseudonymRow.identifier, PseudonymRow.pseudonym).where(PseudonymRow.id_type == id_type)
             if len(ids) > 20 * _LOOKUP:  # the whole table is quicker
-                return dict(session.execute(columns).tuples().all())
+                return _mapping(session.execute(columns).all())
             found: dict[str, bytes] = {}
             for part in _parts(ids, _LOOKUP):
-                rows = session.execute(columns.where(PseudonymRow.identifier.in_(part))).tuples()
-                found.update(rows.all())
+                found.update(_mapping(session.execute(columns.where(PseudonymRow.identifier.in_(part))).all()))
             return found
+
+
+def _mapping(rows: Sequence[Row[str, bytes]]) -> dict[str, bytes]:
+    return {row.identifier: row.pseudonym for row in rows}
 
 
 def _parts(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
