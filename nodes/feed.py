@@ -135,7 +135,8 @@ class Feed:
         """Let handlers take the items, in order; the code of each refusal, or None."""
         codes: list[str | None] = []
         for handler, run in groupby(items, lambda item: self._run_handlers.get(item.kind)):
-            codes += [self._refusal_of(item) for item in run] if handler is None else handler(list(run))
+            each = list(run)
+            codes += [self._refusal_of(item) for item in each] if handler is None else handler(each)
         for item, code in zip(items, codes, strict=True):
             if code is not None:
                 _LOG.warning("feed item %d (%s) refused: %s", item.seq, item.kind, code)
