@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -157,7 +157,13 @@ class LogReader:
         with self._db.reading() as session:
             last = latest_checkpoint(session, cosigned=True)
             size = last.size if last else log_size(session)
-            header = {"format": EXPORT_FORMAT, "hub_id": self._hub_id, "origin": self._origin, "size": size}
+            header = {
+                "format": EXPORT_FORMAT,
+                "hub_id": self._hub_id,
+                "origin": self._origin,
+                "witness": parse_note(last.note)[1][-1].name if last else None,
+                "size": size,
+            }
             yield _line(header)
             for start in range(0, size, _EXPORT_CHUNK):
                 end = min(start + _EXPORT_CHUNK, size)
@@ -181,5 +187,5 @@ def _chunk(session: Session, start: int, end: int) -> Iterator[bytes]:
             yield _line({"checkpoint": checkpoint.note, "cosigned": checkpoint.cosigned})
 
 
-def _line(value: dict[str, object]) -> bytes:
+def _line(value: Mapping[str, object]) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

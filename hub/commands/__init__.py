@@ -1,0 +1,1 @@
+"""Sub-commands of `digua-hub`, one module each."""
