@@ -100,3 +100,31 @@ class PeerError(NodeError):
         super().__init__(message, field=field, remedy=remedy)
         self.party = party
         self.peer_code = peer_code
+
+
+class JournalError(NodeError):
+    """The node's own journal, or an export of it, does not hold together."""
+
+    code = "journal-broken"
+
+
+class ScoreUnavailable(NodeError):  # noqa: N818
+    """There is no score, as a source refused or failed; no score is ever made from fewer sources.
+
+    Attributes:
+        refusals: party id → code of its refusal.
+    """
+
+    code = "score-unavailable"
+
+    def __init__(
+        self, refusals: dict[str, str], message: str, *, field: str | None = None, remedy: str | None = None
+    ) -> None:
+        super().__init__(message, field=field, remedy=remedy)
+        self.refusals = refusals
+
+
+class GatewayError(NodeError):
+    """A request to the local gateway is malformed, or without its token."""
+
+    code = "gateway-refused"

@@ -1,0 +1,26 @@
+"""Models that the witness released."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from nodes.tables.base import NodeTableBase
+
+
+class ModelRow(NodeTableBase):
+    """A model by the hash of its artefact, which may come later than its release.
+
+    A withdrawal may come before the release, or without one, and is final.
+    """
+
+    __tablename__ = "models"
+
+    model_id: Mapped[str] = mapped_column(primary_key=True)
+    campaign_id: Mapped[str | None]
+    scope: Mapped[str | None]
+    release: Mapped[str | None]
+    """The witness's JWS."""
+    issued_at: Mapped[int]
+    artefact: Mapped[bytes | None]
+    withdrawal: Mapped[str | None]
+    """The witness's JWS."""

@@ -1,0 +1,78 @@
+"""What the witness has approved, signed and allowed."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from nodes.tables.base import NodeTableBase
+
+
+class ApprovalRow(NodeTableBase):
+    """A party that the witness's owner approved by name; the fingerprint is over its kind and both keys."""
+
+    __tablename__ = "witness_approvals"
+
+    party_id: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    approved_at: Mapped[int]
+
+
+class SignedRosterRow(NodeTableBase):
+    """A roster that the witness signed. A version is signed once."""
+
+    __tablename__ = "witness_rosters"
+
+    version: Mapped[int] = mapped_column(primary_key=True)
+    roster: Mapped[bytes]
+    token: Mapped[str]
+
+
+class ProposedPartyRow(NodeTableBase):
+    """A party that the hub proposed and that is not approved, for the owner to look at."""
+
+    __tablename__ = "witness_proposed"
+
+    party_id: Mapped[str] = mapped_column(primary_key=True)
+    party: Mapped[bytes]
+    proposed_at: Mapped[int]
+
+
+class CosignedLogRow(NodeTableBase):
+    """The newest checkpoint of the hub's log that the witness cosigned."""
+
+    __tablename__ = "witness_log"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    origin: Mapped[str]
+    size: Mapped[int]
+    root: Mapped[bytes]
+
+
+class VoprfUseRow(NodeTableBase):
+    """How many identifiers the witness evaluated for a party, in all."""
+
+    __tablename__ = "witness_voprf_use"
+
+    party_id: Mapped[str] = mapped_column(primary_key=True)
+    used: Mapped[int]
+
+
+class VoprfNonceRow(NodeTableBase):
+    """A request that was served; kept as long as it could be fresh."""
+
+    __tablename__ = "witness_voprf_nonces"
+
+    party_id: Mapped[str] = mapped_column(primary_key=True)
+    nonce: Mapped[bytes] = mapped_column(primary_key=True)
+    until: Mapped[int] = mapped_column(index=True)
+
+
+class SignedReleaseRow(NodeTableBase):
+    """A model that the witness released or withdrew, as it signed it."""
+
+    __tablename__ = "witness_releases"
+
+    model_id: Mapped[str] = mapped_column(primary_key=True)
+    scope: Mapped[str] = mapped_column(primary_key=True)
+    """`evaluation`, `release` or `withdrawn`."""
+    token: Mapped[str]
