@@ -203,13 +203,29 @@ def _statements(session: Session, pseudonyms: Sequence[bytes]) -> dict[bytes, Me
         .join(MerchantKeyBatchRow, MerchantKeyBatchRow.batch_id == MerchantKeyRow.batch_id)
         .where(MerchantKeyRow.id.in_(newest))
     )
-    return {
-        key.pseudonym: MerchantKeyStatement(
-            batch=batch.batch,
-            countersignature=batch.countersignature,
-            leaf=MerchantKeyLeaf.model_validate_json(key.leaf),
-            index=key.position,
-            proof=tuple(key.proof[i : i + HASH_BYTES] for i in range(0, len(key.proof), HASH_BYTES)),
+    return {key.pseudonym: statement_of(key, batch) for key, batch in session.execute(query)}
+
+
+def statement_of(key: MerchantKeyRow, batch: MerchantKeyBatchRow) -> MerchantKeyStatement:
+    """Return a stored key as the statement that travels to nodes."""
+    return MerchantKeyStatement(
+        batch=batch.batch,
+        countersignature=batch.countersignature,
+        leaf=MerchantKeyLeaf.model_validate_json(key.leaf),
+        index=key.position,
+        proof=tuple(key.proof[i : i + HASH_BYTES] for i in range(0, len(key.proof), HASH_BYTES)),
+    )
+
+
+def newest_keys(session: Session, pseudonyms: Iterable[bytes]) -> dict[bytes, MerchantKeyRow]:
+    """Return the rows of merchants' newest keys by pseudonym; those without a key are absent."""
+    wanted = list(set(pseudonyms))
+    found: dict[bytes, MerchantKeyRow] = {}
+    for start in range(0, len(wanted), 500):
+        part = wanted[start : start + 500]
+        newest = select(func.max(MerchantKeyRow.id)).where(MerchantKeyRow.pseudonym.in_(part))
+        rows = session.scalars(
+            select(MerchantKeyRow).where(MerchantKeyRow.id.in_(newest.group_by(MerchantKeyRow.pseudonym)))
         )
-        for key, batch in session.execute(query)
-    }
+        found.update((row.pseudonym, row) for row in rows)
+    return found

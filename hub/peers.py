@@ -7,7 +7,6 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from crypto.wire.consent import ConsentItem
 from crypto.wire.link import FrameType
 from hub.errors import PeerUnreachable
 
@@ -36,7 +35,6 @@ class FeedPublisher(Protocol):
         party_ids: Iterable[str],
         kind: str,
         *,
-        consent: ConsentItem | None = None,
         token: str | None = None,
         model_id: str | None = None,
     ) -> None:
