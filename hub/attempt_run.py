@@ -1,0 +1,225 @@
+"""What all attempts over a Flower grid have in common: T0, T1, voids, who must leave (docs/protocol.md, 3 and 4)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from crypto.errors import CryptoError
+from crypto.jws import verify_model
+from crypto.parcel import Parcel
+from crypto.wire.campaign import Acceptance, Cosignature, Decision, Refusal, RosterEntry, Terms
+from hub.campaign_plan import CampaignPlan, CampaignStore, Progress, ProgressCallback, Step
+from hub.cohort import Cohort
+from hub.errors import CampaignError, QuorumError
+from hub.grids.channel import Channel, Lost, Reply
+from hub.manifests import Manifest
+
+_WITNESS_TRIES = 3
+
+
+class LostNodesError(Exception):
+    """Parties that ended an attempt, and why."""
+
+    def __init__(self, lost: Mapping[str, str]) -> None:
+        super().__init__(", ".join(f"{party}: {why}" for party, why in lost.items()))
+        self.lost = dict(lost)
+
+
+@dataclass
+class AttemptRun:
+    """One attempt under way."""
+
+    channel: Channel
+    plan: CampaignPlan
+    progress: ProgressCallback
+    manifest: Manifest
+    began: float
+    seconds: dict[str, float] = field(default_factory=dict)
+    cosigned: bool = False
+
+    @property
+    def attempt(self) -> str:
+        """The attempt's id."""
+        return self.manifest.terms.attempt
+
+    @property
+    def roster(self) -> tuple[RosterEntry, ...]:
+        """The attempt's nodes, in order."""
+        return self.manifest.terms.roster
+
+    def tell(self, step: Step, done: int, total: int, detail: str = "") -> None:
+        """Reports a step."""
+        stage, elapsed = self.manifest.terms.stage, time.monotonic() - self.began
+        self.progress(Progress(stage, self.attempt, step, done, total, elapsed, detail))
+
+    def ask(self, message: str, step: Step, parcels: Mapping[str, Parcel]) -> dict[str, Reply]:
+        """One trip to the nodes, timed and reported."""
+        self.tell(step, 0, len(parcels))
+        start = time.monotonic()
+        replies = self.channel.ask(message, parcels, self.attempt)
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start
+        self.tell(step, sum(isinstance(reply, Parcel) for reply in replies.values()), len(parcels))
+        return replies
+
+    def ask_witness(self, message: str, step: Step, parcel: Parcel) -> Parcel:
+        """One trip to the witness, timed and reported; raises as `ask_witness`."""
+        self.tell(step, 0, 1)
+        start = time.monotonic()
+        reply = ask_witness(self.channel, self.plan.witness, message, parcel, self.attempt)
+        self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start
+        self.tell(step, 1, 1)
+        return reply
+
+
+def check_quorum(
+    plan: CampaignPlan, cohort: Cohort, lost: Mapping[str, str], *, kinds: Collection[str] | None = None
+) -> None:
+    """Refuses to go on with too few nodes.
+
+    Args:
+        plan: the campaign.
+        cohort: of the nodes that are left.
+        lost: who left, and why.
+        kinds: those that take part in this stage; all of the schema where not given.
+
+    Raises:
+        QuorumError: naming the kind, and which nodes were lost and why.
+    """
+    why = "; ".join(f"{party}: {reason}" for party, reason in lost.items())
+    for kind in plan.schema.kinds_in_order() if kinds is None else kinds:
+        here, due = len(cohort.nodes_of(kind)), max(1, plan.quorum.get(kind, 1))
+        if here < due:
+            raise QuorumError(
+                f"kind {kind} has {here} nodes of the {due} that the campaign needs" + (f" ({why})" if why else ""),
+                field=f"quorum.{kind}",
+                remedy="bring the lost nodes back, or lower the quorum, and start a new campaign",
+            )
+    if cohort.size == 0 or len(cohort.nodes) < plan.t_collude + 1:
+        raise QuorumError(
+            f"{len(cohort.nodes)} nodes with {cohort.size} merchants cannot withstand {plan.t_collude} colluding nodes"
+            + (f" ({why})" if why else ""),
+            field="t_collude",
+            remedy="bring in more nodes or consents, or lower t_collude",
+        )
+
+
+def obtain_cosignature(run: AttemptRun) -> str:
+    """T0: the witness's cosignature of this manifest."""
+    reply = run.ask_witness("query.cosign", "cosign", run.manifest.for_witness())
+    token, witness = reply.text("cosignature"), run.plan.witness
+    cosignature = verify_model(token, witness.sign_key, Cosignature, typ="cosignature", kid=witness.party_id)
+    if (cosignature.attempt, cosignature.h) != (run.attempt, run.manifest.h):
+        raise witness_at_fault(witness, "cosigned another manifest than the one it was given")
+    run.cosigned = True
+    return token
+
+
+def obtain_acceptances(run: AttemptRun, cosignature: str) -> str:
+    """T1: all acceptances, in order of the roster, separated by spaces.
+
+    Raises:
+        LostNodesError: who refuses or gives no valid acceptance.
+    """
+    parcels = {entry.party_id: run.manifest.for_node(index, cosignature) for index, entry in enumerate(run.roster)}
+    replies = run.ask("train.accept", "accept", parcels)
+    tokens: dict[str, str] = {}
+    lost = refusers(run.roster, replies)
+    for entry in run.roster:
+        reply = replies[entry.party_id]
+        if entry.party_id in lost or not isinstance(reply, Parcel):
+            continue
+        try:
+            token = reply.text("acceptance")
+            acceptance = verify_model(token, entry.sign_key, Acceptance, typ="acceptance", kid=entry.party_id)
+        except (CryptoError, ValidationError):
+            lost[entry.party_id] = "no valid acceptance"
+            continue
+        named = (acceptance.party_id, acceptance.attempt, acceptance.h)
+        if named != (entry.party_id, run.attempt, run.manifest.h):
+            lost[entry.party_id] = "accepted another manifest"
+        tokens[entry.party_id] = token
+    if lost:
+        raise LostNodesError(lost)
+    return " ".join(tokens[entry.party_id] for entry in run.roster)
+
+
+def void_attempt(channel: Channel, witness: RosterEntry, terms: Terms, h: bytes, store: CampaignStore) -> None:
+    """T4 of an attempt that cannot be released: the witness's void, told to every node, so that charges are refunded.
+
+    Raises:
+        CampaignError: the witness cannot be reached, or has released the attempt.
+    """
+    reply = ask_witness(channel, witness, "query.abort", Parcel({"attempt": terms.attempt}), terms.attempt)
+    token = reply.text("decision")
+    decision = verify_model(token, witness.sign_key, Decision, typ="decision", kid=witness.party_id)
+    if (decision.attempt, decision.h, decision.decision) != (terms.attempt, h, "void"):
+        raise witness_at_fault(witness, "signed another decision than the void that was asked")
+    announce_decision(channel, terms, h, token, store)
+
+
+def announce_decision(channel: Channel, terms: Terms, h: bytes, token: str, store: CampaignStore) -> None:
+    """T4: the decision, to every node of the attempt; who did not hear it is on record."""
+    parcels = {entry.party_id: Parcel({"decision": token}) for entry in terms.roster}
+    replies = channel.ask("train.outcome", parcels, terms.attempt)
+    undelivered = tuple(
+        entry.party_id
+        for entry in terms.roster
+        if isinstance(reply := replies[entry.party_id], Lost) or read_refusal(reply, entry) is not None
+    )
+    store.decision(terms.attempt, h, token, undelivered)
+
+
+def ask_witness(channel: Channel, witness: RosterEntry, step: str, parcel: Parcel, attempt: str) -> Parcel:
+    """One trip to the witness, tried again when it is lost; its steps repeat their answers.
+
+    Raises:
+        CampaignError: it stays lost, or refuses.
+    """
+    reply: Reply = Lost("not asked")
+    for _ in range(_WITNESS_TRIES):
+        reply = channel.ask_one(step, witness.party_id, parcel, attempt)
+        if isinstance(reply, Parcel):
+            break
+    if isinstance(reply, Lost):
+        raise witness_at_fault(witness, f"gave no answer to {step}: {reply.reason}")
+    refusal = read_refusal(reply, witness)
+    if refusal is not None:
+        raise witness_at_fault(witness, f"refused {step}: {refusal}")
+    return reply
+
+
+def read_refusal(reply: Parcel, entry: RosterEntry) -> str | None:
+    """A party's signed refusal as `code` or `code: detail`, or None if the reply is none."""
+    token = reply.texts.get("refusal")
+    if token is None:
+        return None
+    try:
+        refusal = verify_model(token, entry.sign_key, Refusal, typ="refusal", kid=entry.party_id)
+    except CryptoError as forged:
+        return forged.code
+    return f"{refusal.code}: {refusal.detail}" if refusal.detail else refusal.code
+
+
+def refusers(roster: Collection[RosterEntry], replies: Mapping[str, Reply]) -> dict[str, str]:
+    """Who is lost or refuses, and why."""
+    lost: dict[str, str] = {}
+    for entry in roster:
+        reply = replies[entry.party_id]
+        why = reply.reason if isinstance(reply, Lost) else read_refusal(reply, entry)
+        if why is not None:
+            lost[entry.party_id] = why
+    return lost
+
+
+def witness_at_fault(witness: RosterEntry, what: str) -> CampaignError:
+    """The error of a campaign that the witness does not let go on."""
+    return CampaignError(
+        f"the witness {witness.party_id} {what}",
+        field="witness",
+        remedy="look at the witness's own log; undecided attempts stay charged until it signs a void",
+        party=witness.party_id,
+    )
