@@ -22,7 +22,7 @@ from crypto.jws import sign_model
 from crypto.keys import BoxKey, IdentityKey
 from crypto.pseudonym import PseudonymKey
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import RosterEntry
+from crypto.wire.campaign import RosterEntry, Stage
 from crypto.wire.party import Party, Roster
 from hub.campaign_plan import CampaignPlan, ProgressCallback, ReleasedTable
 from hub.clock import Clock, utc_now
@@ -194,13 +194,14 @@ class Federation:
         holdout_salt: bytes,
         holdout_fraction: float,
         noise_on: bool = True,
+        stages: tuple[Stage, ...] = ("scorecard",),
         campaign_id: str | None = None,
     ) -> CampaignPlan:
-        """A scorecard campaign over all nodes; change it with `dataclasses.replace`."""
+        """A campaign over all nodes; change it with `dataclasses.replace`."""
         return CampaignPlan(
             campaign_id=campaign_id or f"sim-{secrets.token_hex(6)}",
             schema=self.schema,
-            stages=("scorecard",),
+            stages=stages,
             epsilon=epsilon,
             delta=delta,
             cohort=self.cohort(),

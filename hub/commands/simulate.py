@@ -1,0 +1,151 @@
+"""`digua-hub simulate`: a whole campaign on one joined table, in one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from hub import console
+from hub.errors import SimulationError
+
+if TYPE_CHECKING:
+    from hub.campaign_plan import Progress as Event
+
+_FIGURES = (
+    ("AUC, held-out merchants", "auc"),
+    ("KS", "ks"),
+    ("AUC without privacy, same bins", "auc_nonprivate"),
+    ("AUC of LightGBM, same bins", "auc_lightgbm"),
+    ("Epsilon spent", "epsilon"),
+    ("Delta", "delta"),
+    ("Merchants", "merchants"),
+    ("Held out", "held_out"),
+    ("Attempts", "attempts"),
+    ("Trips per node", "trips"),
+    ("Table equals joined table", "table_equals_joined"),
+)
+
+
+def simulate(
+    schema: Annotated[Path, typer.Option(help="The campaign's schema (YAML). 方案文件。")],
+    table: Annotated[Path, typer.Option(help="One joined CSV table: all kinds' columns and the label. 合并表。")],
+    epsilon: Annotated[float, typer.Option(help="Privacy budget of all published results. 隐私预算。")],
+    delta: Annotated[float, typer.Option(help="δ of the same budget.")] = 1e-5,
+    nodes: Annotated[str, typer.Option(help="Nodes per kind, e.g. bank=12,tax=6,utility=6; 3 each if empty.")] = "",
+    stages: Annotated[str, typer.Option(help="Stages, e.g. scorecard.")] = "scorecard",
+    holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Share of merchants held out.")] = 0.3,
+    seed: Annotated[int, typer.Option(help="Of sampling, split and hold-out; noise never depends on it.")] = 0,
+    merchants: Annotated[int | None, typer.Option(min=2, help="Sample this many rows.")] = None,
+    absent: Annotated[list[str] | None, typer.Option(help="Share without a record, e.g. tax=0.2; repeatable.")] = None,
+    noise: Annotated[str, typer.Option(help="on, or off (synthetic data only: to compare tables exactly).")] = "on",
+    out: Annotated[Path | None, typer.Option(help="Folder for node files, report, model and card.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Split a joined table over simulated nodes, train over Flower, and measure. 在一个进程内模拟整个联邦。"""
+    from hub import simulation_run  # noqa: PLC0415  (Flower is slow to import)
+
+    if noise not in ("on", "off"):
+        raise SimulationError(f"noise {noise} is unknown", field="noise", remedy="use on or off")
+    options = simulation_run.SimulationOptions(
+        schema=schema,
+        table=table,
+        epsilon=epsilon,
+        delta=delta,
+        nodes={kind: _whole(kind, value) for kind, value in _pairs(nodes.split(","), "nodes").items()},
+        stages=cast(tuple[Literal["encoder", "scorecard"], ...], _stages(stages)),
+        holdout=holdout,
+        seed=seed,
+        merchants=merchants,
+        absent=_pairs(absent or [], "absent"),
+        noise_on=noise == "on",
+        out=out,
+    )
+    with _Bars(hidden=as_json) as bars:
+        done = simulation_run.simulate(options, bars.show)
+    if as_json:
+        console.show_json(done.report)
+        return
+    if not done.own_ids:
+        console.say("The table has no identifier column of the schema's name; random identifiers were made up.")
+    if noise == "off":
+        console.say("Noise was off: this model has no privacy guarantee and is for synthetic data only.")
+    rows = [(console.text(title), _figure(done.report[name])) for title, name in _FIGURES]
+    rows += [
+        (f"{console.text('Seconds')}: {name}", f"{done.report['seconds'][name]:.1f}") for name in _timed(done.report)
+    ]
+    console.show_table("Simulation", ("Figure", "Value"), rows)
+
+
+class _Bars:
+    """One progress bar per step of the current attempt, on standard error."""
+
+    def __init__(self, *, hidden: bool) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            disable=hidden,
+        )
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def __enter__(self) -> _Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def show(self, event: Event) -> None:
+        """One event of the campaign."""
+        key = (event.attempt, event.step)
+        if key not in self._tasks:
+            text = f"{event.stage} {event.attempt.rpartition('/')[2]}: {console.text(event.step)}"
+            self._tasks[key] = self._bars.add_task(text, total=event.total)
+        self._bars.update(self._tasks[key], completed=event.done, total=event.total)
+
+
+def _timed(report: dict[str, Any]) -> list[str]:
+    return [name for name, value in report["seconds"].items() if isinstance(value, float)]
+
+
+def _figure(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _stages(given: str) -> tuple[str, ...]:
+    stages = tuple(part.strip() for part in given.split(",") if part.strip())
+    if stages not in {("encoder",), ("scorecard",), ("encoder", "scorecard")}:
+        raise SimulationError(
+            f"stages {given} are unknown", field="stages", remedy="use encoder, scorecard, or encoder,scorecard"
+        )
+    return stages
+
+
+def _pairs(given: list[str], field: str) -> dict[str, float]:
+    """`kind=number` pairs."""
+    pairs: dict[str, float] = {}
+    for part in given:
+        if not part.strip():
+            continue
+        kind, _, number = part.strip().partition("=")
+        try:
+            pairs[kind] = float(number)
+        except ValueError as problem:
+            raise SimulationError(
+                f"{part} is not kind=number", field=field, remedy=f"write e.g. --{field} tax=0.2"
+            ) from problem
+    return pairs
+
+
+def _whole(kind: str, value: float) -> int:
+    if value != int(value):
+        raise SimulationError(f"{kind}={value:g} is not a number of nodes", field="nodes", remedy="use whole numbers")
+    return int(value)

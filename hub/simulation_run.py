@@ -1,0 +1,238 @@
+"""`digua-hub simulate`: split a joined table over nodes, train for real in one process, measure on the joined rows.
+
+What it measures on joined rows (AUC, KS, comparisons) is exact and not private: it exists in simulations only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.identifiers import normalise
+from crypto.manifest import holdout_mask
+from crypto.wire.campaign import Stage
+from hub.campaign_plan import ProgressCallback, ReleasedTable
+from hub.scorecard_model import make_scorecard, opened_table
+from hub.simulated_data import SplitTable, read_joined, split_table
+from hub.simulation import Budget, Federation, NodeData, load_nodes, simulated_pseudonyms
+from models.artefact import MetricsEntry, ModelArtefact
+from models.baselines import auc_lightgbm, auc_nonprivate
+from models.bins import ABSENT, UNLABELLED
+from models.card import model_card
+from models.evaluation import auc, ks
+from models.schema import Schema
+from models.schema_file import load_schema
+from models.scorecard import Scorecard
+from models.tables import feature_bins, from_codes
+
+Codes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class SimulationOptions:
+    """What to simulate.
+
+    Attributes:
+        nodes: kind → number of nodes; 3 of each where left out.
+        merchants: rows to sample, all if None.
+        absent: kind → share of merchants without a record there.
+        noise_on: False only to compare tables bit for bit.
+        out: where files go; a temporary folder if None.
+    """
+
+    schema: Path
+    table: Path
+    epsilon: float
+    delta: float = 1e-5
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ("scorecard",)
+    holdout: float = 0.3
+    seed: int = 0
+    merchants: int | None = None
+    absent: Mapping[str, float] = field(default_factory=dict)
+    noise_on: bool = True
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What came out: the report, and the model."""
+
+    report: dict[str, Any]
+    artefact: ModelArtefact
+    own_ids: bool
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """All rows joined again, from the nodes' own codes: for measuring only."""
+
+    pseudonyms: NDArray[np.uint8]
+    codes: dict[str, Codes]
+    outcome: Codes
+
+    def where(self, kept: NDArray[np.bool_]) -> _Joined:
+        return _Joined(self.pseudonyms[kept], {k: c[kept] for k, c in self.codes.items()}, self.outcome[kept])
+
+
+def simulate(options: SimulationOptions, progress: ProgressCallback) -> Simulated:
+    """Runs the simulation; files go to `out` where one is given.
+
+    Raises:
+        HubError, ModelsError, CryptoError: options, table or schema do not fit, or the campaign fails.
+        SourceError: a node's file does not fit the schema.
+    """
+    schema = load_schema(options.schema)
+    with tempfile.TemporaryDirectory(prefix="digua-simulate-") as scratch:
+        folder = options.out if options.out is not None else Path(scratch) / "out"
+        folder.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        split = split_table(
+            schema,
+            read_joined(options.table),
+            options.nodes or dict.fromkeys(schema.kinds_in_order(), 3),
+            folder / "nodes",
+            seed=options.seed,
+            merchants=options.merchants,
+            absent=options.absent,
+        )
+        nodes = load_nodes(schema, split)
+        pseudonyms = simulated_pseudonyms([normalise(schema.id.type, each) for each in split.ids])
+        federation = Federation(
+            schema,
+            nodes,
+            split.sources,
+            pseudonyms,
+            Path(scratch) / "state",
+            budget=Budget(options.epsilon, options.delta),
+            insecure_noise_off=not options.noise_on,
+        )
+        loaded = time.monotonic() - began
+        try:
+            return _run(options, schema, split, nodes, federation, loaded, progress, folder)
+        finally:
+            federation.close()
+
+
+def _run(
+    options: SimulationOptions,
+    schema: Schema,
+    split: SplitTable,
+    nodes: list[NodeData],
+    federation: Federation,
+    loaded: float,
+    progress: ProgressCallback,
+    folder: Path,
+) -> Simulated:
+    salt = hashlib.sha256(f"simulated hold-out {options.seed}".encode()).digest()
+    plan = federation.plan(
+        epsilon=options.epsilon,
+        delta=options.delta,
+        holdout_salt=salt,
+        holdout_fraction=options.holdout,
+        noise_on=options.noise_on,
+        stages=options.stages,
+    )
+    began = time.monotonic()
+    released = federation.run(plan, progress)
+    trained = time.monotonic() - began
+    card, artefact = make_scorecard(released, plan.clock())
+    fitted = time.monotonic() - began - trained
+
+    joined = _join(schema, nodes, plan.cohort.pseudonyms)
+    held = holdout_mask(joined.pseudonyms, salt, options.holdout)
+    measured = _measure(options, schema, card, joined.where(~held), joined.where(held))
+    spent = federation.spent()
+    traffic = federation.traffic()
+    report: dict[str, Any] = {
+        **measured,
+        "epsilon": max(each.epsilon for each in spent.values()) if options.noise_on else None,
+        "delta": options.delta if options.noise_on else None,
+        "epsilon_budget": options.epsilon,
+        "epsilon_replace_one": artefact.privacy.epsilon_replace_one,
+        "noise": "on" if options.noise_on else "off",
+        "sigma_class": artefact.privacy.sigma_class,
+        "sigma_pair": artefact.privacy.sigma_pair,
+        "stages": list(options.stages),
+        "table_equals_joined": None if options.noise_on else _equals(schema, released, joined.where(~held)),
+        "seed": options.seed,
+        "merchants": len(joined.pseudonyms),
+        "held_out": int(held.sum()),
+        "nodes": {kind: len(plan.cohort.nodes_of(kind)) for kind in schema.kinds_in_order()},
+        "attempts": released.attempts,
+        "lost": dict(released.lost),
+        "seconds": {"load": loaded, "scorecard": trained, "fit": fitted, "steps": dict(released.seconds)},
+        "bytes_per_node": {party: sent + received for party, (sent, received, _) in traffic.items()},
+        "trips": max(trips for party, (_, _, trips) in traffic.items() if party in federation.contexts),
+        "model_id": artefact.model_id,
+        "table_digest": artefact.table_digest,
+    }
+    _write(folder, report, artefact)
+    return Simulated(report, artefact, split.own_ids)
+
+
+def _join(schema: Schema, nodes: list[NodeData], pseudonyms: NDArray[np.uint8]) -> _Joined:
+    """The cohort's rows at every kind, in order of `pseudonyms`; absent where a kind has no record."""
+    data = np.ascontiguousarray(pseudonyms).tobytes()
+    place = {data[at : at + 32]: at // 32 for at in range(0, len(data), 32)}
+    size = len(pseudonyms)
+    codes = {
+        kind: np.full((size, len(schema.features(kind))), ABSENT, dtype=np.uint8) for kind in schema.kinds_in_order()
+    }
+    outcome = np.full(size, UNLABELLED, dtype=np.uint8)
+    for node in nodes:
+        rows = node.data.rows
+        kept = [(place[key], row) for key, row in rows.items() if key in place]
+        if not kept:
+            continue
+        to, at = np.array(kept, dtype=np.intp).T
+        codes[node.kind][to] = node.data.codes[at]
+        if node.data.outcome is not None:
+            outcome[to] = node.data.outcome[at]
+    return _Joined(pseudonyms, codes, outcome)
+
+
+def _measure(
+    options: SimulationOptions, schema: Schema, card: Scorecard, train: _Joined, test: _Joined
+) -> dict[str, float | None]:
+    """AUC and KS of the model and of what joined rows would give, on held-out merchants."""
+    names = ("auc", "ks", "auc_nonprivate", "auc_lightgbm")
+    if options.holdout == 0:
+        return dict.fromkeys(names)
+    features = feature_bins(schema)
+    scores = card.score(test.codes)
+    values = (
+        auc(scores, test.outcome),
+        ks(scores, test.outcome),
+        auc_nonprivate(features, train.codes, train.outcome, test.codes, test.outcome),
+        auc_lightgbm(features, train.codes, train.outcome, test.codes, test.outcome),
+    )
+    return dict(zip(names, values, strict=True))
+
+
+def _equals(schema: Schema, released: ReleasedTable, train: _Joined) -> bool:
+    """Whether the opened table is the joined rows' table, count for count."""
+    exact = from_codes(feature_bins(schema), train.codes, train.outcome)
+    return bool(np.array_equal(opened_table(released).to_vector(), exact.to_vector()))
+
+
+def _write(folder: Path, report: Mapping[str, Any], artefact: ModelArtefact) -> None:
+    (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "model.json").write_bytes(artefact.to_bytes())
+    figures = {name: report[name] for name in ("auc", "ks") if report[name] is not None}
+    entries = (
+        [MetricsEntry(computed_by="digua-hub simulate", on="held-out rows, exactly (simulation only)", values=figures)]
+        if figures
+        else []
+    )
+    for name, lang in (("model_card.md", "en"), ("model_card.zh.md", "zh")):
+        (folder / name).write_text(model_card(artefact, lang, evaluations=entries), encoding="utf-8")
