@@ -23,9 +23,6 @@ from crypto.manifest import (
     SALT_BYTES,
     NodeSlice,
     expected_inbox,
-    holdout_mask,
-    verify_slice,
-    verify_terms,
 )
 from crypto.parcel import Array, Parcel, as_array
 from crypto.sealed import context_bytes, open_sealed, seal
@@ -43,12 +40,20 @@ from crypto.secure_tables import (
     rows_sha256,
     stream_key,
 )
-from crypto.slices import read_slice, slice_bytes
+from crypto.slices import read_slice
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import Acceptance, Cosignature, Decision, Receipt, RowsHeader, Terms
-from models.bins import ABSENT, UNLABELLED, one_hot
-from nodes.errors import LedgerError, PolicyRefusal
-from nodes.terms_check import CheckedTerms, OwnRules, check_terms, read_acceptances, read_terms, seed_context
+from crypto.wire.campaign import Acceptance, Cosignature, Decision, Receipt, RowsHeader
+from models.bins import one_hot
+from nodes.acceptance import (
+    attempt_key,
+    check_consents,
+    check_manifest,
+    check_merchants,
+    own_rows,
+    read_cosignature,
+    rules_of,
+)
+from nodes.terms_check import CheckedTerms, check_terms, read_acceptances, read_terms, seed_context
 from nodes.training_context import Codes, TrainingContext
 
 _LENGTH = 4
@@ -80,10 +85,10 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
         return _accepted_before(context, recorded, cosignature)
     check_terms(checked, context.roster, rules_of(context), context.clock())
     own = read_slice(parcel, context.kind, [each.kind for each in terms.kinds])
-    _check_manifest(context, checked, own, cosignature.h, parcel)
-    _check_merchants(checked, own)
-    _check_consents(context, checked, own)
-    codes, outcome = _matrix(context, checked, own)
+    check_manifest(context, checked, own, cosignature.h, parcel)
+    check_merchants(checked, own)
+    check_consents(context, checked, own)
+    codes, outcome = own_rows(context, checked, own)
     X = one_hot(codes, checked.layout.blocks(context.kind).widths, outcome)
     context.ledger.check(
         terms.campaign_id, terms.privacy.mechanisms, stage=terms.stage, delta_sum=terms.privacy.delta_sum
@@ -255,39 +260,6 @@ def outcome(context: TrainingContext, parcel: Parcel) -> Parcel:
     return Parcel({"attempt": decision.attempt})
 
 
-def rules_of(context: TrainingContext) -> OwnRules:
-    """The owner's rules as the check of terms takes them."""
-    return OwnRules(context.min_t_collude, context.insecure_noise_off)
-
-
-def read_cosignature(token: str, context: TrainingContext, terms: Terms) -> Cosignature:
-    """T1: the witness's cosignature of this attempt.
-
-    Raises:
-        SignatureError: not signed by the pinned witness.
-        ManifestError: it is of another attempt.
-    """
-    roster = context.roster
-    cosignature = verify_model(token, roster.witness_sign_key, Cosignature, typ="cosignature", kid=roster.witness_id)
-    if cosignature.attempt != terms.attempt:
-        raise ManifestError(
-            f"the witness cosigned attempt {cosignature.attempt}, the terms are of {terms.attempt}",
-            field="attempt",
-            remedy="refuse the attempt",
-        )
-    return cosignature
-
-
-def attempt_key(context: TrainingContext, attempt: str) -> BoxKey:
-    """The X25519 key of this attempt, made once and stored before it is used."""
-    try:
-        return context.attempts.key(attempt)
-    except LedgerError:
-        key = BoxKey.generate()
-        context.attempts.save_key(attempt, key)
-        return key
-
-
 def _accepted_before(context: TrainingContext, recorded: NodeAttempt, cosignature: Cosignature) -> Parcel:
     token = context.attempts.blob(recorded.attempt, "acceptance")
     if recorded.h != cosignature.h or recorded.phase != "accepted" or token is None:
@@ -297,98 +269,6 @@ def _accepted_before(context: TrainingContext, recorded: NodeAttempt, cosignatur
             remedy="an attempt's id is never used twice; start a new attempt",
         )
     return Parcel({"acceptance": token.decode()})
-
-
-def _check_manifest(context: TrainingContext, checked: CheckedTerms, own: NodeSlice, h: bytes, parcel: Parcel) -> None:
-    """Terms and own slice lie under the root that the witness cosigned, at the place the roster says."""
-    n_slices = len(checked.terms.roster)
-    index = checked.index_of(context.party_id)
-    if checked.terms.roster[index].kind != context.kind:
-        raise ManifestError("the roster has another kind for this node", field="kind", remedy="refuse the attempt")
-    verify_terms(h, terms_bytes=checked.payload, n_slices=n_slices, proof=_proof(parcel, "terms_proof"))
-    verify_slice(
-        h,
-        index=index,
-        n_slices=n_slices,
-        salt=parcel.blob("salt"),
-        slice_bytes=slice_bytes(context.party_id, own),
-        proof=_proof(parcel, "slice_proof"),
-    )
-
-
-def _check_merchants(checked: CheckedTerms, own: NodeSlice) -> None:
-    """Positions ascending and within the cohort, merchants distinct and none of them held out."""
-    n, terms = len(own.positions), checked.terms
-    distinct = len({row.tobytes() for row in own.pseudonyms}) if own.pseudonyms.shape == (n, 32) else -1
-    ascending = bool(np.all(own.positions[1:] > own.positions[:-1]))
-    if distinct != n or not ascending or (n and int(own.positions[-1]) >= terms.cohort_size):
-        raise ManifestError(
-            "the slice repeats a merchant, or its positions are not ascending within the cohort",
-            field="slice",
-            remedy="refuse the attempt; the hub must form the cohort again",
-        )
-    if holdout_mask(own.pseudonyms, terms.holdout.salt, terms.holdout.fraction).any():
-        raise ManifestError(
-            "the slice holds merchants that the terms hold out",
-            field="holdout",
-            remedy="refuse the attempt; held-out merchants enter no training stage",
-        )
-
-
-def _check_consents(context: TrainingContext, checked: CheckedTerms, own: NodeSlice) -> None:
-    """Every counterpart is the source that the merchant's consent names, or none."""
-    expected_inbox(context.party_id, own, checked.roster)
-    named = context.consents.sources(own.pseudonyms)
-    ids = np.array([*(party for party, _ in checked.roster), None], dtype=object)
-    for kind, counterparts in own.counterparts.items():
-        given = ids[counterparts]
-        consented = np.array([*named.get(kind, [None] * len(given)), None], dtype=object)[:-1]
-        if np.any((given != None) & (given != consented)):  # noqa: E711 (elementwise)
-            raise PolicyRefusal(
-                "source-not-consented",
-                f"the slice names sources of kind {kind} that consents do not",
-                field=kind,
-                remedy="refuse the attempt; the hub must form the cohort from consents",
-            )
-
-
-def _matrix(context: TrainingContext, checked: CheckedTerms, own: NodeSlice) -> tuple[Codes, Codes | None]:
-    """The node's rows in order of positions; a merchant without a record is absent, and unlabelled."""
-    terms = checked.terms
-    data = context.dataset(terms.schema_sha256)
-    if data is None:
-        raise PolicyRefusal(
-            "schema-unknown",
-            "this node has no table under the campaign's schema",
-            field="schema_sha256",
-            remedy="add the schema and its table to datasets in the node's configuration",
-        )
-    wanted = np.ascontiguousarray(own.pseudonyms).tobytes()
-    rows = np.array([data.rows.get(wanted[at : at + 32], -1) for at in range(0, len(wanted), 32)], dtype=np.intp)
-    here = rows >= 0
-    columns = data.codes[rows]
-    if context.kind in terms.encoders_used:
-        columns = np.column_stack([columns, _encoder_column(context, checked, columns)])
-    codes = np.where(here[:, None], columns, np.uint8(ABSENT)).astype(np.uint8)
-    if context.kind != terms.label_kind:
-        return codes, None
-    labels = np.full(len(data.codes), UNLABELLED, dtype=np.uint8) if data.outcome is None else data.outcome
-    return codes, np.where(here, labels[rows], np.uint8(UNLABELLED)).astype(np.uint8)
-
-
-def _encoder_column(context: TrainingContext, checked: CheckedTerms, codes: Codes) -> Codes:
-    model_id = checked.terms.encoders_used[context.kind]
-    if context.encoder is None:
-        raise PolicyRefusal(
-            "encoder-unknown",
-            f"this node does not hold encoder {model_id}",
-            field="encoders_used",
-            remedy="wait until the witness has released the encoder",
-        )
-    feature = context.encoder(model_id)
-    if feature.width != checked.layout.blocks(context.kind).widths[-1]:
-        raise ManifestError("the encoder has other bins than the terms", field="widths", remedy="refuse the attempt")
-    return feature.codes(codes)
 
 
 def _state(context: TrainingContext, attempt: str) -> NodeAttempt:
@@ -477,10 +357,6 @@ def _same_before(context: TrainingContext, attempt: str, name: str, data: bytes)
 
 def _words(data: bytes) -> NDArray[np.uint32]:
     return np.frombuffer(data, dtype="<u4").astype(np.uint32, copy=False)
-
-
-def _proof(parcel: Parcel, name: str) -> list[bytes]:
-    return [row.tobytes() for row in parcel.array(name, np.uint8, 2)]
 
 
 def _out_of_order(state: NodeAttempt, step: str) -> AttemptError:

@@ -1,0 +1,150 @@
+"""What a node checks before it accepts an attempt, and the matrix that it freezes then (docs/protocol.md, T1).
+
+Shared by all stages: the manifest under the cosigned root, merchants distinct and none held out, counterparts as the
+consents say.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crypto.errors import ManifestError
+from crypto.jws import verify_model
+from crypto.keys import BoxKey
+from crypto.manifest import NodeSlice, expected_inbox, holdout_mask, verify_slice, verify_terms
+from crypto.parcel import Parcel
+from crypto.slices import slice_bytes
+from crypto.wire.campaign import Cosignature, Terms
+from models.bins import ABSENT, UNLABELLED
+from nodes.errors import LedgerError, PolicyRefusal
+from nodes.terms_check import CheckedTerms, OwnRules
+from nodes.training_context import Codes, TrainingContext
+
+
+def rules_of(context: TrainingContext) -> OwnRules:
+    """The owner's rules as the check of terms takes them."""
+    return OwnRules(context.min_t_collude, context.insecure_noise_off)
+
+
+def read_cosignature(token: str, context: TrainingContext, terms: Terms) -> Cosignature:
+    """T1: the witness's cosignature of this attempt.
+
+    Raises:
+        SignatureError: not signed by the pinned witness.
+        ManifestError: it is of another attempt.
+    """
+    roster = context.roster
+    cosignature = verify_model(token, roster.witness_sign_key, Cosignature, typ="cosignature", kid=roster.witness_id)
+    if cosignature.attempt != terms.attempt:
+        raise ManifestError(
+            f"the witness cosigned attempt {cosignature.attempt}, the terms are of {terms.attempt}",
+            field="attempt",
+            remedy="refuse the attempt",
+        )
+    return cosignature
+
+
+def attempt_key(context: TrainingContext, attempt: str) -> BoxKey:
+    """The X25519 key of this attempt, made once and stored before it is used."""
+    try:
+        return context.attempts.key(attempt)
+    except LedgerError:
+        key = BoxKey.generate()
+        context.attempts.save_key(attempt, key)
+        return key
+
+
+def check_manifest(context: TrainingContext, checked: CheckedTerms, own: NodeSlice, h: bytes, parcel: Parcel) -> None:
+    """Terms and own slice lie under the root that the witness cosigned, at the place the roster says."""
+    n_slices = len(checked.terms.roster)
+    index = checked.index_of(context.party_id)
+    if checked.terms.roster[index].kind != context.kind:
+        raise ManifestError("the roster has another kind for this node", field="kind", remedy="refuse the attempt")
+    verify_terms(h, terms_bytes=checked.payload, n_slices=n_slices, proof=_proof(parcel, "terms_proof"))
+    verify_slice(
+        h,
+        index=index,
+        n_slices=n_slices,
+        salt=parcel.blob("salt"),
+        slice_bytes=slice_bytes(context.party_id, own),
+        proof=_proof(parcel, "slice_proof"),
+    )
+
+
+def check_merchants(checked: CheckedTerms, own: NodeSlice) -> None:
+    """Positions ascending and within the cohort, merchants distinct and none of them held out."""
+    n, terms = len(own.positions), checked.terms
+    distinct = len({row.tobytes() for row in own.pseudonyms}) if own.pseudonyms.shape == (n, 32) else -1
+    ascending = bool(np.all(own.positions[1:] > own.positions[:-1]))
+    if distinct != n or not ascending or (n and int(own.positions[-1]) >= terms.cohort_size):
+        raise ManifestError(
+            "the slice repeats a merchant, or its positions are not ascending within the cohort",
+            field="slice",
+            remedy="refuse the attempt; the hub must form the cohort again",
+        )
+    if holdout_mask(own.pseudonyms, terms.holdout.salt, terms.holdout.fraction).any():
+        raise ManifestError(
+            "the slice holds merchants that the terms hold out",
+            field="holdout",
+            remedy="refuse the attempt; held-out merchants enter no training stage",
+        )
+
+
+def check_consents(context: TrainingContext, checked: CheckedTerms, own: NodeSlice) -> None:
+    """Every counterpart is the source that the merchant's consent names, or none."""
+    expected_inbox(context.party_id, own, checked.roster)
+    named = context.consents.sources(own.pseudonyms)
+    ids = np.array([*(party for party, _ in checked.roster), None], dtype=object)
+    for kind, counterparts in own.counterparts.items():
+        given = ids[counterparts]
+        consented = np.array([*named.get(kind, [None] * len(given)), None], dtype=object)[:-1]
+        if np.any((given != None) & (given != consented)):  # noqa: E711 (elementwise)
+            raise PolicyRefusal(
+                "source-not-consented",
+                f"the slice names sources of kind {kind} that consents do not",
+                field=kind,
+                remedy="refuse the attempt; the hub must form the cohort from consents",
+            )
+
+
+def own_rows(context: TrainingContext, checked: CheckedTerms, own: NodeSlice) -> tuple[Codes, Codes | None]:
+    """The node's rows in order of positions; a merchant without a record is absent, and unlabelled."""
+    terms = checked.terms
+    data = context.dataset(terms.schema_sha256)
+    if data is None:
+        raise PolicyRefusal(
+            "schema-unknown",
+            "this node has no table under the campaign's schema",
+            field="schema_sha256",
+            remedy="add the schema and its table to datasets in the node's configuration",
+        )
+    wanted = np.ascontiguousarray(own.pseudonyms).tobytes()
+    rows = np.array([data.rows.get(wanted[at : at + 32], -1) for at in range(0, len(wanted), 32)], dtype=np.intp)
+    here = rows >= 0
+    columns = data.codes[rows]
+    if context.kind in terms.encoders_used:
+        columns = np.column_stack([columns, _encoder_column(context, checked, columns)])
+    codes = np.where(here[:, None], columns, np.uint8(ABSENT)).astype(np.uint8)
+    if context.kind != terms.label_kind:
+        return codes, None
+    labels = np.full(len(data.codes), UNLABELLED, dtype=np.uint8) if data.outcome is None else data.outcome
+    return codes, np.where(here, labels[rows], np.uint8(UNLABELLED)).astype(np.uint8)
+
+
+def _encoder_column(context: TrainingContext, checked: CheckedTerms, codes: Codes) -> Codes:
+    model_id = checked.terms.encoders_used[context.kind]
+    if context.encoder is None:
+        raise PolicyRefusal(
+            "encoder-unknown",
+            f"this node does not hold encoder {model_id}",
+            field="encoders_used",
+            remedy="wait until the witness has released the encoder",
+        )
+    feature = context.encoder(model_id)
+    if feature.width != checked.layout.blocks(context.kind).widths[-1]:
+        raise ManifestError("the encoder has other bins than the terms", field="widths", remedy="refuse the attempt")
+    return feature.codes(codes)
+
+
+def _proof(parcel: Parcel, name: str) -> list[bytes]:
+    return [row.tobytes() for row in parcel.array(name, np.uint8, 2)]
