@@ -93,7 +93,7 @@ def check_merchants(checked: CheckedTerms, own: NodeSlice) -> None:
 def check_consents(context: TrainingContext, checked: CheckedTerms, own: NodeSlice) -> None:
     """Every counterpart is the source that the merchant's consent names, or none."""
     expected_inbox(context.party_id, own, checked.roster)
-    named = context.consents.sources(own.pseudonyms)
+    named = context.consents.sources(own.pseudonyms, checked.schema)
     ids = np.array([*(party for party, _ in checked.roster), None], dtype=object)
     for kind, counterparts in own.counterparts.items():
         given = ids[counterparts]

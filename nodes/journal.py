@@ -81,9 +81,7 @@ class Journal:
 
     def note(self, kind: str, facts: Mapping[str, Fact], *, session: Session | None = None) -> None:
         """Append an entry that is no query; in the caller's transaction where one is given."""
-        entry = canonical_bytes(
-            JournalNote(type=kind, time=self._clock(), actor=self._party_id, facts=dict(facts))
-        )
+        entry = canonical_bytes(JournalNote(type=kind, time=self._clock(), actor=self._party_id, facts=dict(facts)))
         if session is not None:
             _append(session, [entry], None)
             return

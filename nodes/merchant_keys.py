@@ -63,7 +63,7 @@ class VerifiedKey:
 
 
 class MerchantKeyVerifier:
-    """Verifies statements (M4). Batches come again and again, so verified ones are remembered until the roster changes."""
+    """Verifies statements (M4). Batches come again and again: verified ones are remembered until the roster changes."""
 
     def __init__(self, roster: RosterBook) -> None:
         self._roster = roster
@@ -163,9 +163,7 @@ def draft_batch(
         issued_at=now,
     )
     _check_countersigner(batch, countersigner)
-    return MerchantKeyDraft(
-        batch=sign_model(batch, identity, typ=BATCH_TYPE, kid=platform), leaves=tuple(leaves)
-    )
+    return MerchantKeyDraft(batch=sign_model(batch, identity, typ=BATCH_TYPE, kid=platform), leaves=tuple(leaves))
 
 
 def countersign(
@@ -173,8 +171,8 @@ def countersign(
 ) -> MerchantKeySubmission:
     """M2: countersign a batch whose merchants are all own customers.
 
-    That the key is really the merchant's is for the bank to know, e.g. as the merchant confirmed it in the bank's own app
-    or at its counter; the agent checks that it is a customer at all.
+    That the key is really the merchant's is for the bank to know, e.g. as the merchant confirmed it in the bank's own
+    app or at its counter; the agent checks that it is a customer at all.
 
     Args:
         draft: from the platform.
@@ -240,9 +238,7 @@ def _customers(store: Store, pseudonyms: Sequence[bytes]) -> int:
     with store.reading() as session:
         for start in range(0, len(pseudonyms), _LOOKUP):
             part = pseudonyms[start : start + _LOOKUP]
-            found += len(
-                session.scalars(select(PseudonymRow.pseudonym).where(PseudonymRow.pseudonym.in_(part))).all()
-            )
+            found += len(session.scalars(select(PseudonymRow.pseudonym).where(PseudonymRow.pseudonym.in_(part))).all())
     return found
 
 

@@ -17,6 +17,7 @@ from crypto.keys import BoxKey, IdentityKey
 from crypto.wire.consent import FeedPage
 from crypto.wire.link import FrameType
 from crypto.wire.party import Party
+from models.schema import Schema
 from nodes.attempts import AttemptStore
 from nodes.clock import Clock, system_clock
 from nodes.config import NodeConfig
@@ -41,7 +42,7 @@ LOCK_FILE = "node.lock"
 class NoConsents:
     """A node that holds no consents: nobody's data may be used."""
 
-    def sources(self, pseudonyms: Pseudonyms) -> Mapping[str, Sequence[str | None]]:
+    def sources(self, pseudonyms: Pseudonyms, schema: Schema) -> Mapping[str, Sequence[str | None]]:
         """Refuse whoever is asked about."""
         if len(pseudonyms):
             raise PolicyRefusal(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from crypto.keys import IdentityKey
 from crypto.wire.party import Party
+from models.schema import Schema
 from nodes.attempts import AttemptStore
 from nodes.clock import Clock, system_clock
 from nodes.ledger import Ledger
@@ -41,14 +42,15 @@ class RosterLookup(Protocol):
 class ConsentBook(Protocol):
     """Consents as a node holds them."""
 
-    def sources(self, pseudonyms: Pseudonyms) -> Mapping[str, Sequence[str | None]]:
+    def sources(self, pseudonyms: Pseudonyms, schema: Schema) -> Mapping[str, Sequence[str | None]]:
         """By kind, the source that each merchant's consent names, or None.
 
         Args:
             pseudonyms: (n, 32) merchants of a slice.
+            schema: the campaign's, which decides what consents count (see `nodes.consents`).
 
         Raises:
-            PolicyRefusal: a merchant has no active consent with `model-training` that names this node.
+            PolicyRefusal: a merchant has no active consent with `model-training` that counts and names this node.
         """
 
 
@@ -124,7 +126,7 @@ class AssumedConsents:
         self._rows = {data[at : at + 32]: at // 32 for at in range(0, len(data), 32)}
         self._sources = {kind: np.asarray(parties, dtype=object) for kind, parties in sources.items()}
 
-    def sources(self, pseudonyms: Pseudonyms) -> dict[str, list[str | None]]:
+    def sources(self, pseudonyms: Pseudonyms, schema: Schema) -> dict[str, list[str | None]]:
         """As `ConsentBook.sources`; a stranger has no source anywhere."""
         data = np.ascontiguousarray(pseudonyms).tobytes()
         rows = np.array([self._rows.get(data[at : at + 32], -1) for at in range(0, len(data), 32)], dtype=np.int64)

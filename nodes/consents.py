@@ -1,0 +1,394 @@
+"""Consents that name this node: verified at receipt, kept exactly, followed by the merchants' signed events (2).
+
+C1  The merchant's key: platform and bank signed for it, and no newer one is known (`nodes.merchant_keys`).
+C2  The consent's exact bytes verify under that key, and are the canonical form of a record about that very merchant.
+C3  The record names this node, as the source of its own kind or as a recipient; its id is new or the bytes are known.
+C4  Events verify under the key that the consent verified with, or a newer one that comes with them. Revocation,
+    refusal and expiry are final and count whatever their time. Only a paused consent is resumed, by an event not older
+    than the pause, so that an old one cannot be played again.
+
+What fails is refused, journalled and never stored as a consent, and holds up nothing else of the feed.
+
+**Training cohorts.** A consent counts for a campaign when it has the purpose `model-training` and the kinds it
+names are all among the schema's kinds, include the label's kind and, for a schema of two or more kinds, at least
+one other. So the consent of a single-kind consortium names `{bank: X}` alone, and does not count for a cross-source
+campaign, nor the other way round. Of several such consents of a merchant the newest counts, by the time it was
+signed and then by its id.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+from pydantic import ValidationError
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from crypto.errors import CryptoError, SignatureError
+from crypto.jws import parse_canonical, peek_kid, verify_merchant, verify_model
+from crypto.wire.consent import ConsentEvent, ConsentRecord, FeedItem, Purpose
+from models.errors import ModelsError
+from models.schema import Schema
+from nodes.clock import Clock, system_clock
+from nodes.errors import NodeError, PolicyRefusal
+from nodes.journal import Journal
+from nodes.merchant_keys import MerchantKeyVerifier, VerifiedKey
+from nodes.roster import RosterBook
+from nodes.store import Store
+from nodes.tables.consents import ConsentEventRow, ConsentRow, MerchantKeyRow
+from nodes.training_context import Pseudonyms
+
+ConsentState = Literal["active", "paused", "revoked", "refused", "expired", "not-yet-valid", "unknown"]
+CONSENT_TYPE = "consent"
+EVENT_TYPE = "consent-event"
+FINAL = frozenset({"revoked", "refused", "expired"})
+_LOOKUP = 500  # SQLite binds a limited number of values
+_STATES: dict[str, ConsentState] = {
+    "given": "active",
+    "resumed": "active",
+    "paused": "paused",
+    "revoked": "revoked",
+    "refused": "refused",
+    "expired": "expired",
+}
+
+
+@dataclass(frozen=True)
+class HeldConsent:
+    """A consent as the node holds it, and where it stands at the time it was asked for."""
+
+    record: ConsentRecord
+    state: ConsentState
+    token: str
+
+
+@dataclass(frozen=True)
+class _Verified:
+    record: ConsentRecord
+    key: VerifiedKey
+    token: str
+
+
+class ConsentStore:
+    """The node's consents. It is training's `ConsentBook` and takes the feed's items of consents and events."""
+
+    def __init__(
+        self,
+        store: Store,
+        roster: RosterBook,
+        *,
+        party_id: str,
+        kind: str,
+        keys: MerchantKeyVerifier,
+        journal: Journal,
+        clock: Clock = system_clock,
+        require_fresh: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Args:
+        store, roster, journal, clock: the node's.
+        party_id, kind: who this node is.
+        keys: verifies merchants' keys.
+        require_fresh: raises when a revocation might not have arrived; training asks it first.
+        """
+        self._require_fresh = require_fresh
+        self._store = store
+        self._roster = roster
+        self._party_id = party_id
+        self._kind = kind
+        self._keys = keys
+        self._journal = journal
+        self._clock = clock
+
+    def apply(self, item: FeedItem) -> None:
+        """Take one item of the feed.
+
+        Raises:
+            PolicyRefusal: it was refused; `reason` says why, and the journal has it too.
+        """
+        (code,) = self.apply_all([item])
+        if code is not None:
+            raise PolicyRefusal(
+                code, f"the feed's item {item.seq} was refused: {code}", field="items", remedy="see the node's journal"
+            )
+
+    def apply_all(self, items: Sequence[FeedItem]) -> list[str | None]:
+        """Take items of the feed in one transaction; for each the code of its refusal, or None."""
+        # Signatures are checked before the store's one write lock is taken.
+        verified = [self._verified(item) if item.kind == CONSENT_TYPE else None for item in items]
+        with self._store.session() as session:
+            known = self._rows(session, verified)
+            codes = [self._take(session, known, item, each) for item, each in zip(items, verified, strict=True)]
+            for item, code in zip(items, codes, strict=True):
+                if code is not None:
+                    facts = {"seq": item.seq, "kind": item.kind, "code": code}
+                    self._journal.note("feed-item-refused", facts, session=session)
+        return codes
+
+    def get(self, record_id: str, now: datetime, *, session: Session | None = None) -> HeldConsent | None:
+        """A consent and its state, or None."""
+        return self.get_all([record_id], now, session=session).get(record_id)
+
+    def get_all(
+        self, record_ids: Iterable[str], now: datetime, *, session: Session | None = None
+    ) -> dict[str, HeldConsent]:
+        """Consents by id; those that the node does not hold are left out."""
+        wanted = list(dict.fromkeys(record_ids))
+        found: dict[str, HeldConsent] = {}
+        for start in range(0, len(wanted), _LOOKUP):
+            query = select(ConsentRow).where(ConsentRow.record_id.in_(wanted[start : start + _LOOKUP]))
+            found.update((row.record_id, _held(row, now)) for row in self._query(query, session))
+        return found
+
+    def state(self, record_id: str, now: datetime) -> ConsentState:
+        """Where a consent stands; `unknown` if the node does not hold it."""
+        held = self.get(record_id, now)
+        return "unknown" if held is None else held.state
+
+    def of_merchant(self, pseudonym: bytes, now: datetime) -> list[HeldConsent]:
+        """All consents of a merchant that name this node, newest first."""
+        query = select(ConsentRow).where(ConsentRow.pseudonym == pseudonym)
+        rows = self._query(query.order_by(ConsentRow.event_time.desc(), ConsentRow.record_id), None)
+        return [_held(row, now) for row in rows]
+
+    def find(self, pseudonym: bytes, *, purpose: Purpose, now: datetime) -> HeldConsent | None:
+        """A merchant's newest active consent under which this node may ask for a score, or None."""
+        for held in self.of_merchant(pseudonym, now):
+            record = held.record
+            if held.state == "active" and self._party_id in record.recipients and purpose in record.purposes:
+                return held
+        return None
+
+    def all(self, now: datetime, *, limit: int, offset: int = 0) -> list[HeldConsent]:
+        """A page of all consents, newest first."""
+        query = select(ConsentRow).order_by(ConsentRow.event_time.desc(), ConsentRow.record_id)
+        return [_held(row, now) for row in self._query(query.limit(limit).offset(offset), None)]
+
+    def sources(self, pseudonyms: Pseudonyms, schema: Schema) -> dict[str, list[str | None]]:
+        """By kind, the source that each merchant's consent names, or None (see the module: training cohorts).
+
+        Args:
+            pseudonyms: (n, 32) merchants of a slice.
+            schema: the campaign's.
+
+        Raises:
+            PolicyRefusal: a merchant has no active consent with `model-training` that counts and names this node,
+                or the feed is stale.
+        """
+        self._require_fresh()
+        data = np.ascontiguousarray(pseudonyms).tobytes()
+        merchants = [data[at : at + 32] for at in range(0, len(data), 32)]
+        counting = self._training(schema, set(merchants))
+        found: dict[str, list[str | None]] = {kind: [] for kind in schema.kinds_in_order()}
+        for merchant in merchants:
+            sources = counting.get(merchant)
+            if sources is None:
+                raise PolicyRefusal(
+                    "consent-unknown",
+                    "a merchant of the slice has no active consent to this training that names this node",
+                    field="pseudonyms",
+                    remedy="the hub must form the cohort from consents that are active now",
+                )
+            for kind, parties in found.items():
+                parties.append(sources.get(kind))
+        return found
+
+    def _training(self, schema: Schema, merchants: set[bytes]) -> dict[bytes, Mapping[str, str]]:
+        now = int(self._clock().timestamp())
+        columns = (ConsentRow.pseudonym, ConsentRow.sources, ConsentRow.event_time, ConsentRow.record_id)
+        query = select(*columns).where(
+            ConsentRow.training,
+            ConsentRow.state.in_(("given", "resumed")),
+            ConsentRow.valid_from <= now,
+            ConsentRow.valid_until > now,
+        )
+        newest: dict[bytes, tuple[tuple[int, str], Mapping[str, str]]] = {}
+        with self._store.reading() as session:
+            for pseudonym, text, event_time, record_id in session.execute(query):
+                if pseudonym not in merchants:
+                    continue
+                sources: dict[str, str] = json.loads(text)
+                age = (event_time, record_id)
+                if counts_for(schema, sources) and (pseudonym not in newest or newest[pseudonym][0] < age):
+                    newest[pseudonym] = (age, sources)
+        return {
+            pseudonym: sources
+            for pseudonym, (_, sources) in newest.items()
+            if sources.get(self._kind) == self._party_id
+        }
+
+    def _verified(self, item: FeedItem) -> _Verified | str:
+        """C1 and C2; the code of the refusal where they fail."""
+        if item.consent is None:
+            return "feed-item-invalid"
+        try:
+            key = self._keys.verify(item.consent.merchant_key)
+            payload = verify_merchant(item.consent.consent, key.jwk, typ=CONSENT_TYPE)
+            record = parse_canonical(payload, ConsentRecord)
+        except (CryptoError, ModelsError, NodeError) as problem:
+            return problem.reason if isinstance(problem, PolicyRefusal) else problem.code
+        if record.pii_principal_id != key.pseudonym:
+            return "signature-invalid"
+        named = self._party_id in record.recipients or record.sources.get(self._kind) == self._party_id
+        misplaced = any(party == self._party_id and kind != self._kind for kind, party in record.sources.items())
+        if misplaced or not named:
+            return "consent-names-others"
+        return _Verified(record, key, item.consent.consent)
+
+    def _rows(self, session: Session, verified: Iterable[_Verified | str | None]) -> _Known:
+        """What the store has of the consents, and the keys of their merchants, that these items are about."""
+        fresh = [each for each in verified if isinstance(each, _Verified)]
+        known = _Known({}, {})
+        ids = [each.record.record_id for each in fresh]
+        for start in range(0, len(ids), _LOOKUP):
+            part = select(ConsentRow).where(ConsentRow.record_id.in_(ids[start : start + _LOOKUP]))
+            known.consents.update((row.record_id, row) for row in session.scalars(part))
+        merchants = list({each.key.pseudonym for each in fresh})
+        for start in range(0, len(merchants), _LOOKUP):
+            keys = select(MerchantKeyRow).where(MerchantKeyRow.pseudonym.in_(merchants[start : start + _LOOKUP]))
+            known.keys.update((row.pseudonym, row) for row in session.scalars(keys))
+        return known
+
+    def _take(self, session: Session, known: _Known, item: FeedItem, verified: _Verified | str | None) -> str | None:
+        if isinstance(verified, str):
+            return verified
+        if verified is not None:
+            return self._add(session, known, verified)
+        try:
+            return self._follow(session, known, item)
+        except (CryptoError, NodeError) as problem:
+            return problem.code
+
+    def _add(self, session: Session, known: _Known, verified: _Verified) -> str | None:
+        """C3, and C1 as to newer keys."""
+        record, key = verified.record, verified.key
+        row = known.consents.get(record.record_id)
+        if row is not None:
+            return None if row.token == verified.token else "record-id-reused"
+        issued = int(key.issued_at.timestamp())
+        newest = known.keys.get(key.pseudonym)
+        if newest is not None and newest.issued_at > issued:
+            return "merchant-key-superseded"
+        if newest is None:
+            known.keys[key.pseudonym] = newest = MerchantKeyRow(pseudonym=key.pseudonym, issued_at=issued)
+            session.add(newest)
+        newest.issued_at = issued
+        row = ConsentRow(
+            record_id=record.record_id,
+            pseudonym=record.pii_principal_id,
+            token=verified.token,
+            jwk=json.dumps(key.jwk),
+            sources=json.dumps(record.sources),
+            training="model-training" in record.purposes and record.sources.get(self._kind) == self._party_id,
+            event_time=int(record.event_time.timestamp()),
+            valid_from=int(record.valid_from.timestamp()),
+            valid_until=int(record.valid_until.timestamp()),
+            state="given",
+            state_time=int(record.event_time.timestamp()),
+        )
+        known.consents[record.record_id] = row
+        session.add(row)
+        return None
+
+    def _follow(self, session: Session, known: _Known, item: FeedItem) -> str | None:
+        """C4."""
+        if item.token is None:
+            return "feed-item-invalid"
+        claimed = _unverified_event(item.token)
+        row = known.consents.get(claimed.record_id) or session.get(ConsentRow, claimed.record_id)
+        if row is None:
+            return "consent-unknown"
+        if claimed.event == "expired" and peek_kid(item.token, typ=EVENT_TYPE) == self._roster.hub_id:
+            event = verify_model(item.token, self._roster.hub_sign_key, ConsentEvent, typ=EVENT_TYPE)
+        else:
+            event = self._merchants_event(item, row)
+        if event.pii_principal_id != row.pseudonym:
+            return "signature-invalid"
+        if session.get(ConsentEventRow, event.event_id) is not None:
+            return None  # met before
+        time = int(event.event_time.timestamp())
+        code = _transition_refusal(row, event, time)
+        if code is not None:
+            return code
+        row.state, row.state_time = event.event, max(row.state_time, time)
+        session.add(
+            ConsentEventRow(
+                event_id=event.event_id, record_id=row.record_id, event=event.event, event_time=time, token=item.token
+            )
+        )
+        return None
+
+    def _merchants_event(self, item: FeedItem, row: ConsentRow) -> ConsentEvent:
+        """An event under the consent's own key, or under the merchant's newer one that came with it."""
+        jwk: dict[str, str] = json.loads(row.jwk)
+        if item.consent is not None:
+            newer = self._keys.verify(item.consent.merchant_key)
+            jwk = newer.jwk if newer.pseudonym == row.pseudonym else jwk
+        return parse_canonical(verify_merchant(item.token or "", jwk, typ=EVENT_TYPE), ConsentEvent)
+
+    def _query(self, query: Select[ConsentRow], session: Session | None) -> Sequence[ConsentRow]:
+        if session is not None:
+            return session.scalars(query).all()
+        with self._store.reading() as own:
+            return own.scalars(query).all()
+
+
+@dataclass
+class _Known:
+    """Rows that a run of items is about, by id and by merchant; new ones are added as they come."""
+
+    consents: dict[str, ConsentRow]
+    keys: dict[bytes, MerchantKeyRow]
+
+
+def counts_for(schema: Schema, sources: Mapping[str, str]) -> bool:
+    """Whether a consent that names these sources counts for a campaign under this schema (see the module)."""
+    kinds = set(schema.kinds_in_order())
+    named = set(sources)
+    return named <= kinds and schema.label.kind in named and (len(kinds) < 2 or len(named) >= 2)
+
+
+def _transition_refusal(row: ConsentRow, event: ConsentEvent, time: int) -> str | None:
+    """C4: why an event does not count, or None."""
+    if row.state in FINAL:
+        return "consent-final"
+    if event.event in FINAL:
+        return None
+    if event.event == "paused":
+        # A pause while paused moves its time on, so that a resumption older than it cannot undo it.
+        return None if time >= row.state_time or row.state == "paused" else "consent-event-old"
+    if event.event == "resumed" and row.state == "paused" and time >= row.state_time:
+        return None
+    return "consent-event-out-of-order"
+
+
+def _held(row: ConsentRow, now: datetime) -> HeldConsent:
+    record = ConsentRecord.model_validate_json(_payload(row.token))
+    state = _STATES[row.state]
+    if state in ("active", "paused"):
+        if now >= datetime.fromtimestamp(row.valid_until, UTC):
+            state = "expired"
+        elif state == "active" and now < datetime.fromtimestamp(row.valid_from, UTC):
+            state = "not-yet-valid"
+    return HeldConsent(record, state, row.token)
+
+
+def _payload(token: str) -> bytes:
+    """The payload of a token that was verified before it was stored, or that is about to be."""
+    part = token.split(".")[1]
+    return urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def _unverified_event(token: str) -> ConsentEvent:
+    """**Nothing is verified yet**: only to find the consent, hence the key, that an event is about."""
+    try:
+        return ConsentEvent.model_validate_json(_payload(token))
+    except (ValidationError, ValueError) as problem:
+        raise SignatureError(
+            "the token is no consent event", field="token", remedy="ask the hub for the item again"
+        ) from problem
