@@ -81,10 +81,11 @@ def main() -> int:
     parser.add_argument("--rows", type=int, nargs="+", default=[28_000])
     parser.add_argument("--epsilon", type=float, nargs="+", default=[1.0, 3.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--rounds", type=int, default=None)
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     chosen = parser.parse_args()
     schema = load_schema(SCHEMA)
-    spec = spec_for(schema, "bank")
+    spec = spec_for(schema, "bank", rounds=chosen.rounds)
     encoded = encode(schema, "bank", give_me_some_credit(chosen.cache))
     if encoded.outcome is None:
         raise SystemExit("the schema's label is not at kind bank")
@@ -98,7 +99,13 @@ def main() -> int:
             means = {name: round(float(np.mean([run[name] for run in runs])), 4) for name in runs[0]}
             difference = float(np.mean([run["central"] - run["banks"] for run in runs]))
             missed |= difference > TARGET
-            line = {"rows": n_rows, "epsilon": epsilon, **means, "central_minus_banks": round(difference, 4)}
+            line = {
+                "rows": n_rows,
+                "epsilon": epsilon,
+                "rounds": spec.rounds,
+                **means,
+                "central_minus_banks": round(difference, 4),
+            }
             print(json.dumps(line), flush=True)
     return int(missed)
 
