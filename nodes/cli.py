@@ -1,0 +1,34 @@
+"""`digua-node`: set up, check and run a party's agent.
+
+Exit codes: 0 done, 1 refused or problems found, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from nodes.commands import ledger
+from nodes.commands.data import check_data
+from nodes.commands.run import run
+from nodes.commands.setup import enrol, init
+
+app = typer.Typer(
+    help="digua 地瓜: a party's agent. 机构节点。",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(init)
+app.command()(enrol)
+app.command("check-data")(check_data)
+app.command()(run)
+app.add_typer(ledger.app, name="ledger")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

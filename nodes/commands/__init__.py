@@ -1,0 +1,1 @@
+"""Sub-commands of `digua-node`, one module a topic."""

@@ -1,0 +1,90 @@
+"""`run`: keep the link open, pseudonymise new identifiers, and serve until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from crypto.errors import CryptoError
+from nodes.commands.setup import ConfigOption
+from nodes.config import load_node_config
+from nodes.console import JsonOption, err, reported, say
+from nodes.errors import NodeError
+from nodes.link import Link
+from nodes.logs import configure_logs
+from nodes.pseudonyms import Progress as Report
+from nodes.runtime import NodeRuntime
+
+_LOG = logging.getLogger(__name__)
+
+LOOK_SECONDS = 30.0
+"""How often the tables are looked at for new identifiers."""
+
+
+@reported
+def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -> None:
+    """Run the node until SIGTERM or Ctrl-C. 运行节点，直到收到终止信号。"""
+    configure_logs(as_json=as_json)
+    runtime = NodeRuntime.open(load_node_config(config))
+    stopping = stop_on_signals()
+    with runtime.exclusive():
+        link = Link(runtime, runtime.handlers)
+        link.start()
+        _LOG.info("%s is running; its link goes to %s", runtime.config.party_id, runtime.config.hub.url)
+        try:
+            keep_pseudonyms(runtime, stopping, bars=sys.stderr.isatty() and not as_json)
+        finally:
+            link.stop()
+            runtime.close()
+    _LOG.info("%s has stopped", runtime.config.party_id)
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return stopping
+
+
+def keep_pseudonyms(runtime: NodeRuntime, stopping: threading.Event, *, bars: bool) -> None:
+    """Have a pseudonym for every identifier of the tables, whenever they change, until `stopping` is set.
+
+    What fails is logged and tried again: the node goes on serving what it can.
+    """
+    pause = 0.2
+    while not stopping.wait(pause):
+        if runtime.roster.version == 0:
+            continue  # the keys to verify evaluations against are in the roster
+        pause = LOOK_SECONDS
+        try:
+            runtime.check_own_entry()
+            with _progress(bars) as report:
+                new = runtime.datasets.pseudonymise(report)
+            if new:
+                _LOG.info("%d identifiers were pseudonymised", new)
+        except (CryptoError, NodeError) as problem:
+            _LOG.error("pseudonyms: %s (%s); %s", problem, problem.code, problem.remedy or "")
+
+
+@contextmanager
+def _progress(bars: bool) -> Iterator[Report]:
+    if not bars:
+        yield lambda done, of: _LOG.info("pseudonyms: %d of %d", done, of)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err(), transient=True) as progress:
+        task = progress.add_task(say("pseudonyms"), total=None, visible=False)
+        yield lambda done, of: progress.update(task, completed=done, total=of, visible=True)
