@@ -3,8 +3,10 @@
 **Why rows are rounded one by one.** A float sum depends on the order of its terms, so that the sums with and without
 one row can differ by more than that row (Casacuberta et al. 2022, "Widespread underestimation of sensitivity"). Here
 each row's gradient is clipped in float64 and rounded to integers of the grid; the integers, all below 2^53, add up
-exactly in any order. One merchant, who is at one node of the kind, then changes the total by its own integer vector
-alone, of norm at most C/g + √P/2, within the C/g + √P of `models.encoder_spec.sensitivity_on_grid`.
+exactly in any order. Rows without outcome stay in their place with weight zero, so that an empty row leaves the
+shape of every matrix product, and with it the other rows' float32 results, as they were. One merchant, who is at one
+node of the kind, then changes the total by its own integer vector alone, of norm at most C/g + √P/2, within the
+C/g + √P of `models.encoder_spec.sensitivity_on_grid`.
 
 Assumes an honest node: clipping is enforced at the source.
 """
@@ -54,18 +56,19 @@ def clipped_gradient_sum(
         raise DataError(
             f"{len(codes)} rows on a grid of {grid:g} could pass 2^53", field="grid", remedy="use a coarser grid"
         )
-    labelled = outcome != UNLABELLED
-    kept, target = codes[labelled], (outcome[labelled] == DEFAULTED).astype(np.float32)
+    weight = torch.from_numpy((outcome != UNLABELLED).astype(np.float32))
+    target = torch.from_numpy((outcome == DEFAULTED).astype(np.float32))
     sampler = GradSampleModule(copy.deepcopy(module), batch_first=True, loss_reduction="sum")
     total = torch.zeros(module.spec.n_parameters, dtype=torch.float64)
     block = max(1, _BLOCK_NUMBERS // module.spec.n_parameters)
-    for start in range(0, len(kept), block):
+    for start in range(0, len(codes), block):
         rows = slice(start, start + block)
         sampler.zero_grad(set_to_none=True)
         # Opacus hooks every layer; torch warns where a hooked layer has no input that needs a gradient.
-        logits = sampler(one_hot_rows(module.spec, kept[rows]).requires_grad_())
-        binary_cross_entropy_with_logits(logits, torch.from_numpy(target[rows]), reduction="sum").backward()  # type: ignore[no-untyped-call]
-        samples = [weight.grad_sample for weight in sampler.parameters()]
+        logits = sampler(one_hot_rows(module.spec, codes[rows]).requires_grad_())
+        losses = binary_cross_entropy_with_logits(logits, target[rows], weight=weight[rows], reduction="sum")
+        losses.backward()  # type: ignore[no-untyped-call]
+        samples = [parameter.grad_sample for parameter in sampler.parameters()]
         total += _clip_and_round(samples, clip, grid).sum(dim=0)
     sums: NDArray[np.int64] = total.numpy().astype(np.int64)
     return sums
