@@ -53,6 +53,7 @@ from nodes.acceptance import (
     read_cosignature,
     rules_of,
 )
+from nodes.rounds_check import check_rounds_privacy
 from nodes.terms_check import CheckedTerms, check_terms, read_acceptances, read_terms, seed_context
 from nodes.training_context import Codes, TrainingContext
 
@@ -84,6 +85,8 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
     if recorded is not None:
         return _accepted_before(context, recorded, cosignature)
     check_terms(checked, context.roster, rules_of(context), context.clock())
+    if terms.stage == "encoder":
+        check_rounds_privacy(checked)
     own = read_slice(parcel, context.kind, [each.kind for each in terms.kinds])
     check_manifest(context, checked, own, cosignature.h, parcel)
     check_merchants(checked, own)
@@ -122,6 +125,7 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
             matrix_sha256=frozen,
             charge=terms.privacy.epsilon,
             witness_key=cosignature.witness_key,
+            sort="round" if terms.stage == "encoder" else "tables",
         )
     )
     return Parcel({"acceptance": token})
@@ -143,7 +147,7 @@ def exchange(context: TrainingContext, parcel: Parcel) -> Parcel:
         raise ManifestError(
             "the acceptances hold another key of this node", field=context.party_id, remedy="start a new attempt"
         )
-    _same_before(context, state.attempt, "acceptances", " ".join(tokens).encode())
+    keep_once(context, state.attempt, "acceptances", " ".join(tokens).encode())
     witness = checked.terms.witness.party_id
     bound = context_bytes(**seed_context(state.h, state.attempt, witness, context.party_id))
     seed = open_sealed(parcel.blob("seed"), key, context=bound)
@@ -287,7 +291,7 @@ def _load(context: TrainingContext, attempt: str) -> _Frozen:
     if token is None or packed is None:
         raise _out_of_order(state, "this step")
     checked = read_terms(token.decode(), context.roster)
-    arrays = _unpack(packed)
+    arrays = unpack_arrays(packed)
     own = NodeSlice(
         kind=context.kind,
         positions=arrays["positions"],
@@ -346,7 +350,7 @@ def _shared(context: TrainingContext, state: NodeAttempt) -> Parcel:
     return Parcel({"receipt": token}, {"term": _words(term)})
 
 
-def _same_before(context: TrainingContext, attempt: str, name: str, data: bytes) -> None:
+def keep_once(context: TrainingContext, attempt: str, name: str, data: bytes) -> None:
     """Stores a message's part once; another one later is refused."""
     known = context.attempts.blob(attempt, name)
     if known is not None and known != data:
@@ -373,6 +377,7 @@ def _pack(arrays: Mapping[str, Array]) -> bytes:
     return buffer.getvalue()
 
 
-def _unpack(data: bytes) -> dict[str, Array]:
+def unpack_arrays(data: bytes) -> dict[str, Array]:
+    """Arrays as they were frozen at acceptance."""
     with np.load(io.BytesIO(data), allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}

@@ -91,13 +91,13 @@ def read_terms(token: str, roster: RosterLookup) -> CheckedTerms:
     document = terms.schema_document.encode()
     schema = Schema.from_json(document)
     if hashlib.sha256(document).hexdigest() != terms.schema_sha256 or schema.hash() != terms.schema_sha256:
-        raise _contradiction("schema_sha256", "the schema document is not the one under its hash")
+        raise contradiction("schema_sha256", "the schema document is not the one under its hash")
     if not terms.attempt.startswith(f"{terms.campaign_id}/{terms.stage}/"):
-        raise _contradiction("attempt", "the attempt's id is not within its campaign and stage")
+        raise contradiction("attempt", "the attempt's id is not within its campaign and stage")
     if len({entry.party_id for entry in terms.roster}) != len(terms.roster):
-        raise _contradiction("roster", "a node stands twice in the roster")
+        raise contradiction("roster", "a node stands twice in the roster")
     if {entry.kind for entry in terms.roster} != {each.kind for each in terms.kinds}:
-        raise _contradiction("kinds", "roster and kinds do not match")
+        raise contradiction("kinds", "roster and kinds do not match")
     _check_blocks(terms, schema)
     return CheckedTerms(terms, canonical_bytes(terms), schema, terms_layout(terms))
 
@@ -117,7 +117,7 @@ def check_terms(checked: CheckedTerms, roster: RosterLookup, rules: OwnRules, no
     for entry in terms.roster:
         _check_entry(entry, roster)
     if terms.witness.party_id != roster.witness_id or terms.witness.sign_key != roster.witness_sign_key:
-        raise _contradiction("witness", "the terms name another witness than the pinned one")
+        raise contradiction("witness", "the terms name another witness than the pinned one")
     if terms.privacy.t_collude < rules.min_t_collude:
         raise PolicyRefusal(
             "t-collude-too-small",
@@ -144,10 +144,10 @@ def check_tables_privacy(checked: CheckedTerms) -> None:
     """
     terms, privacy, tables = checked.terms, checked.terms.privacy, checked.terms.tables
     if tables is None:
-        raise _contradiction("tables", "the terms describe no table")
+        raise contradiction("tables", "the terms describe no table")
     if privacy.noise == "off":
         if privacy.mechanisms or tables.sigma_class or tables.sigma_pair:
-            raise _dishonest("terms without noise claim mechanisms")
+            raise dishonest("terms without noise claim mechanisms")
         return
     due = tables_mechanisms(checked.layout.n_features, tables.sigma_class, tables.sigma_pair)
     claimed = tuple(
@@ -156,15 +156,19 @@ def check_tables_privacy(checked: CheckedTerms) -> None:
         if isinstance(each, TablesMechanism) and each.stage == _SCORECARD
     )
     if claimed != due:
-        raise _dishonest("the mechanisms of the terms are not those of their table")
+        raise dishonest("the mechanisms of the terms are not those of their table")
     due_delta = table_delta(len(terms.roster), checked.layout.n_cells)
     if privacy.delta_sum < due_delta * (1 - _TOLERANCE):
-        raise _dishonest(f"the terms set aside delta {privacy.delta_sum:g} for noise shares where {due_delta:g} is due")
+        raise dishonest(f"the terms set aside delta {privacy.delta_sum:g} for noise shares where {due_delta:g} is due")
     check_epsilon(checked)
 
 
-def check_epsilon(checked: CheckedTerms) -> None:
+def check_epsilon(checked: CheckedTerms, *, allowance: float = 0.0) -> None:
     """Composes all mechanisms of the campaign anew and compares with the ε that the terms claim.
+
+    Args:
+        checked: the terms.
+        allowance: what discrete noise can add to the ε of continuous noise (fourfold under replace-one).
 
     Raises:
         BudgetError: they cost more.
@@ -172,14 +176,14 @@ def check_epsilon(checked: CheckedTerms) -> None:
     privacy = checked.terms.privacy
     usable = usable_delta(privacy.epsilon, privacy.delta, privacy.delta_sum)
     mechanisms = tuple(accounted(each) for each in privacy.mechanisms)
-    adjacencies: list[tuple[Adjacency, float]] = [
-        ("replaced-by-empty", privacy.epsilon),
-        ("replace-one", privacy.epsilon_replace_one),
+    adjacencies: list[tuple[Adjacency, float, float]] = [
+        ("replaced-by-empty", privacy.epsilon, allowance),
+        ("replace-one", privacy.epsilon_replace_one, 4 * allowance),
     ]
-    for adjacency, claimed in adjacencies:
-        cost = _cost(mechanisms, usable, adjacency)
+    for adjacency, claimed, further in adjacencies:
+        cost = _cost(mechanisms, usable, adjacency) + further
         if not cost <= claimed * (1 + _TOLERANCE) or not math.isfinite(cost):
-            raise _dishonest(f"the mechanisms cost epsilon {cost:.6g} under {adjacency}, the terms claim {claimed:.6g}")
+            raise dishonest(f"the mechanisms cost epsilon {cost:.6g} under {adjacency}, the terms claim {claimed:.6g}")
 
 
 def accounted(mechanism: MechanismTerms) -> Mechanism:
@@ -201,15 +205,15 @@ def read_acceptances(tokens: list[str], checked: CheckedTerms, h: bytes) -> dict
     """
     terms = checked.terms
     if len(tokens) != len(terms.roster):
-        raise _contradiction("acceptances", f"{len(tokens)} acceptances for {len(terms.roster)} nodes")
+        raise contradiction("acceptances", f"{len(tokens)} acceptances for {len(terms.roster)} nodes")
     accepted: dict[str, Acceptance] = {}
     for token, entry in zip(tokens, terms.roster, strict=True):
         acceptance = verify_model(token, entry.sign_key, Acceptance, typ="acceptance", kid=entry.party_id)
         if (acceptance.party_id, acceptance.attempt, acceptance.h) != (entry.party_id, terms.attempt, h):
-            raise _contradiction(entry.party_id, f"{entry.party_id} accepted another attempt or manifest")
+            raise contradiction(entry.party_id, f"{entry.party_id} accepted another attempt or manifest")
         accepted[entry.party_id] = acceptance
     if len({each.key for each in accepted.values()}) != len(accepted):
-        raise _contradiction("acceptances", "two nodes have the same key")
+        raise contradiction("acceptances", "two nodes have the same key")
     return accepted
 
 
@@ -226,25 +230,27 @@ def _cost(mechanisms: tuple[Mechanism, ...], delta: float, adjacency: Adjacency)
 def _check_blocks(terms: Terms, schema: Schema) -> None:
     """Kinds and widths are the schema's, and one block more where an encoder is used."""
     if tuple(each.kind for each in terms.kinds) != schema.kinds_in_order() and terms.stage == _SCORECARD:
-        raise _contradiction("kinds", "kinds are not those of the schema")
+        raise contradiction("kinds", "kinds are not those of the schema")
     if terms.label_kind != schema.label.kind or not set(terms.encoders_used) <= set(schema.kinds):
-        raise _contradiction("label_kind", "label kind or encoders are not of the schema")
+        raise contradiction("label_kind", "label kind or encoders are not of the schema")
     for each in terms.kinds:
         own = schema.widths(each.kind)
         further = 1 if each.kind in terms.encoders_used else 0
         if each.widths[: len(own)] != own or len(each.widths) != len(own) + further:
-            raise _contradiction("widths", f"widths of kind {each.kind} are not those of the schema")
+            raise contradiction("widths", f"widths of kind {each.kind} are not those of the schema")
 
 
 def _check_entry(entry: RosterEntry, roster: RosterLookup) -> None:
     party = roster.party(entry.party_id)
     if (party.kind, party.sign_key, party.box_key) != (entry.kind, entry.sign_key, entry.box_key):
-        raise _contradiction(entry.party_id, f"kind or keys of {entry.party_id} are not those the witness signed")
+        raise contradiction(entry.party_id, f"kind or keys of {entry.party_id} are not those the witness signed")
 
 
-def _contradiction(field: str, what: str) -> ManifestError:
+def contradiction(field: str, what: str) -> ManifestError:
+    """The refusal of terms that contradict themselves, the schema or the roster."""
     return ManifestError(what, field=field, remedy="refuse the attempt; the hub must correct its terms")
 
 
-def _dishonest(what: str) -> BudgetError:
+def dishonest(what: str) -> BudgetError:
+    """The refusal of terms whose privacy is not what they claim."""
     return BudgetError(what, field="privacy", remedy="refuse the attempt; the hub must compute its terms anew")

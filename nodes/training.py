@@ -5,17 +5,21 @@ exception would carry its text, and perhaps data, to the hub.
 
 Message types. Nodes: `train.accept` (T1), `train.exchange` (T2), `train.share` (T3), `train.outcome` (T4).
 Witness: `query.cosign` (T0), `query.seeds` (T1′), `query.release` (T3′), `query.abort` (T4).
-A stage adds its own steps to `NODE_STEPS` and `WITNESS_STEPS`.
+Encoder rounds (E2, E3), at either: `train.round`, `train.finish`, `query.round`, `query.finish`.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from crypto.errors import AttemptError, CryptoError, ExchangeError, ManifestError
 from crypto.jws import sign_model
@@ -23,8 +27,8 @@ from crypto.parcel import Parcel
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Refusal
 from models.errors import ModelsError
-from nodes import table_stage, witness_stage
-from nodes.errors import BudgetExceeded, NodeError, PeerError, PolicyRefusal
+from nodes import encoder_stage, table_stage, witness_rounds, witness_stage
+from nodes.errors import BudgetExceeded, LinkError, NodeError, PeerError, PolicyRefusal
 from nodes.training_context import TrainingContext
 from nodes.witness_stage import WitnessContext
 
@@ -41,12 +45,16 @@ NODE_STEPS: dict[str, NodeStep] = {
     "exchange": table_stage.exchange,
     "share": table_stage.share,
     "outcome": table_stage.outcome,
+    "round": encoder_stage.train_round,
+    "finish": encoder_stage.finish,
 }
 WITNESS_STEPS: dict[str, WitnessStep] = {
     "cosign": witness_stage.cosign,
     "seeds": witness_stage.seed,
     "release": witness_stage.release,
     "abort": witness_stage.abort,
+    "round": witness_rounds.release_round,
+    "finish": witness_rounds.finish,
 }
 
 
@@ -62,6 +70,25 @@ def build_client_app(context_of: Callable[[Context], TrainingContext | WitnessCo
     for name, witness_step in WITNESS_STEPS.items():
         app.query(name)(_handler(context_of, WitnessContext, witness_step))
     return app
+
+
+def serve_link(context: TrainingContext | WitnessContext) -> Callable[[bytes], bytes]:
+    """The handler of `flower` frames: serialised messages in and out, one at a time, for `nodes.link`."""
+    app = build_client_app(lambda _: context)
+    flower = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
+    busy = threading.Lock()
+
+    def handle(body: bytes) -> bytes:
+        try:
+            message = message_from_proto(ProtoMessage.FromString(body))
+        except (DecodeError, ValueError, KeyError) as malformed:
+            raise LinkError(
+                "a training message cannot be read", field="body", remedy="hub and node need the same Flower version"
+            ) from malformed
+        with busy:
+            return bytes(message_to_proto(app(message, flower)).SerializeToString())
+
+    return handle
 
 
 def answer(context: TrainingContext | WitnessContext, step: Callable[[], Parcel], attempt: str) -> Parcel:

@@ -28,6 +28,7 @@ from crypto.wire.base import SUITE
 from crypto.wire.campaign import Cosignature, Decision, Receipt, Terms
 from nodes.clock import Clock, system_clock
 from nodes.ledger import Ledger
+from nodes.rounds_check import check_rounds_privacy
 from nodes.terms_check import CheckedTerms, OwnRules, check_terms, read_acceptances, read_terms, seed_context
 from nodes.training_context import RosterLookup
 from nodes.witness_attempts import WitnessAttemptStore, WitnessRecord
@@ -77,6 +78,8 @@ def cosign(context: WitnessContext, parcel: Parcel) -> Parcel:
     checked = read_terms(parcel.text("terms"), context.roster)
     terms = checked.terms
     check_terms(checked, context.roster, OwnRules(context.min_t_collude, context.insecure_noise_off), context.clock())
+    if terms.stage == "encoder":
+        check_rounds_privacy(checked)
     kinds = [each.kind for each in terms.kinds]
     slices = {
         entry.party_id: read_slice(parcel, entry.kind, kinds, f"slice.{index}.")
@@ -91,7 +94,13 @@ def cosign(context: WitnessContext, parcel: Parcel) -> Parcel:
     ]
     h = manifest_root(checked.payload, hashes)
     recorded = context.attempts.load(terms.attempt)
-    state = WitnessAttempt.cosign(terms.attempt, h, slices, recorded=None if recorded is None else recorded.state)
+    state = WitnessAttempt.cosign(
+        terms.attempt,
+        h,
+        slices,
+        sort="round" if terms.stage == "encoder" else "tables",
+        recorded=None if recorded is None else recorded.state,
+    )
     if recorded is None:
         context.ledger.check(
             terms.campaign_id, terms.privacy.mechanisms, stage=terms.stage, delta_sum=terms.privacy.delta_sum
@@ -99,7 +108,7 @@ def cosign(context: WitnessContext, parcel: Parcel) -> Parcel:
         positions = tuple(own.positions for own in slices.values())
         recorded = WitnessRecord(state, terms.campaign_id, parcel.text("terms"), positions, BoxKey.generate())
         context.attempts.create(recorded)
-    cosignature = Cosignature(suite=SUITE, attempt=terms.attempt, h=h, witness_key=_key(recorded).public)
+    cosignature = Cosignature(suite=SUITE, attempt=terms.attempt, h=h, witness_key=key_of(recorded).public)
     return Parcel({"cosignature": sign_model(cosignature, context.identity, typ="cosignature", kid=context.party_id)})
 
 
@@ -109,7 +118,7 @@ def seed(context: WitnessContext, parcel: Parcel) -> Parcel:
     Raises:
         CryptoError, NodeError: acceptances are not all of this manifest, or the attempt is not at this step.
     """
-    record = _record(context, parcel.text("attempt"))
+    record = load_record(context, parcel.text("attempt"))
     state = record.state
     checked = read_terms(record.terms, context.roster)
     tokens = parcel.text("acceptances").split()
@@ -139,7 +148,7 @@ def release(context: WitnessContext, parcel: Parcel) -> Parcel:
         CryptoError, NodeError: a receipt is missing or of another manifest, the attempt is void, or the budget is
             spent.
     """
-    record = _record(context, parcel.text("attempt"))
+    record = load_record(context, parcel.text("attempt"))
     state = record.state
     if state.term is not None:
         return _released(context, state)
@@ -179,7 +188,7 @@ def abort(context: WitnessContext, parcel: Parcel) -> Parcel:
     Raises:
         AttemptError: it was released, or never cosigned here.
     """
-    record = _record(context, parcel.text("attempt"))
+    record = load_record(context, parcel.text("attempt"))
     state = record.state.void()
     context.attempts.save(state, forget_key=True)
     decision = Decision(suite=SUITE, attempt=state.attempt, h=state.h, decision="void")
@@ -196,7 +205,7 @@ def open_attempt(context: WitnessContext, attempt: str, shares: Mapping[str, byt
     Raises:
         AttemptError: not released here, or the shares are not those that the nodes' receipts name.
     """
-    record = _record(context, attempt)
+    record = load_record(context, attempt)
     state = record.state
     named = {party: digest(data) for party, data in shares.items()}
     if state.term is None or named != state.receipts:
@@ -259,7 +268,7 @@ def _term(context: WitnessContext, record: WitnessRecord, checked: CheckedTerms,
     cells *= checked.grid.scales(checked.layout)
     term = witness_term(
         cells,
-        box=_key(record),
+        box=key_of(record),
         nodes={party: each.key for party, each in accepted.items()},
         h=state.h,
         attempt=state.attempt,
@@ -276,7 +285,12 @@ def _released(context: WitnessContext, state: WitnessAttempt) -> Parcel:
     return Parcel({"decision": token}, {"term": np.frombuffer(term, dtype="<u4").astype(np.uint32, copy=False)})
 
 
-def _record(context: WitnessContext, attempt: str) -> WitnessRecord:
+def load_record(context: WitnessContext, attempt: str) -> WitnessRecord:
+    """The witness's record of an attempt.
+
+    Raises:
+        AttemptError: it was never cosigned here.
+    """
     record = context.attempts.load(attempt)
     if record is None:
         raise AttemptError(
@@ -285,7 +299,12 @@ def _record(context: WitnessContext, attempt: str) -> WitnessRecord:
     return record
 
 
-def _key(record: WitnessRecord) -> BoxKey:
+def key_of(record: WitnessRecord) -> BoxKey:
+    """The X25519 key of an attempt that has not ended.
+
+    Raises:
+        AttemptError: it has ended.
+    """
     if record.key is None:
         raise AttemptError(f"attempt {record.state.attempt} has ended", field="attempt", remedy="start a new attempt")
     return record.key

@@ -1,0 +1,162 @@
+"""The encoder stage at a node: one try of a round of DP-SGD (docs/protocol.md, 5).
+
+E1  T0 and T1 are those of the scorecard stage, once for the whole run: `nodes.table_stage.accept` freezes the rows.
+E2  The hub's signed order and the parameters → clipped, rounded gradients of the frozen rows, summed; the noise share;
+    masks under the run's key, bound to this try. Recorded with its charge, then sent.
+E3  The run is over: its key and rows are forgotten.
+
+attempt = (round, try). A try has one order: asked again it gives the same bytes, other parameters are refused. The
+first send pays for all charged tries; a try beyond them is refused. The witness's term of a try counts as released when
+it is sent, so nothing is ever refunded.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.attempts import NodeAttempt
+from crypto.canonical import digest
+from crypto.errors import AttemptError, ManifestError
+from crypto.parcel import Parcel
+from crypto.round_grid import terms_rounds, try_id
+from crypto.secure_sum import mask_vector
+from crypto.wire.campaign import Acceptance, RoundOrder
+from models.bins import ABSENT
+from nodes.rounds_check import check_tries, read_order, read_spec, unpaid_mechanisms
+from nodes.table_stage import keep_once, unpack_arrays
+from nodes.terms_check import CheckedTerms, read_acceptances, read_terms
+from nodes.training_context import TrainingContext
+
+_ORDERS = "orders"
+_ACCEPTANCES = "acceptances"
+
+
+def train_round(context: TrainingContext, parcel: Parcel) -> Parcel:
+    """E2: this node's term of one try.
+
+    Raises:
+        AttemptError: the run was not accepted here, the try had other parameters, or all tries are used.
+        CryptoError, ModelsError, NodeError: the order is not the hub's, or rows or sums are out of range.
+    """
+    run, checked = _run(context, parcel.text("attempt"))
+    order = read_order(parcel.text("order"), context.roster, checked, run.h)
+    parameters = parcel.array("parameters", np.float64, 1)
+    if order.parameters_sha256 != digest(parameters.astype("<f8", copy=False).tobytes()):
+        raise ManifestError("the parameters are not those of the order", field="parameters", remedy="refuse the round")
+    accepted = _peers(context, run, checked, parcel.text(_ACCEPTANCES).split())
+    # What was asked is durable before any noise is drawn: one order per try, whatever happens next.
+    _record_order(context, order, checked)
+    attempt = try_id(order)
+    sent = context.attempts.load(attempt)
+    if sent is None:
+        sent = _send(context, run, checked, attempt, _gradient(context, run, checked, parameters), accepted)
+    return Parcel(arrays={"term": np.frombuffer(sent.repeat(run.h), dtype="<u8").astype(np.uint64, copy=False)})
+
+
+def finish(context: TrainingContext, parcel: Parcel) -> Parcel:
+    """E3: forgets the run's key and rows. A hub that says so too early only ends its own training."""
+    attempt = parcel.text("attempt")
+    state = context.attempts.load(attempt)
+    if state is not None and state.sort == "round":
+        context.attempts.forget_key(attempt)
+    return Parcel({"attempt": attempt})
+
+
+def _run(context: TrainingContext, attempt: str) -> tuple[NodeAttempt, CheckedTerms]:
+    run = context.attempts.load(attempt)
+    terms = context.attempts.blob(attempt, "terms")
+    if run is None or run.sort != "round" or terms is None:
+        raise AttemptError(
+            f"no encoder run {attempt} is open here",
+            field="attempt",
+            remedy="begin with T1 of a new attempt; a run that has ended is not taken up again",
+        )
+    return run, read_terms(terms.decode(), context.roster)
+
+
+def _peers(
+    context: TrainingContext, run: NodeAttempt, checked: CheckedTerms, tokens: list[str]
+) -> dict[str, Acceptance]:
+    """All acceptances of the run: the same ones in every round, and this node's own key among them."""
+    accepted = read_acceptances(tokens, checked, run.h)
+    if accepted[context.party_id].key != context.attempts.key(run.attempt).public:
+        raise ManifestError(
+            "the acceptances hold another key of this node", field=context.party_id, remedy="start a new attempt"
+        )
+    keep_once(context, run.attempt, _ACCEPTANCES, " ".join(tokens).encode())
+    return accepted
+
+
+def _record_order(context: TrainingContext, order: RoundOrder, checked: CheckedTerms) -> None:
+    stored = context.attempts.blob(order.attempt, _ORDERS)
+    orders: dict[str, str] = {} if stored is None else json.loads(stored)
+    attempt, wanted = try_id(order), order.parameters_sha256.hex()
+    known = orders.get(attempt)
+    if known is None:
+        check_tries(len(orders), order, checked)
+        orders[attempt] = wanted
+        context.attempts.save_blob(order.attempt, _ORDERS, json.dumps(orders).encode())
+    elif known != wanted:
+        raise AttemptError(
+            f"round {order.round}, try {order.number}, was ordered before with other parameters",
+            field="parameters",
+            remedy="a try is never used twice; order the next one",
+        )
+
+
+def _gradient(
+    context: TrainingContext, run: NodeAttempt, checked: CheckedTerms, parameters: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """(P,) sum of clipped gradients of the frozen rows, in grid units."""
+    # Torch is loaded by the first round: nodes that train no encoder never do.
+    from models.dpsgd import clipped_gradient_sum  # noqa: PLC0415
+    from models.encoder import build, set_parameters  # noqa: PLC0415
+
+    stored = context.attempts.blob(run.attempt, "frozen")
+    if stored is None:
+        raise AttemptError(f"the rows of run {run.attempt} are gone", field="attempt", remedy="start a new attempt")
+    arrays, spec = unpack_arrays(stored), read_spec(checked)
+    module = build(spec)
+    set_parameters(module, parameters)
+    here = arrays["codes"][:, 0] != ABSENT
+    return clipped_gradient_sum(module, arrays["codes"][here], arrays["outcome"][here], clip=spec.clip, grid=spec.grid)
+
+
+def _send(
+    context: TrainingContext,
+    run: NodeAttempt,
+    checked: CheckedTerms,
+    attempt: str,
+    values: NDArray[np.int64],
+    accepted: dict[str, Acceptance],
+) -> NodeAttempt:
+    grid, terms = terms_rounds(checked.terms), checked.terms
+    term = mask_vector(
+        values,
+        grid.share(),
+        me=context.party_id,
+        box=context.attempts.key(run.attempt),
+        peers={party: each.key for party, each in accepted.items() if party != context.party_id},
+        witness_public=run.witness_key,
+        h=run.h,
+        attempt=attempt,
+        width=64,
+        bound=grid.bound,
+    )
+    mechanisms = unpaid_mechanisms(context.ledger, terms.campaign_id, run.attempt, terms.privacy.mechanisms)
+    # Write before send, as in T3: after a crash the ledger's bytes count, not these.
+    payload = context.ledger.record_send(
+        campaign_id=terms.campaign_id,
+        attempt=attempt,
+        h=run.h,
+        payload=term.astype("<u8", copy=False).tobytes(),
+        mechanisms=mechanisms,
+        delta_sum=terms.privacy.delta_sum if mechanisms else 0.0,
+    )
+    charge = terms.privacy.epsilon if mechanisms else 0.0
+    sent = NodeAttempt.open_round(run, attempt, charge=charge).send(payload)
+    context.attempts.save(sent)
+    return sent
