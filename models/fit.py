@@ -8,7 +8,9 @@ F3  Moments: C = G − n nᵀ/N, r = p − n·P/N.
 F4  Prior: a ridge that grows with the noise and with a bin's count, smooth over neighbouring bins.
 F5  Solve in the prior's coordinates, with the negative eigenvalues that noise makes set to zero.
 F6  Blend with a ridge on one smoothed weight-of-evidence score per feature, which needs little data.
-F7  Moments of the score z, for the calibration of PD, less the optimism of a fit that saw the same noise.
+F7  Optimism: how much of wᵀr is the fit's answer to the noise in r, to first order.
+F8  Bend the weights, which stand for rates, half way towards log-odds; moments of the score z, less the optimism, for
+    the calibration of PD.
 
 A merchant without a record at a kind has an all-zero block there: it gets weight 0 for that kind. The fit is
 deterministic in float64, and weights are rounded to a grid, so that a witness who fits again gets the same model.
@@ -25,6 +27,9 @@ from scipy import linalg
 from models.errors import FitError
 from models.tables import FeatureBins, FloatArray, OpenedTable
 
+_LEAST_RATE = 0.2
+"""A bin's rate is taken as at least this share of the mean when it is turned into log-odds."""
+
 
 @dataclass(frozen=True)
 class FitOptions:
@@ -39,6 +44,7 @@ class FitOptions:
         woe_prior: pseudo-merchants that pull a bin's rate to the mean.
         woe_sharpness: neighbours enter a bin's rate with this power of their likeness in F4.
         woe_ridge: ridge of the F×F combination, as a share of each score's variance.
+        log_odds_share: how far weights are bent from rates to log-odds: 0 not at all, 1 wholly.
         grid: weights are multiples of this.
     """
 
@@ -50,6 +56,7 @@ class FitOptions:
     woe_prior: float = 100.0
     woe_sharpness: float = 4.0
     woe_ridge: float = 0.05
+    log_odds_share: float = 0.5
     grid: float = 1e-6
 
 
@@ -118,24 +125,42 @@ def fit(table: OpenedTable, options: FitOptions | None = None) -> LinearFit:
     evidence, sensitivity = _evidence_weights(table, margins, positive, response, options)
     ridge_scale = _scale(ridge, positive, size)
     evidence_scale = options.woe_share * _scale(evidence, positive, size)
-    weights = _on_grid(table, n, ridge * ridge_scale + evidence * evidence_scale, options.grid)
-    # F7: how much of wᵀr is the fit's answer to noise: trace of (dw/dr) Cov(r), first order.
+    blended = ridge * ridge_scale + evidence * evidence_scale
+    # F7: what r's own noise put into each weight, first order: (dw/dr) Cov(r) per column; its sum is wᵀr's optimism.
     rate = margins.defaults / size
-    shrunk = vectors / np.sqrt(values + 1.0)
-    influence = root @ shrunk
     noise = (margins.label_scale * table.sigma_class) ** 2
     chance = margins.label_scale * rate * (1 - rate)
-    echoed = noise * (influence**2).sum() + chance * (values / (values + 1.0)).sum()
-    echoed_evidence = float(sensitivity @ (noise + chance * n))
-    optimism = ridge_scale * echoed + evidence_scale * echoed_evidence
+    influence = root @ (vectors / np.sqrt(values + 1.0))
+    ridge_echo = noise * (influence**2).sum(axis=1)
+    ridge_echo = ridge_echo + chance * np.einsum("dk,kd->d", influence, influence.T @ positive)
+    echo = ridge_scale * ridge_echo + evidence_scale * sensitivity * (noise + chance * n)
+    # F8
+    variance = float(blended @ positive @ blended) / size
+    steepness = (float(blended @ response) - float(echo.sum())) / (size * variance * rate)
+    bent, slope = _towards_log_odds(blended, steepness, options.log_odds_share)
+    weights = _on_grid(table, n, bent, options.grid)
     joined = np.concatenate(weights)
     return LinearFit(
         weights=weights,
         mean=float(joined @ n) / size,
         variance=float(joined @ positive @ joined) / size,
-        covariance=(float(joined @ response) - float(optimism)) / size,
+        covariance=(float(joined @ response) - float(slope @ echo)) / size,
         default_rate=rate,
     )
+
+
+def _towards_log_odds(weights: FloatArray, steepness: float, share: float) -> tuple[FloatArray, FloatArray]:
+    """F8: weights bent towards log-odds, and the slope of the bend at each.
+
+    Least squares fits probabilities: a weight w stands for a rate of π(1 + k·w). The log-odds of that are about
+    log(1 + k·w)/k in units of w, which is far less for the rare bins of high risk.
+    """
+    if steepness <= 0 or share == 0:
+        return weights, np.ones_like(weights)
+    rates = 1 + steepness * weights
+    bent = np.log(np.maximum(rates, _LEAST_RATE)) / steepness
+    slope = np.where(rates > _LEAST_RATE, 1 / np.maximum(rates, _LEAST_RATE), 0.0)
+    return (1 - share) * weights + share * bent, 1 - share + share * slope
 
 
 def consistent_margins(table: OpenedTable) -> Margins:

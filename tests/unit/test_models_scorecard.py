@@ -9,7 +9,7 @@ from models.accounting import calibrate_tables
 from models.bins import ABSENT, DEFAULTED
 from models.errors import ArtefactError, FitError
 from models.evaluation import calibration_table
-from models.fit import LinearFit, consistent_margins, fit
+from models.fit import FitOptions, LinearFit, consistent_margins, fit
 from models.population import score_distribution
 from models.reasons import reason_texts, reasons_of
 from models.schema import Schema
@@ -101,6 +101,18 @@ def test_pd_from_the_table_alone_holds_on_other_merchants(training, held_out, ep
         error = sum(row.count * abs(row.predicted - row.observed) for row in rows) / len(pd)
         assert error < 0.25 * rate
         assert rows[-1].predicted == pytest.approx(rows[-1].observed, rel=0.2)
+
+
+def test_bending_weights_towards_log_odds_tells_pd_better() -> None:
+    train_on, test_on = draw_cohort(40_000, seed=31, base=-3.6), draw_cohort(40_000, seed=32, base=-3.6)
+
+    def log_loss(share: float) -> float:
+        card = train(noisy(train_on, 3.0, 0), FitOptions(log_odds_share=share))
+        pd = card.pd_of(card.score(test_on.codes))
+        bad = test_on.outcomes == DEFAULTED
+        return float(-np.mean(np.where(bad, np.log(pd), np.log1p(-pd))))
+
+    assert log_loss(0.5) < log_loss(0.0) - 0.0005
 
 
 def test_the_tree_gives_the_distribution_of_independent_features_exactly() -> None:
