@@ -39,6 +39,7 @@ FindingKind = Literal[
 ]
 MAX_FINDINGS = 50
 MAX_LINE = 1 << 20
+_HASH = re.compile("[0-9a-f]{64}")
 _SALVAGE = re.compile(rb'\{"index":([0-9]{1,18}),"hash":"([0-9a-f]{64})"')
 
 
@@ -165,20 +166,20 @@ class _Reading:
             value = json.loads(raw)
         except ValueError:
             value = None
-        if isinstance(value, dict) and "checkpoint" in value:
-            self._checkpoint(value)
-            return
-        index: object = self._next
-        stated: object = ""
-        text: object = None
-        if isinstance(value, dict):
-            index, stated, text = value.get("index"), value.get("hash"), value.get("entry")
-        elif match := _SALVAGE.match(raw):
-            index, stated = int(match[1]), match[2].decode()
-        if not (isinstance(index, int) and isinstance(stated, str) and re.fullmatch("[0-9a-f]{64}", stated)):
-            self._verdict.add("entry-malformed", f"line of entry {self._next} cannot be read", self._next, self._next)
-            index, stated = self._next, "0" * 2 * HASH_BYTES
-        self._entry(index, bytes.fromhex(stated), text if isinstance(text, str) else None)
+        match value:
+            case {"checkpoint": str(note), "cosigned": bool(cosigned)} if len(value) == 2:
+                self._checkpoint(note, cosigned=cosigned)
+            case {"index": int(index), "hash": str(stated), "entry": str(text)} if _HASH.fullmatch(stated):
+                self._entry(index, bytes.fromhex(stated), text)
+            case _ if salvaged := _SALVAGE.match(raw):
+                self._entry(int(salvaged[1]), bytes.fromhex(salvaged[2].decode()), None)
+            case _ if b'"entry":' in raw or b'"hash":' in raw:
+                self._verdict.add(
+                    "entry-malformed", f"the line of entry {self._next} cannot be read", self._next, self._next
+                )
+                self._entry(self._next, bytes(HASH_BYTES), None)
+            case _:
+                self._verdict.add("checkpoint-invalid", f"a line after entry {self._next - 1} cannot be read")
 
     def _entry(self, index: int, stated: bytes, text: str | None) -> None:
         """V1."""
@@ -211,12 +212,11 @@ class _Reading:
         else:
             self._verdict.add("entry-malformed", f"entry {index} is no canonical log entry", index, index)
 
-    def _checkpoint(self, line: Mapping[str, object]) -> None:
+    def _checkpoint(self, note: str, *, cosigned: bool) -> None:
         """V2."""
-        cosigned = line.get("cosigned") is True
         required = set(self._verifiers) if cosigned else {self._header.origin}
         try:
-            checkpoint = verify_note(str(line["checkpoint"]), self._verifiers, required=required)
+            checkpoint = verify_note(note, self._verifiers, required=required)
         except CryptoError as error:
             self._verdict.add("checkpoint-invalid", f"the one after entry {self._next - 1}: {error.message}")
             return
