@@ -8,7 +8,7 @@ Adjacency is *replaced-by-empty*: one merchant's data is replaced by empty rows 
 * an encoder round is a Gaussian mechanism; full-participation rounds compose exactly: `GaussianRounds`.
 
 Under *replace-one* a record leaves one cell of each block and enters another: twice the cells, that is √2 times
-the sensitivity. All PLDs here are pessimistic (upper) estimates after Doroshenko et al. 2022, "Connect the dots".
+the sensitivity. A clipped gradient may turn to its opposite: twice the sensitivity. All PLDs here are pessimistic (upper) estimates after Doroshenko et al. 2022, "Connect the dots".
 """
 
 from __future__ import annotations
@@ -95,13 +95,14 @@ def gdp_budget(epsilon: float, delta: float) -> float:
 
 def gdp_mu(mechanisms: Iterable[Mechanism], *, adjacency: Adjacency = "replaced-by-empty") -> float:
     """μ of the composition when every mechanism is taken as a continuous Gaussian."""
+    replaced = adjacency == "replace-one"
     total = 0.0
     for mechanism in mechanisms:
         if isinstance(mechanism, DiscreteGaussianCells):
-            total += mechanism.count / mechanism.sigma**2
+            total += mechanism.count * (2 if replaced else 1) / mechanism.sigma**2
         else:
-            total += mechanism.rounds / mechanism.sigma_over_sensitivity**2
-    return math.sqrt(total * (2 if adjacency == "replace-one" else 1))
+            total += mechanism.rounds * (4 if replaced else 1) / mechanism.sigma_over_sensitivity**2
+    return math.sqrt(total)
 
 
 def epsilon_of(mechanisms: Sequence[Mechanism], delta: float, *, adjacency: Adjacency = "replaced-by-empty") -> float:
@@ -269,14 +270,14 @@ def _largest_scale(
 
 
 def _loss_distribution(mechanism: Mechanism, adjacency: Adjacency) -> pld.PrivacyLossDistribution:
-    twice = adjacency == "replace-one"
+    replaced = adjacency == "replace-one"
     if isinstance(mechanism, DiscreteGaussianCells):
         cell = pld.from_discrete_gaussian_mechanism(
             mechanism.sigma, value_discretization_interval=_INTERVAL, use_connect_dots=True
         )
-        return cell.self_compose(mechanism.count * (2 if twice else 1))
+        return cell.self_compose(mechanism.count * (2 if replaced else 1))
     # Adaptive composition of R Gaussian mechanisms is one Gaussian mechanism of √R times the sensitivity.
-    sensitivity = math.sqrt(mechanism.rounds * (2 if twice else 1))
+    sensitivity = math.sqrt(mechanism.rounds * (4 if replaced else 1))
     return pld.from_gaussian_mechanism(
         mechanism.sigma_over_sensitivity / sensitivity,
         value_discretization_interval=_INTERVAL,

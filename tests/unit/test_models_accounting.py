@@ -140,3 +140,12 @@ def test_malformed_budgets_are_refused_with_a_remedy(attempt: object) -> None:
         attempt()  # type: ignore[operator]
     assert refused.value.remedy
     assert refused.value.field
+
+
+def test_replacing_one_row_doubles_a_gradient_but_only_doubles_the_cells_of_a_table() -> None:
+    rounds = GaussianRounds(10.0, 25)
+    cells = DiscreteGaussianCells(10.0, 25)
+    assert gdp_mu([rounds], adjacency="replace-one") == pytest.approx(2 * gdp_mu([rounds]))
+    assert gdp_mu([cells], adjacency="replace-one") == pytest.approx(math.sqrt(2) * gdp_mu([cells]))
+    halved = epsilon_of([GaussianRounds(5.0, 25)], 1e-5)
+    assert epsilon_of([rounds], 1e-5, adjacency="replace-one") == pytest.approx(halved)
