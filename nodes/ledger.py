@@ -4,14 +4,9 @@ Rules (docs/protocol.md, 3): *write before send*: the exact bytes and their char
 leave; asked again, the node repeats these bytes or refuses, as fresh noise under an old mask would expose the
 noise. *Charge on send*; a refund needs the witness's signed void that names the node's own h.
 
-What is charged (4): the campaign's total over all kinds and stages, as the node's merchants meet them all:
-
-* every sent attempt that was not refunded pays the mechanisms of its own stage, so a second attempt pays again;
-* the campaign's other stages are paid once, as long as one of its attempts stands.
-
-All campaigns compose on one PLD, conservatively as if every merchant were in each. Nothing erases a row: the
-ledger lies in the node's data folder and is tied to no key, so a restart, re-enrolment or new campaign changes
-nothing.
+What is charged (4): the campaign's total over all kinds and stages, as the node's merchants meet them all;
+`nodes.charges` composes it. Nothing erases a row: the ledger lies in the node's data folder and is tied to no key, so
+a restart, re-enrolment or new campaign changes nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,9 +23,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from crypto.errors import AttemptError
-from crypto.wire.campaign import MechanismTerms, Stage, TablesMechanism
-from models.accounting import DiscreteGaussianCells, GaussianRounds, Mechanism, epsilon_of, usable_delta
-from models.errors import BudgetError
+from crypto.wire.campaign import MechanismTerms, Stage
+from nodes.charges import Charge, epsilon_spent, stage_of
 from nodes.clock import Clock, system_clock
 from nodes.errors import BudgetExceeded, LedgerError
 from nodes.store import Store
@@ -39,7 +32,6 @@ from nodes.tables.ledger import SentRow
 
 _MECHANISMS: TypeAdapter[tuple[MechanismTerms, ...]] = TypeAdapter(tuple[MechanismTerms, ...])
 _TOLERANCE = 1e-9  # relative, for a campaign that asks exactly the budget
-_STAGES: tuple[Stage, ...] = ("encoder", "scorecard")
 
 
 @dataclass(frozen=True)
@@ -49,20 +41,6 @@ class Spent:
     epsilon: float
     delta: float
     campaigns: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Charge:
-    """One send as its owner sees it: the ledger's line without the bytes."""
-
-    campaign_id: str
-    attempt: str
-    h: bytes
-    sha256: bytes
-    mechanisms: tuple[MechanismTerms, ...]
-    delta_sum: float
-    sent_at: int
-    refunded: bool
 
 
 class Ledger:
@@ -94,7 +72,7 @@ class Ledger:
             campaign_id: the campaign.
             mechanisms: the campaign's mechanisms, all kinds and stages.
             stage: the attempt's stage; without it the attempt is taken to run all of them.
-            delta_sum: distance of this attempt's noise shares from the discrete Gaussian.
+            delta_sum: distance of the campaign's summed noise shares from the discrete Gaussian.
 
         Raises:
             BudgetExceeded: with what is spent, what is asked and the budget.
@@ -128,7 +106,7 @@ class Ledger:
             row = session.get(SentRow, attempt)
             if row is not None:
                 return _repeat(row, campaign_id, h)
-            planned = _planned(campaign_id, mechanisms, _stage_of(campaign_id, attempt), delta_sum, attempt=attempt)
+            planned = _planned(campaign_id, mechanisms, stage_of(campaign_id, attempt), delta_sum, attempt=attempt)
             if mechanisms:
                 self._check(_charges(session), planned)
             session.add(
@@ -174,7 +152,7 @@ class Ledger:
         with self._store.reading() as session:
             standing = [charge for charge in _charges(session) if not charge.refunded]
         campaigns = tuple(sorted({charge.campaign_id for charge in standing}))
-        return Spent(self._epsilon(standing), self.delta, campaigns)
+        return Spent(self._spent(standing), self.delta, campaigns)
 
     def charges(self) -> tuple[Charge, ...]:
         """Every line of the ledger, refunded ones too, in order of sending."""
@@ -183,49 +161,18 @@ class Ledger:
 
     def _check(self, charges: Iterable[Charge], planned: Charge) -> None:
         standing = [charge for charge in charges if not charge.refunded]
-        total = self._epsilon([*standing, planned])
+        total = self._spent([*standing, planned])
         if total > self.epsilon * (1 + _TOLERANCE):
             raise BudgetExceeded(
-                spent=self._epsilon(standing),
-                asked=self._epsilon([planned]),
+                spent=self._spent(standing),
+                asked=self._spent([planned]),
                 total=total,
                 epsilon=self.epsilon,
                 delta=self.delta,
             )
 
-    def _epsilon(self, standing: Sequence[Charge]) -> float:
-        mechanisms = compose(standing)
-        if not mechanisms:
-            return 0.0
-        try:
-            usable = usable_delta(self.epsilon, self.delta, math.fsum(charge.delta_sum for charge in standing))
-        except BudgetError:
-            return math.inf
-        return _epsilon_of(mechanisms, usable)
-
-
-def compose(standing: Iterable[Charge]) -> tuple[Mechanism, ...]:
-    """What charges that stand cost together (see the module's text), in a canonical order."""
-    own: dict[str, list[MechanismTerms]] = defaultdict(list)
-    elsewhere: dict[str, dict[Stage, list[MechanismTerms]]] = defaultdict(dict)
-    ran: dict[str, set[Stage]] = defaultdict(set)
-    for charge in standing:
-        stage = _stage_of(charge.campaign_id, charge.attempt)
-        for each in _STAGES:
-            part = [mechanism for mechanism in charge.mechanisms if mechanism.stage == each]
-            if stage in (None, each):
-                own[charge.campaign_id].extend(part)
-                ran[charge.campaign_id].update({each} if part else ())
-            elif part:
-                # Terms of one campaign agree; if a hub changed them, the dearer list counts.
-                known = elsewhere[charge.campaign_id].get(each, [])
-                elsewhere[charge.campaign_id][each] = max(known, part, key=_weight)
-    for campaign, stages in elsewhere.items():
-        for each, part in stages.items():
-            if each not in ran[campaign]:
-                own[campaign].extend(part)
-    mechanisms = [_accounted(mechanism) for each in own.values() for mechanism in each]
-    return tuple(sorted(mechanisms, key=repr))
+    def _spent(self, standing: Sequence[Charge]) -> float:
+        return epsilon_spent(standing, epsilon=self.epsilon, delta=self.delta)
 
 
 def _planned(
@@ -285,31 +232,3 @@ def _charges(session: Session) -> list[Charge]:
 @lru_cache(maxsize=256)
 def _parsed(mechanisms: str) -> tuple[MechanismTerms, ...]:
     return _MECHANISMS.validate_python(tuple(json.loads(mechanisms)))
-
-
-def _stage_of(campaign_id: str, attempt: str) -> Stage | None:
-    rest = attempt.removeprefix(f"{campaign_id}/")
-    head = rest.split("/", 1)[0] if rest != attempt else ""
-    return next((stage for stage in _STAGES if stage == head), None)
-
-
-def _accounted(mechanism: MechanismTerms) -> Mechanism:
-    if isinstance(mechanism, TablesMechanism):
-        return DiscreteGaussianCells(sigma=mechanism.sigma, count=mechanism.count)
-    return GaussianRounds(sigma_over_sensitivity=mechanism.sigma_over_sensitivity, rounds=mechanism.rounds)
-
-
-def _weight(mechanisms: Sequence[MechanismTerms]) -> float:
-    """μ² of the list, to compare two."""
-    total = 0.0
-    for mechanism in map(_accounted, mechanisms):
-        if isinstance(mechanism, DiscreteGaussianCells):
-            total += mechanism.count / mechanism.sigma**2
-        else:
-            total += mechanism.rounds / mechanism.sigma_over_sensitivity**2
-    return total
-
-
-@lru_cache(maxsize=64)
-def _epsilon_of(mechanisms: tuple[Mechanism, ...], delta: float) -> float:
-    return epsilon_of(mechanisms, delta)

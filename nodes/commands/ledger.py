@@ -8,10 +8,11 @@ from typing import Any
 
 import typer
 
+from nodes.charges import Charge
 from nodes.commands.setup import ConfigOption
 from nodes.config import load_node_config
 from nodes.console import JsonOption, print_facts, print_json, print_table, reported, say
-from nodes.ledger import Charge, Ledger
+from nodes.ledger import Ledger
 from nodes.runtime import open_store
 
 app = typer.Typer(help="The node's privacy ledger. 隐私账本。", no_args_is_help=True)

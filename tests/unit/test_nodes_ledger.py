@@ -11,9 +11,10 @@ import pytest
 
 from crypto.errors import AttemptError
 from crypto.wire.campaign import MechanismTerms, RoundsMechanism, TablesMechanism
-from models.accounting import DiscreteGaussianCells, GaussianRounds, epsilon_of
+from models.accounting import DiscreteGaussianCells, GaussianRounds, calibrate_tables, epsilon_of, usable_delta
+from nodes.charges import compose, shares_distance
 from nodes.errors import BudgetExceeded, LedgerError
-from nodes.ledger import Ledger, compose
+from nodes.ledger import Ledger
 from nodes.store import Store
 
 H1, H2 = b"\x01" * 32, b"\x02" * 32
@@ -163,6 +164,30 @@ def test_the_noise_shares_distance_is_charged_to_delta(tmp_path: Path) -> None:
     assert ledger.spent().epsilon > EPSILON_TABLES
     with pytest.raises(BudgetExceeded):
         ledger.check("d", TABLES, delta_sum=1e-5)
+
+
+def test_a_campaign_calibrated_to_the_whole_budget_passes_in_both_stages(tmp_path: Path) -> None:
+    distance = 1e-8
+    noise = calibrate_tables(10, 3.0, 1e-5, delta_sum=distance, mu_budget=0.6)
+    tables = tuple(
+        TablesMechanism(mechanism="discrete-gaussian-cells", stage="scorecard", sigma=each.sigma, count=each.count)
+        for each in noise.mechanisms
+    )
+    both = (*ROUNDS, *tables)
+    usable = usable_delta(3.0, 1e-5, distance)
+    whole = epsilon_of((GaussianRounds(30.0, 53), *noise.mechanisms), usable)
+    ledger = Ledger(Store.open(tmp_path / "node.db"), whole, 1e-5)
+    for attempt in ("c/encoder/1/0/0", "c/scorecard/1"):
+        ledger.check("c", both, stage=attempt.split("/")[1], delta_sum=distance)  # type: ignore[arg-type]
+        ledger.record_send(campaign_id="c", attempt=attempt, h=H1, payload=b"t", mechanisms=both, delta_sum=distance)
+    assert shares_distance(ledger.charges()) == distance
+    with pytest.raises(BudgetExceeded):
+        ledger.check("c", both, stage="scorecard", delta_sum=distance)
+
+
+def test_a_generous_budget_does_not_inflate_the_distance(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path, epsilon=60.0)
+    ledger.check("c", TABLES, delta_sum=1e-9)
 
 
 def test_a_budget_that_is_none_is_refused(tmp_path: Path) -> None:

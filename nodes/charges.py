@@ -1,0 +1,130 @@
+"""What a node's sends cost together: pure accounting over the lines of its ledger (docs/protocol.md, 3 and 4).
+
+* Every send that stands pays the mechanisms of its own stage, so a second attempt pays again.
+* The campaign's other stages are paid once, as long as one of its sends stands: the node's merchants meet them
+  at other nodes.
+* All campaigns compose on one PLD, conservatively as if every merchant were in each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from crypto.wire.campaign import MechanismTerms, Stage, TablesMechanism
+from models.accounting import DiscreteGaussianCells, GaussianRounds, Mechanism, epsilon_of, usable_delta
+from models.errors import BudgetError
+
+_STAGES: tuple[Stage, ...] = ("encoder", "scorecard")
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One send as its owner sees it: the ledger's line without the bytes."""
+
+    campaign_id: str
+    attempt: str
+    h: bytes
+    sha256: bytes
+    mechanisms: tuple[MechanismTerms, ...]
+    delta_sum: float
+    sent_at: int
+    refunded: bool
+
+
+def epsilon_spent(standing: Sequence[Charge], *, epsilon: float, delta: float) -> float:
+    """ε at `delta` of charges that stand; infinite where the noise shares' distance uses `delta` up.
+
+    Args:
+        standing: charges that were not refunded.
+        epsilon: the budget, tried as a guess (see below).
+        delta: the budget's δ.
+    """
+    mechanisms = compose(standing)
+    if not mechanisms:
+        return 0.0
+    distance = shares_distance(standing)
+    ideal = _epsilon_of(mechanisms, delta)
+    if distance == 0:
+        return ideal
+    # (ε, δ′)-DP of the ideal noise is (ε, δ′ + (1 + e^ε)·distance)-DP of the shares' sum: ε must be guessed first.
+    reached = math.inf
+    for guess in sorted({min(epsilon, 1.01 * ideal + 0.01), epsilon}):
+        try:
+            reached = _epsilon_of(mechanisms, usable_delta(guess, delta, distance))
+        except BudgetError:
+            return math.inf
+        if reached <= guess:
+            break
+    return reached
+
+
+def compose(standing: Iterable[Charge]) -> tuple[Mechanism, ...]:
+    """What charges that stand cost together (see above), in a canonical order."""
+    own: dict[str, list[MechanismTerms]] = defaultdict(list)
+    elsewhere: dict[str, dict[Stage, list[MechanismTerms]]] = defaultdict(dict)
+    ran: dict[str, set[Stage]] = defaultdict(set)
+    for charge in standing:
+        stage = stage_of(charge.campaign_id, charge.attempt)
+        for each in _STAGES:
+            part = [mechanism for mechanism in charge.mechanisms if mechanism.stage == each]
+            if stage in (None, each):
+                own[charge.campaign_id].extend(part)
+                ran[charge.campaign_id].update({each} if part else ())
+            elif part:
+                # Terms of one campaign agree; if a hub changed them, the dearer list counts.
+                known = elsewhere[charge.campaign_id].get(each, [])
+                elsewhere[charge.campaign_id][each] = max(known, part, key=_weight)
+    for campaign, stages in elsewhere.items():
+        for each, part in stages.items():
+            if each not in ran[campaign]:
+                own[campaign].extend(part)
+    mechanisms = [_accounted(mechanism) for each in own.values() for mechanism in each]
+    return tuple(sorted(mechanisms, key=repr))
+
+
+def shares_distance(standing: Iterable[Charge]) -> float:
+    """Total distance of the noise shares from discrete Gaussians.
+
+    A send's `delta_sum` is its campaign's, all stages in one, so attempts of different stages share it and only further
+    attempts of a stage add to it.
+    """
+    times: dict[str, Counter[Stage | None]] = defaultdict(Counter)
+    largest: dict[str, float] = defaultdict(float)
+    for charge in standing:
+        if charge.delta_sum:
+            times[charge.campaign_id][stage_of(charge.campaign_id, charge.attempt)] += 1
+            largest[charge.campaign_id] = max(largest[charge.campaign_id], charge.delta_sum)
+    return math.fsum(largest[campaign] * max(counts.values()) for campaign, counts in times.items())
+
+
+def stage_of(campaign_id: str, attempt: str) -> Stage | None:
+    """The stage in an attempt's id (`<campaign>/<stage>/…`), or None."""
+    rest = attempt.removeprefix(f"{campaign_id}/")
+    head = rest.split("/", 1)[0] if rest != attempt else ""
+    return next((stage for stage in _STAGES if stage == head), None)
+
+
+def _accounted(mechanism: MechanismTerms) -> Mechanism:
+    if isinstance(mechanism, TablesMechanism):
+        return DiscreteGaussianCells(sigma=mechanism.sigma, count=mechanism.count)
+    return GaussianRounds(sigma_over_sensitivity=mechanism.sigma_over_sensitivity, rounds=mechanism.rounds)
+
+
+def _weight(mechanisms: Sequence[MechanismTerms]) -> float:
+    """μ² of the list, to compare two."""
+    total = 0.0
+    for mechanism in map(_accounted, mechanisms):
+        if isinstance(mechanism, DiscreteGaussianCells):
+            total += mechanism.count / mechanism.sigma**2
+        else:
+            total += mechanism.rounds / mechanism.sigma_over_sensitivity**2
+    return total
+
+
+@lru_cache(maxsize=64)
+def _epsilon_of(mechanisms: tuple[Mechanism, ...], delta: float) -> float:
+    return epsilon_of(mechanisms, delta)
