@@ -69,6 +69,8 @@ def compose(standing: Iterable[Charge]) -> tuple[Mechanism, ...]:
     ran: dict[str, set[Stage]] = defaultdict(set)
     for charge in standing:
         stage = stage_of(charge.campaign_id, charge.attempt)
+        if all(mechanism.stage != stage for mechanism in charge.mechanisms):
+            stage = None  # mechanisms of other stages only: a send must not ride on a name
         for each in _STAGES:
             part = [mechanism for mechanism in charge.mechanisms if mechanism.stage == each]
             if stage in (None, each):

@@ -158,6 +158,14 @@ def test_a_hub_that_makes_the_other_stage_cheaper_gains_nothing(tmp_path: Path) 
     assert GaussianRounds(30.0, 53) in compose(ledger.charges())
 
 
+def test_mechanisms_under_another_stages_name_are_charged_for_each_send(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path)
+    renamed = tuple(each.model_copy(update={"stage": "encoder"}) for each in TABLES)
+    for number in (1, 2):
+        ledger.record_send(campaign_id="c", attempt=f"c/scorecard/{number}", h=H1, payload=b"t", mechanisms=renamed)
+    assert len(compose(ledger.charges())) == 4
+
+
 def test_the_noise_shares_distance_is_charged_to_delta(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
     ledger.record_send(campaign_id="c", attempt="c/scorecard/1", h=H1, payload=b"t", mechanisms=TABLES, delta_sum=1e-7)
