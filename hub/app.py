@@ -9,11 +9,20 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from hub import problems
-from hub.api import health, log, parties
+from hub.api import consents, health, links, log, models, parties, queries, voprf
 from hub.idempotency import IdempotencyMiddleware
 from hub.services import Hub
 
-ROUTERS = (parties.router, log.router, health.router)
+ROUTERS = (
+    parties.router,
+    log.router,
+    health.router,
+    consents.router,
+    links.router,
+    voprf.router,
+    queries.router,
+    models.router,
+)
 
 
 def create_app(hub: Hub) -> FastAPI:

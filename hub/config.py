@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from crypto.wire.base import PartyId
+from crypto.wire.base import KindName, PartyId
 from hub.errors import HubConfigError
 from models.yaml_file import load_yaml_model
 
@@ -75,7 +75,9 @@ class HubConfig(_Section):
     admin_token_file: ConfigPath = Field(default=Path("admin.token"), validate_default=True)
     tls: Tls | None = None
     voprf_quota: VoprfQuota = VoprfQuota()
-    feed_heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+    recipient_kinds: Annotated[tuple[KindName, ...], Field(min_length=1)] = ("bank", "client")
+    """Kinds of parties that consents may name as recipients of scores."""
+    feed_heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     query_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     log: LogOptions = LogOptions()
     idempotency_hours: Annotated[int, Field(ge=1, le=720)] = 24

@@ -19,6 +19,9 @@ class PeerLinks(Protocol):
     def request(self, party_id: str, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
         """Ask and wait for the reply's body. Raises PeerUnreachable, PeerRefused, PeerTimeout."""
 
+    async def request_async(self, party_id: str, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
+        """Like `request`, without holding a thread while waiting."""
+
     def connected(self) -> frozenset[str]:
         """Say which parties have an open link."""
 
@@ -45,6 +48,10 @@ class NoLinks:
     """No party is connected: the state of a hub that is not serving."""
 
     def request(self, party_id: str, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
+        """Refuse: there is no link."""
+        raise PeerUnreachable(party_id)
+
+    async def request_async(self, party_id: str, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
         """Refuse: there is no link."""
         raise PeerUnreachable(party_id)
 

@@ -7,24 +7,31 @@ from datetime import datetime
 from typing import Protocol
 
 from crypto.wire.base import SUITE
+from crypto.wire.party import Party
 from crypto.wire.service import HubInfo
 from hub.auth import AdminAuth, PartyAuth
 from hub.clock import Clock, seconds, utc_now
 from hub.config import HubConfig
+from hub.consents import Consents
 from hub.cosigning import Cosigner
 from hub.db import Database
 from hub.enrolment import Enrolment
 from hub.errors import StateError
+from hub.feed import Feed
 from hub.idempotency import IdempotencyStore
 from hub.keys import HubKeys, load_keys, read_secret
+from hub.links import Links
 from hub.log import AuditLog
 from hub.log_reading import LogReader
 from hub.merchant_keys import MerchantKeys
 from hub.migrations.runner import check_schema
-from hub.parties import PartyBook
-from hub.peers import FeedPublisher, NoLinks, PeerLinks
+from hub.models import ModelRegistry
+from hub.parties import WITNESS, PartyBook
+from hub.peers import NoLinks, PeerLinks
+from hub.queries import Queries
 from hub.roster import HubIdentity, RosterKeeper
 from hub.tables.parties import HubIdentityRow
+from hub.voprf import Evaluations
 
 
 class Part(Protocol):
@@ -40,7 +47,7 @@ class Part(Protocol):
 class Hub:
     """Everything the API and the command line work with.
 
-    `links` and `feed` are taken when they are needed, never kept by others: they may be set after construction.
+    `links` are taken when they are needed, never kept by others.
     """
 
     def __init__(self, config: HubConfig, keys: HubKeys, db: Database, *, admin_token: str, clock: Clock) -> None:
@@ -48,8 +55,7 @@ class Hub:
         self.keys = keys
         self.db = db
         self.clock = clock
-        self.links: PeerLinks = NoLinks()
-        self.feed: FeedPublisher | None = None
+        self.feed = Feed(db, keys.identity, hub_id=config.hub_id, clock=clock)
         self.admin = AdminAuth(admin_token)
         self.idempotency = IdempotencyStore(db, clock=clock, life_s=int(config.idempotency_life.total_seconds()))
         self.parties = PartyBook(db)
@@ -83,7 +89,51 @@ class Hub:
         self.party_auth = PartyAuth(self.roster, clock=clock)
         self.enrolment = Enrolment(db, self.log, hub_id=config.hub_id, clock=clock, on_change=self.roster.changed)
         self.merchant_keys = MerchantKeys(db, self.log, self.roster, clock=clock)
-        self.parts: list[Part] = [self.log, self.roster]
+        self.link_server = Links(
+            self.parties,
+            self.feed,
+            hub_id=config.hub_id,
+            roster=self._roster_token,
+            clock=clock,
+            heartbeat_s=config.feed_heartbeat_s,
+            on_open=self._link_opened,
+        )
+        self.links: PeerLinks = self.link_server
+        self.consents = Consents(
+            db,
+            self.log,
+            self.parties,
+            self.feed,
+            hub_id=config.hub_id,
+            clock=clock,
+            links=lambda: self.links,
+            recipient_kinds=config.recipient_kinds,
+        )
+        self.voprf = Evaluations(
+            db,
+            self.log,
+            self.roster,
+            self.parties,
+            key=keys.voprf,
+            quota=config.voprf_quota,
+            clock=clock,
+            links=lambda: self.links,
+        )
+        self.models = ModelRegistry(
+            db, self.log, self.feed, self.parties, hub_id=config.hub_id, clock=clock, links=lambda: self.links
+        )
+        self.queries = Queries(
+            db,
+            self.log,
+            self.roster,
+            self.consents,
+            self.models,
+            hub_id=config.hub_id,
+            clock=clock,
+            links=lambda: self.links,
+            timeout_s=config.query_timeout_s,
+        )
+        self.parts: list[Part] = [self.log, self.roster, self.link_server]
         """Started in this order, stopped in the opposite one."""
 
     @classmethod
@@ -99,6 +149,14 @@ class Hub:
         check_schema(db)
         _check_identity(db, config, keys)
         return cls(config, keys, db, admin_token=admin_token, clock=clock)
+
+    def _roster_token(self) -> str | None:
+        current = self.roster.current()
+        return None if current is None else current[0]
+
+    def _link_opened(self, party: Party) -> None:
+        if party.kind == WITNESS:
+            self.roster.changed()  # what waits for its approval can be proposed now
 
     def start(self) -> None:
         """Start what runs in the background."""

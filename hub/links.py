@@ -1,0 +1,300 @@
+"""The nodes' links: each party opens one WebSocket to the hub, and everything between them goes over it.
+
+K1  The hub sends a challenge; the party answers with a signed hello over the challenge's nonce.
+K2  The hub verifies it by the enrolled key. Enrolled is enough here, approved is not needed: the witness must be
+    reachable before it has cosigned any roster. What travels is signed inside anyway.
+K3  The hub welcomes the party with the newest cosigned roster and sends its feed from the number that it holds.
+K4  Requests carry an id and replies name it; a `problem` frame is a typed refusal.
+K5  A newer link of a party replaces the older one; a link whose key is no longer the enrolled one ends.
+
+All state of a link belongs to the event loop that it was opened on; other threads and loops reach it through that loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import secrets
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+import structlog
+from pydantic import ValidationError
+from starlette.websockets import WebSocketDisconnect
+
+from crypto.errors import CryptoError
+from crypto.frames import decode_frame, encode_frame
+from crypto.jws import peek_kid, verify_model
+from crypto.wire.link import Challenge, Frame, FrameType, Hello, ProblemBody, Welcome
+from crypto.wire.party import Party
+from crypto.wire.service import SIGNED_REQUEST_SECONDS
+from hub.clock import Clock, seconds
+from hub.errors import HubError, LinkRefusedError, PeerError, PeerTimeout, PeerUnreachable
+from hub.feed import Feed
+from hub.link import POLICY_VIOLATION, Link, Socket, receive_from
+from hub.parties import PartyBook
+from hub.problems import describe
+
+HANDSHAKE_S = 10.0
+ACK_TIMEOUT_S = 120.0
+"""How long a party may take to store one page of its feed."""
+_LOOP_GRACE_S = 2.0
+
+_logger = structlog.get_logger("hub.links")
+
+
+class Links:
+    """All open links, by party.
+
+    Args:
+        parties, feed, clock: the hub's.
+        hub_id: this hub's name.
+        roster: gives the newest cosigned roster's JWS.
+        heartbeat_s: a feed's head is signed anew this often.
+        on_open: told of each party whose link has opened.
+    """
+
+    def __init__(
+        self,
+        parties: PartyBook,
+        feed: Feed,
+        *,
+        hub_id: str,
+        roster: Callable[[], str | None],
+        clock: Clock,
+        heartbeat_s: float = 10.0,
+        on_open: Callable[[Party], None] = lambda _party: None,
+    ) -> None:
+        self._parties = parties
+        self._feed = feed
+        self._hub_id = hub_id
+        self._roster = roster
+        self._clock = clock
+        self._heartbeat_s = heartbeat_s
+        self._on_open = on_open
+        self._links: dict[str, Link] = {}
+        self._lock = threading.Lock()
+
+    def connected(self) -> frozenset[str]:
+        """Say which parties have an open link."""
+        with self._lock:
+            return frozenset(self._links)
+
+    def request(self, party_id: str, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
+        """Ask a party from a worker thread and wait for the reply's body.
+
+        Args:
+            party_id: whom to ask.
+            frame_type, body: the request.
+            timeout: seconds for sending and answer together.
+
+        Raises:
+            PeerUnreachable, PeerTimeout, PeerRefused: no link, no answer in time, a typed refusal.
+            PeerError: called on the link's own event loop, which would wait for itself.
+        """
+        link = self._link(party_id)
+        if _current_loop() is link.loop:
+            raise PeerError("This would block the event loop.", party=party_id, remedy="Use request_async here.")
+        waiting = _submit(link, frame_type, body, timeout)
+        try:
+            return waiting.result(timeout + _LOOP_GRACE_S)
+        except concurrent.futures.TimeoutError:  # the loop itself has stopped
+            waiting.cancel()
+            raise PeerTimeout(party_id) from None
+        except concurrent.futures.CancelledError:
+            raise PeerUnreachable(party_id) from None
+
+    async def request_async(self, party_id: str, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
+        """Like `request`, on any event loop."""
+        link = self._link(party_id)
+        if asyncio.get_running_loop() is link.loop:
+            return await link.ask(frame_type, body, timeout)
+        return await asyncio.wrap_future(_submit(link, frame_type, body, timeout))
+
+    def notify_feed(self, party_ids: Iterable[str]) -> None:
+        """Push new feed items of these parties now, as far as they are connected."""
+        for party_id in party_ids:
+            with self._lock:
+                link = self._links.get(party_id)
+            if link is not None:
+                _soon(link, link.news.set)
+
+    def start(self) -> None:
+        """Links are opened by the parties."""
+
+    def stop(self) -> None:
+        """End all links."""
+        with self._lock:
+            links = list(self._links.values())
+        for link in links:
+            _soon(link, link.ending.set)
+
+    async def serve(self, socket: Socket) -> None:
+        """Serve one accepted connection until it ends."""
+        try:
+            party, hello = await self._greet(socket)
+        except PeerUnreachable:
+            return
+        except (HubError, CryptoError, ValidationError, TimeoutError) as error:
+            await _refuse(socket, error)
+            return
+        link = Link(party, socket, hello.feed_seq)
+        try:
+            with suppress(PeerUnreachable):
+                welcome = Welcome(party_id=party.party_id, roster=self._roster())
+                await link.send("welcome", welcome.model_dump_json().encode())
+                self._enter(link)
+                await self._run(link)
+        finally:
+            self._leave(link)
+            await link.close()
+
+    async def _greet(self, socket: Socket) -> tuple[Party, Hello]:
+        """K1, K2."""
+        challenge = Challenge(hub_id=self._hub_id, nonce=secrets.token_bytes(16))
+        first = Frame(type="challenge", id=secrets.token_hex(8), body=challenge.model_dump_json().encode())
+        await socket.send_bytes(encode_frame(first))
+        async with asyncio.timeout(HANDSHAKE_S):
+            frame = decode_frame(await receive_from(socket, "the party"))
+        if frame.type != "hello" or frame.reply_to != first.id:
+            raise LinkRefusedError("The first frame is no hello to the challenge.", field="type")
+        token = frame.body.decode("ascii", "replace")
+        party_id = peek_kid(token, typ="hello")
+        party, end = await asyncio.to_thread(lambda: (self._parties.get(party_id), self._feed.end(party_id)))
+        if party is None:
+            raise LinkRefusedError(
+                f"{party_id} is not enrolled.", field="party_id", remedy="Enrol it with `digua-node enrol`."
+            )
+        hello = verify_model(token, party.sign_key, Hello, typ="hello", kid=party_id)
+        self._check(hello, challenge, party, end)
+        return party, hello
+
+    def _check(self, hello: Hello, challenge: Challenge, party: Party, end: int) -> None:
+        if (hello.party_id, hello.hub_id, hello.nonce) != (party.party_id, self._hub_id, challenge.nonce):
+            raise LinkRefusedError("The hello is for another connection.", field="nonce", remedy="Connect again.")
+        if abs(seconds(self._clock()) - seconds(hello.issued_at)) > SIGNED_REQUEST_SECONDS:
+            raise LinkRefusedError(
+                "The party's time is more than 5 minutes from the hub's.", field="issued_at", remedy="Set the clock."
+            )
+        if hello.feed_seq > end:
+            raise LinkRefusedError(
+                f"The party holds {hello.feed_seq} items of its feed, the hub only {end}.",
+                field="feed_seq",
+                remedy="The hub's database was set back: restore the newest one before serving.",
+            )
+
+    def _enter(self, link: Link) -> None:
+        """K5: the newer link replaces the older."""
+        party_id = link.party.party_id
+        with self._lock:
+            older = self._links.get(party_id)
+            self._links[party_id] = link
+        if older is not None:
+            _logger.info("link-replaced", party=party_id)
+            _soon(older, older.ending.set)
+        _logger.info("link-open", party=party_id)
+        self._on_open(link.party)
+
+    def _leave(self, link: Link) -> None:
+        party_id = link.party.party_id
+        with self._lock:
+            if self._links.get(party_id) is link:
+                del self._links[party_id]
+                _logger.info("link-closed", party=party_id)
+
+    async def _run(self, link: Link) -> None:
+        tasks = [
+            asyncio.create_task(self._read(link)),
+            asyncio.create_task(self._push(link)),
+            asyncio.create_task(link.ending.wait()),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                _complain(link, task.exception())
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, link: Link) -> None:
+        while True:
+            link.take(await link.receive())
+
+    async def _push(self, link: Link) -> None:
+        """K3: send the feed page by page, each after the one before was stored; then a fresh head at each heartbeat."""
+        while True:
+            link.news.clear()
+            page = await asyncio.to_thread(self._feed.page, link.party.party_id, link.acked)
+            link.sent = page.last
+            link.acks.clear()
+            await link.send("feed", page.body)
+            async with asyncio.timeout(ACK_TIMEOUT_S):
+                while link.acked < page.last:
+                    await link.acks.wait()
+                    link.acks.clear()
+            if page.last < page.end:
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._heartbeat_s):
+                    await link.news.wait()
+                continue
+            enrolled = await asyncio.to_thread(self._parties.get, link.party.party_id)
+            if enrolled is None or enrolled.sign_key != link.party.sign_key:
+                return  # K5: the party has other keys now and greets anew
+
+    def _link(self, party_id: str) -> Link:
+        with self._lock:
+            link = self._links.get(party_id)
+        if link is None:
+            raise PeerUnreachable(party_id)
+        return link
+
+
+def _submit(link: Link, frame_type: FrameType, body: bytes, timeout: float) -> concurrent.futures.Future[bytes]:
+    asking = link.ask(frame_type, body, timeout)
+    try:
+        return asyncio.run_coroutine_threadsafe(asking, link.loop)
+    except RuntimeError as error:  # its loop has ended, and the link with it
+        asking.close()
+        raise PeerUnreachable(link.party.party_id) from error
+
+
+def _soon(link: Link, call: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # its loop has ended, and the link with it
+        link.loop.call_soon_threadsafe(call)
+
+
+def _current_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def _refuse(socket: Socket, error: Exception) -> None:
+    """Tell the party why its greeting is refused, then close."""
+    known = (
+        error if isinstance(error, (HubError, CryptoError)) else LinkRefusedError("The greeting is malformed or late.")
+    )
+    problem = describe(known)
+    _logger.warning("link-refused", code=problem.code, reason=problem.detail)
+    body = ProblemBody(
+        code=problem.code, title=problem.title, detail=problem.detail, field=problem.field, remedy=problem.remedy
+    )
+    frame = Frame(type="problem", id=secrets.token_hex(8), body=body.model_dump_json().encode())
+    with suppress(WebSocketDisconnect, RuntimeError, OSError):
+        await socket.send_bytes(encode_frame(frame))
+        await socket.close(POLICY_VIOLATION, problem.code)
+
+
+def _complain(link: Link, error: BaseException | None) -> None:
+    """Log why a link ends, unless the party just went away."""
+    party = link.party.party_id
+    if isinstance(error, (LinkRefusedError, CryptoError, ValidationError)):
+        _logger.warning("link-broken", party=party, reason=str(error))
+    elif isinstance(error, TimeoutError):
+        _logger.warning("link-broken", party=party, reason="a page of the feed was not acknowledged in time")
+    elif error is not None and not isinstance(error, PeerUnreachable):
+        _logger.error("link-failed", party=party, exc_info=error)

@@ -1,0 +1,266 @@
+"""Scoring queries: checked, logged, forwarded to every named source at once, answered with their proofs (7).
+
+Q1  The request is verified by the requester's key on the cosigned roster, and checked (`hub.query_checks`).
+Q2  One log entry per item is committed, with the request, before any source sees it.
+Q3  The request goes to each distinct source over the connection that the source opened, all at the same time. A source
+    that gives no answer is named; there are never fewer sources instead.
+Q4  What came back is verified as far as it is public (signature, request, source), logged by hash and stored.
+Q5  The reply carries the inclusion proofs of the query entries under a cosigned checkpoint.
+
+The hub never sees a score: answers are sealed to the requester, and masked so that only all of them together sum up.
+
+The same request again, before it expires, gets the same answers; only sources that failed are asked again (they answer
+the same hash with the same bytes, and count it once). After expiry nothing is answered and answers are deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import delete, select
+
+from crypto.canonical import canonical_bytes
+from crypto.errors import CryptoError
+from crypto.jws import peek_kid, verify_model
+from crypto.wire.party import Party
+from crypto.wire.scoring import QueryForward, QueryResult, ScoreRequest, SourceAnswer, SourceFailure
+from hub.clock import Clock, seconds
+from hub.consents import Consents
+from hub.db import Database
+from hub.errors import (
+    AnswerExpiredError,
+    ModelNotReleasedError,
+    NonceReusedError,
+    PartyUnknownError,
+    PeerError,
+    PeerRefused,
+    PeerTimeout,
+    PeerUnreachable,
+    QueryRefusedError,
+)
+from hub.log import AuditLog, Fact, NewEntry
+from hub.models import RELEASED, ModelRegistry
+from hub.peers import PeerLinks
+from hub.query_checks import check_items, check_times
+from hub.roster import RosterKeeper
+from hub.tables.queries import QueryRow
+
+PROOF_TIMEOUT_S = 20.0
+KEPT_S = 300
+"""How long after its expiry a request is remembered, without being answered."""
+
+_logger = structlog.get_logger("hub.queries")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A verified request on its way."""
+
+    token: str
+    hash: bytes
+    request: ScoreRequest
+    log_ids: tuple[int, ...]
+    earlier: QueryResult | None
+    """What sources answered before, without proofs."""
+
+
+class Queries:
+    """Relays scoring requests.
+
+    Args:
+        db, log, roster, consents, models, clock: the hub's.
+        hub_id: the actor of results in the log.
+        links: gives the links when they are needed.
+        timeout_s: how long a source may take.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        log: AuditLog,
+        roster: RosterKeeper,
+        consents: Consents,
+        models: ModelRegistry,
+        *,
+        hub_id: str,
+        clock: Clock,
+        links: Callable[[], PeerLinks],
+        timeout_s: float = 10.0,
+    ) -> None:
+        self._db = db
+        self._log = log
+        self._roster = roster
+        self._consents = consents
+        self._models = models
+        self._hub_id = hub_id
+        self._clock = clock
+        self._links = links
+        self._timeout_s = timeout_s
+        self._running: dict[bytes, asyncio.Task[QueryResult]] = {}
+
+    async def ask(self, token: str) -> QueryResult:
+        """Q1 to Q5 for one JWS `score-request`.
+
+        Raises:
+            PartyUnknownError, SignatureError: the signer is not on the cosigned roster, or did not sign.
+            QueryRefusedError: the request is refused before any source sees it; its subclasses say why.
+            ModelNotReleasedError: the witness has not released the model.
+            CheckpointNotCosignedError: the entries are written and the sources have answered, but the witness has
+                cosigned no checkpoint; the same request again gets the answers.
+        """
+        request_hash = hashlib.sha256(token.encode()).digest()
+        task = self._running.get(request_hash)
+        if task is None:
+            task = asyncio.create_task(self._run(token, request_hash))
+            self._running[request_hash] = task
+            task.add_done_callback(lambda _: self._running.pop(request_hash, None))
+        # The caller may go away; what was logged and asked is carried to its end.
+        return await asyncio.shield(task)
+
+    async def _run(self, token: str, request_hash: bytes) -> QueryResult:
+        asked = await asyncio.to_thread(self._accept, token, request_hash)
+        forwarding = asyncio.create_task(self._forward(asked))
+        try:
+            proofs = await self._log.proofs(asked.log_ids, PROOF_TIMEOUT_S)
+        finally:
+            await asyncio.wait([forwarding])
+        answers = forwarding.result()
+        return answers.model_copy(update={"proofs": tuple(proofs)})
+
+    def _accept(self, token: str, request_hash: bytes) -> _Asked:
+        """Q1, Q2."""
+        requester = self._roster.party(peek_kid(token, typ="score-request"))
+        request = verify_model(token, requester.sign_key, ScoreRequest, typ="score-request", kid=requester.party_id)
+        if request.requester != requester.party_id:
+            raise QueryRefusedError(
+                "The request names another requester than its signer.", field="requester", remedy="Sign your own."
+            )
+        now = self._clock()
+        with self._db.reading() as session:
+            row = session.get(QueryRow, request_hash)
+        if row is not None:
+            return _again(token, request, row, seconds(now))
+        check_times(request, now)
+        if self._models.status(request.model_id) not in RELEASED:
+            raise ModelNotReleasedError(
+                "The witness has not released this model, or withdrew it.",
+                field="model_id",
+                remedy="Take a released model; see GET /v1/models.",
+            )
+        check_items(request, self._consents.records(i.consent_id for i in request.items), self._parties())
+        with self._db.session() as session:
+            session.execute(delete(QueryRow).where(QueryRow.expires_at < seconds(now) - KEPT_S))
+            used = select(QueryRow.request_hash).where(
+                QueryRow.requester == request.requester, QueryRow.nonce == request.nonce
+            )
+            if session.scalar(used) is not None:
+                raise NonceReusedError(
+                    "The nonce was used in another request.", field="nonce", remedy="Use a fresh nonce."
+                )
+            log_ids = self._log.append_many(session, _entries(request, request_hash))
+            session.add(
+                QueryRow(
+                    request_hash=request_hash,
+                    requester=request.requester,
+                    nonce=request.nonce,
+                    expires_at=seconds(request.expires_at),
+                    log_ids=json.dumps(log_ids),
+                )
+            )
+        return _Asked(token, request_hash, request, tuple(log_ids), None)
+
+    def _parties(self) -> dict[str, Party]:
+        current = self._roster.current()
+        return {} if current is None else {party.party_id: party for party in current[1].parties}
+
+    async def _forward(self, asked: _Asked) -> QueryResult:
+        """Q3, Q4."""
+        earlier = asked.earlier
+        if earlier is not None and not earlier.failures:
+            return earlier
+        sources = sorted(
+            {party for item in asked.request.items for party in item.sources.values()}
+            if earlier is None
+            else {failure.source for failure in earlier.failures}
+        )
+        body = canonical_bytes(QueryForward(request=asked.token))
+        replies = await asyncio.gather(*(self._ask(source, body, asked.hash) for source in sources))
+        result = QueryResult(
+            request_hash=asked.hash,
+            answers=(*(earlier.answers if earlier else ()), *(reply for reply in replies if isinstance(reply, str))),
+            failures=tuple(reply for reply in replies if isinstance(reply, SourceFailure)),
+            proofs=(),
+        )
+        await asyncio.to_thread(self._store, result)
+        return result
+
+    async def _ask(self, source: str, body: bytes, request_hash: bytes) -> str | SourceFailure:
+        try:
+            reply = await self._links().request_async(source, "query", body, self._timeout_s)
+            return await asyncio.to_thread(self._verify, source, reply, request_hash)
+        except (PeerUnreachable, PeerTimeout) as error:
+            return SourceFailure(source=source, code="source-unreachable", detail=error.message[:200])
+        except PeerRefused as error:
+            return SourceFailure(source=source, code=error.problem.code, detail=error.problem.detail[:200])
+        except (PeerError, CryptoError, PartyUnknownError) as error:
+            _logger.warning("source-failed", party=source, code=error.code, reason=error.message)
+            return SourceFailure(source=source, code="source-failed", detail=error.message[:200])
+
+    def _verify(self, source: str, reply: bytes, request_hash: bytes) -> str:
+        """Q4: the answer is this source's, to this request; what is sealed in it only the requester can open."""
+        token = reply.decode("ascii", "replace")
+        key = self._roster.party(source).sign_key
+        answer = verify_model(token, key, SourceAnswer, typ="score-answer", kid=source)
+        if (answer.source, answer.request_hash) != (source, request_hash):
+            raise PeerError("The answer is to another request.", party=source)
+        return token
+
+    def _store(self, result: QueryResult) -> None:
+        """Q4."""
+        facts: dict[str, Fact] = {
+            "request_hash": result.request_hash.hex(),
+            "answers": len(result.answers),
+            "failures": len(result.failures),
+            "answers_sha256": hashlib.sha256("\n".join(sorted(result.answers)).encode()).hexdigest(),
+        }
+        with self._db.session() as session:
+            row = session.get(QueryRow, result.request_hash)
+            if row is not None:
+                row.result = result.model_dump_json()
+            self._log.append(session, "query-result", self._hub_id, facts=facts)
+
+
+def _again(token: str, request: ScoreRequest, row: QueryRow, now: int) -> _Asked:
+    if now >= row.expires_at:
+        raise AnswerExpiredError(
+            "The request has expired and its answers are no longer given.",
+            field="expires_at",
+            remedy="Sign a new request.",
+        )
+    earlier = None if row.result is None else QueryResult.model_validate_json(row.result)
+    return _Asked(token, row.request_hash, request, tuple(json.loads(row.log_ids)), earlier)
+
+
+def _entries(request: ScoreRequest, request_hash: bytes) -> list[NewEntry]:
+    """Q2: one entry an item; `sources` lets an auditor reconcile it with each source's own journal."""
+    return [
+        NewEntry(
+            "query",
+            request.requester,
+            item.pseudonym,
+            {
+                "request_hash": request_hash.hex(),
+                "item": place,
+                "model_id": request.model_id,
+                "purpose": request.purpose,
+                "consent_id": item.consent_id,
+                "sources": ",".join(sorted(set(item.sources.values()))),
+            },
+        )
+        for place, item in enumerate(request.items)
+    ]
