@@ -8,7 +8,8 @@ Adjacency is *replaced-by-empty*: one merchant's data is replaced by empty rows 
 * an encoder round is a Gaussian mechanism; full-participation rounds compose exactly: `GaussianRounds`.
 
 Under *replace-one* a record leaves one cell of each block and enters another: twice the cells, that is √2 times
-the sensitivity. A clipped gradient may turn to its opposite: twice the sensitivity. All PLDs here are pessimistic (upper) estimates after Doroshenko et al. 2022, "Connect the dots".
+the sensitivity; a clipped gradient may turn to its opposite: twice the sensitivity. All PLDs here are pessimistic
+(upper) estimates after Doroshenko et al. 2022, "Connect the dots".
 """
 
 from __future__ import annotations

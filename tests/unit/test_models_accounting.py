@@ -78,6 +78,12 @@ def test_gaussian_rounds_lie_between_opacus_prv_and_rdp() -> None:
     assert ours == pytest.approx(prv.get_epsilon(DELTA), rel=0.01)
 
 
+def test_replacing_a_merchant_doubles_the_sensitivity_of_a_round() -> None:
+    replaced = epsilon_of([GaussianRounds(40.0, 60)], DELTA, adjacency="replace-one")
+    assert replaced == pytest.approx(epsilon_of([GaussianRounds(20.0, 60)], DELTA), rel=1e-6)
+    assert gdp_mu([GaussianRounds(40.0, 60)], adjacency="replace-one") == pytest.approx(math.sqrt(60) / 20)
+
+
 def test_rounds_compose_with_tables_like_gaussians() -> None:
     both = [*tables_mechanisms(10, 30.0, 60.0), GaussianRounds(40.0, 60)]
     total = epsilon_of(both, DELTA)
