@@ -9,16 +9,18 @@ Q5  The reply carries the inclusion proofs of the query entries under a cosigned
 
 The hub never sees a score: answers are sealed to the requester, and masked so that only all of them together sum up.
 
-The same request again, before it expires, gets the same answers; only sources that failed are asked again (they answer
-the same hash with the same bytes, and count it once). After expiry nothing is answered and answers are deleted.
+The same request again, before it expires, gets the same answers; only sources that failed or refused are asked again
+(they answer the same hash with the same bytes, and count it once). So a consent to a single query survives a source
+that was away for a moment. After expiry nothing is answered and answers are deleted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -180,19 +182,15 @@ class Queries:
 
     async def _forward(self, asked: _Asked) -> QueryResult:
         """Q3, Q4."""
-        earlier = asked.earlier
-        if earlier is not None and not earlier.failures:
-            return earlier
-        sources = sorted(
-            {party for item in asked.request.items for party in item.sources.values()}
-            if earlier is None
-            else {failure.source for failure in earlier.failures}
-        )
+        complete = dict(_complete(asked.earlier)) if asked.earlier else {}
+        sources = sorted({party for item in asked.request.items for party in item.sources.values()} - set(complete))
+        if asked.earlier is not None and not sources:
+            return asked.earlier
         body = canonical_bytes(QueryForward(request=asked.token))
         replies = await asyncio.gather(*(self._ask(source, body, asked.hash) for source in sources))
         result = QueryResult(
             request_hash=asked.hash,
-            answers=(*(earlier.answers if earlier else ()), *(reply for reply in replies if isinstance(reply, str))),
+            answers=(*complete.values(), *(reply for reply in replies if isinstance(reply, str))),
             failures=tuple(reply for reply in replies if isinstance(reply, SourceFailure)),
             proofs=(),
         )
@@ -244,6 +242,15 @@ def _again(token: str, request: ScoreRequest, row: QueryRow, now: int) -> _Asked
         )
     earlier = None if row.result is None else QueryResult.model_validate_json(row.result)
     return _Asked(token, row.request_hash, request, tuple(json.loads(row.log_ids)), earlier)
+
+
+def _complete(result: QueryResult) -> Iterator[tuple[str, str]]:
+    """Yield source and token of answers without any refusal; they were verified before they were stored."""
+    for token in result.answers:
+        segment = token.split(".")[1]
+        answer = SourceAnswer.model_validate_json(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+        if not answer.refusals:
+            yield answer.source, token
 
 
 def _entries(request: ScoreRequest, request_hash: bytes) -> list[NewEntry]:

@@ -24,7 +24,7 @@ from hub.errors import (
 )
 
 MAX_LIFE_S = 300
-CLOCK_SKEW_S = 60
+CLOCK_SKEW_S = 30
 
 
 def check_times(request: ScoreRequest, now: datetime) -> None:

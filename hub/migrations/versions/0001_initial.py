@@ -1,4 +1,5 @@
 """initial."""
+# ruff: noqa: PLR0915  (one statement a table)
 
 from __future__ import annotations
 
