@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +60,7 @@ class Verdict:
     entries: int = 0
     checkpoints: int = 0
     cosigned: int = 0
-    by_type: Counter[str] = field(default_factory=Counter)
+    by_type: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -208,7 +207,8 @@ class _Reading:
         except (ValidationError, CryptoError):
             canonical = False
         if canonical:
-            self._verdict.by_type[entry.type] += 1
+            counts = self._verdict.by_type
+            counts[entry.type] = counts.get(entry.type, 0) + 1
         else:
             self._verdict.add("entry-malformed", f"entry {index} is no canonical log entry", index, index)
 

@@ -69,7 +69,7 @@ class HubConfig(_Section):
     """Name of the audit log in checkpoints; `digua/<hub_id>` where it is not given. Never change it."""
     listen: Listen = Listen()
     public_url: Annotated[str, Field(pattern=r"^https?://")]
-    database: Annotated[str, Field(repr=False)] = f"{SQLITE_PREFIX}hub.sqlite"
+    database: Annotated[str, Field(repr=False, validate_default=True)] = f"{SQLITE_PREFIX}hub.sqlite"
     """An SQLAlchemy URL; a relative SQLite file lies beside the configuration."""
     keys_dir: ConfigPath = Field(default=Path("keys"), validate_default=True)
     admin_token_file: ConfigPath = Field(default=Path("admin.token"), validate_default=True)

@@ -164,7 +164,12 @@ def merchant_leaves(count: int, *, start: int = 0, alg: str = "Ed25519") -> list
 
 
 def merchant_batch(
-    leaves: list[MerchantKeyLeaf], platform: Member, bank: Member, *, batch_id: str = "0" * 32, **changed: object
+    leaves: list[MerchantKeyLeaf],
+    platform: Member,
+    bank: Member,
+    *,
+    batch_id: str = "0" * 32,
+    changed: dict[str, object] | None = None,
 ) -> MerchantKeySubmission:
     """A batch signed by both; `changed` replaces fields of the signed body."""
     fields: dict[str, object] = {
@@ -176,7 +181,7 @@ def merchant_batch(
         "root": root([leaf_hash(canonical_bytes(leaf)) for leaf in leaves]),
         "issued_at": START,
     }
-    payload = canonical_bytes(MerchantKeyBatch.model_validate(fields | changed))
+    payload = canonical_bytes(MerchantKeyBatch.model_validate(fields | (changed or {})))
     return MerchantKeySubmission(
         batch=sign(payload, platform.identity, typ="merchant-keys", kid=platform.party_id),
         countersignature=sign(payload, bank.identity, typ="merchant-keys-countersignature", kid=bank.party_id),
