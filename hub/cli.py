@@ -11,7 +11,7 @@ import typer
 
 from crypto.keys import fingerprint
 from hub import console
-from hub.commands import audit
+from hub.commands import audit, model
 from hub.config import load_config
 from hub.db import Database
 from hub.services import Hub
@@ -23,6 +23,7 @@ app = typer.Typer(
     help="The digua hub. 地瓜枢纽。Exit codes: 0 done, 1 refused or found wrong, 2 usage.",
 )
 app.add_typer(audit.app, name="audit")
+app.add_typer(model.app, name="model")
 
 ConfigOption = Annotated[Path, typer.Option(help="The hub's configuration. 配置文件。")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]

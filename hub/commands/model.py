@@ -1,0 +1,139 @@
+"""`digua-hub model`: list models, read them and their cards, have the witness release or withdraw them."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from hub import console
+from hub.admin_client import AdminClient, HubAnswerError
+from hub.config import load_config
+from models.i18n import language_from_env
+
+app = typer.Typer(no_args_is_help=True, help="Models: list, show, card, release, withdraw. 模型。")
+
+ConfigOption = Annotated[Path, typer.Option(help="The hub's configuration. 配置文件。")]
+CaOption = Annotated[Path | None, typer.Option(help="PEM of the authority that signed the hub's certificate.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ModelArgument = Annotated[str, typer.Argument(help="The model's id, sha256:…")]
+OutOption = Annotated[Path | None, typer.Option(help="File to write; standard output without it.")]
+HUB_YAML = Path("hub.yaml")
+
+
+class Scope(StrEnum):
+    """What a release is for."""
+
+    EVALUATION = "evaluation"
+    RELEASE = "release"
+
+
+class Language(StrEnum):
+    """Languages of a card."""
+
+    ZH = "zh"
+    EN = "en"
+
+
+@app.command("list")
+def list_models(config: ConfigOption = HUB_YAML, ca_file: CaOption = None, as_json: JsonFlag = False) -> None:
+    """List all models with their states. 列出模型。"""
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        models = hub.get("/v1/models").json()["models"]
+    if as_json:
+        console.show_json(models)
+        return
+    columns = ("model_id", "model_type", "campaign_id", "status", "registered_at")
+    rows = [[model[name] if name != "status" else console.text(model[name]) for name in columns] for model in models]
+    console.show_table("Models", ("Model", "Type", "Campaign", "State", "Registered"), rows)
+
+
+@app.command()
+def show(
+    model_id: ModelArgument,
+    out: OutOption = None,
+    config: ConfigOption = HUB_YAML,
+    ca_file: CaOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print or write a model's exact bytes; their hash is compared with the id. 查看模型文件。"""
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        data = hub.get(_path(model_id)).content
+    if f"sha256:{hashlib.sha256(data).hexdigest()}" != model_id:
+        raise HubAnswerError(
+            "The hub's bytes do not have the hash that names the model.",
+            field="model_id",
+            remedy="Do not use them; check the hub and what lies between.",
+        )
+    _write(data, out, as_json=as_json, model_id=model_id)
+
+
+@app.command()
+def card(
+    model_id: ModelArgument,
+    lang: Annotated[Language | None, typer.Option(help="zh or en; by DIGUA_LANG without it.")] = None,
+    out: OutOption = None,
+    config: ConfigOption = HUB_YAML,
+    ca_file: CaOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print or write a model's card in Markdown. 模型卡。"""
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        text = hub.get(f"{_path(model_id)}/card", params={"lang": lang or language_from_env()}).content
+    _write(text, out, as_json=as_json, model_id=model_id)
+
+
+@app.command()
+def release(
+    model_id: ModelArgument,
+    scope: Annotated[Scope, typer.Option(help="evaluation: for held-out merchants only.")] = Scope.RELEASE,
+    config: ConfigOption = HUB_YAML,
+    ca_file: CaOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Have the witness fit the model again and release it. 由见证方复核后发布。"""
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        token = hub.post(f"{_path(model_id)}/release", {"scope": scope}).text
+    if as_json:
+        console.show_json({"model_id": model_id, "scope": scope, "release": token})
+    else:
+        console.say("The witness has signed; all nodes are told of it.")
+
+
+@app.command()
+def withdraw(
+    model_id: ModelArgument,
+    reason: Annotated[str, typer.Option(help="Why; it is signed, logged and public.")],
+    config: ConfigOption = HUB_YAML,
+    ca_file: CaOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Have the witness withdraw a model: nodes stop answering with it. 撤回模型。"""
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        token = hub.post(f"{_path(model_id)}/withdrawal", {"reason": reason}).text
+    if as_json:
+        console.show_json({"model_id": model_id, "withdrawal": token})
+    else:
+        console.say("The witness has signed; all nodes are told of it.")
+
+
+def _path(model_id: str) -> str:
+    return f"/v1/models/{quote(model_id, safe=':')}"
+
+
+def _write(data: bytes, out: Path | None, *, as_json: bool, model_id: str) -> None:
+    if out is not None:
+        out.write_bytes(data)
+        if as_json:
+            console.show_json({"model_id": model_id, "file": str(out), "bytes": len(data)})
+        else:
+            console.say("Written to {file}.", file=out)
+    elif as_json:
+        console.show_json({"model_id": model_id, "content": data.decode()})
+    else:
+        sys.stdout.write(data.decode() + ("" if data.endswith(b"\n") else "\n"))
