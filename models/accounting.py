@@ -18,13 +18,15 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from dp_accounting.pld import privacy_loss_distribution as pld
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.special import log_ndtr, ndtr
 
 from models.errors import BudgetError
+
+if TYPE_CHECKING:
+    from dp_accounting.pld import privacy_loss_distribution as pld
 
 Adjacency = Literal["replaced-by-empty", "replace-one"]
 Stage = Literal["encoder", "scorecard"]
@@ -66,8 +68,8 @@ class TablesNoise:
 
 def gdp_delta(mu: float, epsilon: float) -> float:
     """δ(ε) of a μ-GDP mechanism in closed form (Balle & Wang 2018, Theorem 8)."""
-    upper = norm.cdf(mu / 2 - epsilon / mu)
-    lower = math.exp(epsilon + norm.logcdf(-mu / 2 - epsilon / mu))
+    upper = ndtr(mu / 2 - epsilon / mu)
+    lower = math.exp(epsilon + log_ndtr(-mu / 2 - epsilon / mu))
     return float(upper - lower)
 
 
@@ -271,6 +273,8 @@ def _largest_scale(
 
 
 def _loss_distribution(mechanism: Mechanism, adjacency: Adjacency) -> pld.PrivacyLossDistribution:
+    from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415 (a second to import, rarely needed)
+
     replaced = adjacency == "replace-one"
     if isinstance(mechanism, DiscreteGaussianCells):
         cell = pld.from_discrete_gaussian_mechanism(
