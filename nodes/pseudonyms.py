@@ -105,6 +105,12 @@ class PseudonymMap:
                 select(PseudonymRow.identifier).where(PseudonymRow.pseudonym == merchant)
             ).one_or_none()
 
+    def merchant_of(self, identifier: str) -> bytes | None:
+        """The pseudonym of an identifier of any type, if it is one of the node's own."""
+        query = select(PseudonymRow.pseudonym).where(PseudonymRow.identifier.in_((identifier, identifier.upper())))
+        with self._store.reading() as session:
+            return session.scalars(query.limit(1)).first()
+
     def count(self) -> int:
         """How many identifiers have a pseudonym."""
         with self._store.reading() as session:

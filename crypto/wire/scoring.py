@@ -140,6 +140,7 @@ class ScoreAnswer(WireModel):
     band: Literal["A", "B", "C", "D", "E"] | None
     reasons: tuple[str, ...]
     model_id: ModelId
-    epsilon: float
+    epsilon: float | None
+    """What the model cost each merchant; None where it was trained without noise, hence without a guarantee."""
     refusals: dict[PartyId, str]
     proof: InclusionProof | None

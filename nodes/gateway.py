@@ -1,0 +1,341 @@
+"""The local HTTP API for the owner's own systems: plain identifiers go no further than this node.
+
+A bearer token in a file (mode 0600) opens it; by default it listens on loopback only. Errors are RFC 9457 problems.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+import threading
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from crypto.errors import CryptoError
+from crypto.wire.base import ModelId
+from crypto.wire.consent import Purpose
+from crypto.wire.scoring import ScoreAnswer
+from models.errors import ModelsError
+from models.i18n import catalogue, language_of, title_of
+from nodes.config import GatewayConfig
+from nodes.consents import HeldConsent
+from nodes.enquiries import Enquiries, Enquiry
+from nodes.errors import ConfigError, GatewayError, NodeError, PeerError, PolicyRefusal, ScoreUnavailable
+from nodes.keys import read_secret, write_secret
+from nodes.model_book import ListedModel, ModelBook
+
+_LOG = logging.getLogger(__name__)
+PROBLEM = "application/problem+json"
+MAX_BATCH = 50_000
+_START_SECONDS = 10.0
+_STATUS = {
+    "identifier-invalid": 422,
+    "consent-unknown": 404,
+    "model-unknown": 404,
+    "score-unavailable": 409,
+    "hub-unreachable": 503,
+    "request-too-large": 413,
+}
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ScoreInput(_Closed):
+    """One merchant to score."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    consent_id: Annotated[str | None, Field(pattern=r"^[a-f0-9]{32}$")] = None
+    purpose: Purpose = "credit-scoring"
+    model_id: ModelId | None = None
+
+
+class BatchItem(_Closed):
+    """One merchant of a batch."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    consent_id: Annotated[str | None, Field(pattern=r"^[a-f0-9]{32}$")] = None
+
+
+class BatchInput(_Closed):
+    """Merchants to score, in requests of up to 500."""
+
+    items: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_BATCH)]
+    purpose: Purpose = "credit-scoring"
+    model_id: ModelId | None = None
+
+
+class BatchOutcome(_Closed):
+    """What came of one merchant of a batch; `code` says why nothing was asked."""
+
+    id: str
+    answer: ScoreAnswer | None
+    code: str | None
+    detail: str | None
+
+
+class BatchResult(_Closed):
+    """Outcomes in order of the items."""
+
+    outcomes: list[BatchOutcome]
+
+
+class ModelLine(_Closed):
+    """A released model."""
+
+    model_id: str
+    campaign_id: str
+    model_type: str | None
+    scope: str
+    usable: bool
+    epsilon: float | None
+    issued_at: int
+
+
+class ConsentLine(_Closed):
+    """A consent that names this node."""
+
+    consent_id: str
+    state: str
+    purposes: list[str]
+    sources: dict[str, str]
+    recipients: list[str]
+    valid_until: str
+
+
+class Health(_Closed):
+    """Whether the node can answer."""
+
+    party_id: str
+    connected: bool
+    software: str
+
+
+def create_gateway(
+    enquiries: Enquiries, models: ModelBook, *, party_id: str, token: str, connected: Callable[[], bool]
+) -> FastAPI:
+    """The API as an ASGI application.
+
+    Args:
+        enquiries, models: the node's.
+        party_id: who this is.
+        token: the bearer token.
+        connected: whether the link to the hub is up.
+    """
+    app = FastAPI(title="digua gateway", version=version("digua"))
+    bearer = HTTPBearer(auto_error=False)
+
+    def authorise(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
+        if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
+            raise GatewayError(
+                "the bearer token is missing or wrong",
+                field="Authorization",
+                remedy="send the token from the gateway's token_file",
+            )
+
+    _add_problems(app, party_id)
+    closed = [Depends(authorise)]
+
+    @app.post("/score", dependencies=closed, summary="Score one merchant")
+    def score(body: ScoreInput) -> ScoreAnswer:
+        """Score one merchant that has consented; no score without every source."""
+        return enquiries.score(Enquiry(body.id, body.consent_id), purpose=body.purpose, model_id=body.model_id)
+
+    @app.post("/score/batch", dependencies=closed, summary="Score many merchants")
+    def score_batch(body: BatchInput) -> BatchResult:
+        """Score many merchants; each outcome stands for itself."""
+        asked = [Enquiry(item.id, item.consent_id) for item in body.items]
+        outcomes = enquiries.score_all(asked, purpose=body.purpose, model_id=body.model_id)
+        return BatchResult(outcomes=[BatchOutcome(**vars(outcome)) for outcome in outcomes])
+
+    @app.get("/models", dependencies=closed, summary="Released models")
+    def list_models() -> list[ModelLine]:
+        """List the models that the witness released, the newest first."""
+        return [_model_line(listed) for listed in models.list()]
+
+    @app.get("/consents", dependencies=closed, summary="A merchant's consents")
+    def list_consents(merchant: Annotated[str, Query(alias="id", min_length=1, max_length=256)]) -> list[ConsentLine]:
+        """List the consents of a merchant that name this node, the newest first."""
+        return [_consent_line(held) for held in enquiries.consents_of(merchant)]
+
+    @app.get("/health", summary="Is the node up?")
+    def read_health() -> Health:
+        """Say whether the node runs and its link is up; needs no token."""
+        return Health(party_id=party_id, connected=connected(), software=f"digua-node {version('digua')}")
+
+    return app
+
+
+class GatewayServer:
+    """Serves the gateway in a thread of its own."""
+
+    def __init__(self, app: FastAPI, config: GatewayConfig) -> None:
+        self._config = config
+        settings = uvicorn.Config(
+            app, host=config.host, port=config.port, log_config=None, access_log=False, lifespan="off"
+        )
+        self._server = uvicorn.Server(settings)
+        self._thread = threading.Thread(target=self._server.run, name="gateway", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._server.servers[0].sockets[0].getsockname()[1])
+
+    def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        self._thread.start()
+        waited = threading.Event()
+        for _ in range(int(_START_SECONDS / 0.02)):
+            if self._server.started:
+                _LOG.info("the gateway listens on %s:%d", self._config.host, self.port)
+                return
+            if not self._thread.is_alive():
+                break
+            waited.wait(0.02)
+        raise ConfigError(
+            f"the gateway cannot listen on {self._config.host}:{self._config.port}",
+            field="gateway.port",
+            remedy="choose a free port under gateway in the configuration",
+        )
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._server.should_exit = True
+        self._thread.join(10)
+
+
+def gateway_token(config: GatewayConfig) -> str:
+    """The bearer token; a fresh one is written where the file is absent.
+
+    Raises:
+        ConfigError: the file cannot be written or read, or others may read it.
+    """
+    if not config.token_file.exists():
+        write_secret(config.token_file, secrets.token_urlsafe(32).encode() + b"\n")
+    token = read_secret(config.token_file).decode().strip()
+    if len(token) < 16:
+        raise ConfigError(
+            f"{config.token_file} holds no token",
+            field="gateway.token_file",
+            remedy="delete the file; a fresh token is written at the next start",
+        )
+    return token
+
+
+def problem_document(error: BaseException, *, party_id: str, lang: str) -> tuple[int, dict[str, Any]]:
+    """An error as status and RFC 9457 problem; internals are not told."""
+    if not isinstance(error, (CryptoError, ModelsError, NodeError)):
+        title = "The node failed"
+        return 500, _document(500, "node-failed", title, "see the node's own log", None, None, party_id)
+    code, party = error.code, party_id
+    if isinstance(error, PolicyRefusal):
+        code = error.reason
+    elif isinstance(error, PeerError):
+        code, party = error.peer_code or code, error.party
+    status = 401 if isinstance(error, GatewayError) and error.field == "Authorization" else _status(error, code)
+    title = title_of(code, lang, catalogue("nodes")) or title_of(error.code, lang, catalogue("nodes")) or code
+    document = _document(status, code, title, error.message, error.field, error.remedy, party)
+    if isinstance(error, ScoreUnavailable):
+        document["refusals"] = error.refusals
+    return status, document
+
+
+def _status(error: CryptoError | ModelsError | NodeError, code: str) -> int:
+    if code in _STATUS:
+        return _STATUS[code]
+    if isinstance(error, PolicyRefusal):
+        return 403
+    if isinstance(error, PeerError):
+        return 502
+    return 400 if isinstance(error, GatewayError) else 500
+
+
+def _document(
+    status: int, code: str, title: str, detail: str, field: str | None, remedy: str | None, party: str
+) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "type": f"urn:digua:problem:{code}",
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "party": party,
+    }
+    document.update({name: value for name, value in (("field", field), ("remedy", remedy)) if value})
+    return document
+
+
+def _add_problems(app: FastAPI, party_id: str) -> None:
+    def answer(request: Request, error: BaseException, headers: dict[str, str] | None = None) -> JSONResponse:
+        lang = language_of(request.headers.get("Accept-Language", "en"))
+        status, document = problem_document(error, party_id=party_id, lang=lang)
+        return JSONResponse(document, status, media_type=PROBLEM, headers=headers)
+
+    async def malformed(request: Request, error: Exception) -> JSONResponse:
+        first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "malformed"}
+        field = ".".join(str(part) for part in first["loc"]) or "body"
+        refusal = GatewayError(f"{field}: {first['msg']}", field=field, remedy="see /docs for the API's shape")
+        return answer(request, refusal)
+
+    async def no_such(request: Request, error: Exception) -> JSONResponse:
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        document = _document(status, "not-found", "Not found", f"{request.url.path} is not here", None, None, party_id)
+        return JSONResponse(document, status, media_type=PROBLEM)
+
+    async def refused(request: Request, error: Exception) -> JSONResponse:
+        if not isinstance(error, (CryptoError, ModelsError, NodeError)):
+            _LOG.error("a gateway request failed", exc_info=error)
+        needs_token = isinstance(error, GatewayError) and error.field == "Authorization"
+        return answer(request, error, {"WWW-Authenticate": "Bearer"} if needs_token else None)
+
+    handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[JSONResponse]]] = {
+        RequestValidationError: malformed,
+        HTTPException: no_such,
+        CryptoError: refused,
+        ModelsError: refused,
+        NodeError: refused,
+        Exception: refused,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+def _model_line(listed: ListedModel) -> ModelLine:
+    artefact = listed.artefact
+    return ModelLine(
+        model_id=listed.model_id,
+        campaign_id=listed.campaign_id,
+        model_type=None if artefact is None else artefact.model_type,
+        scope=listed.scope,
+        usable=listed.scope == "release" and not listed.withdrawn,
+        epsilon=None if artefact is None else artefact.privacy.epsilon,
+        issued_at=listed.issued_at,
+    )
+
+
+def _consent_line(held: HeldConsent) -> ConsentLine:
+    record = held.record
+    return ConsentLine(
+        consent_id=record.record_id,
+        state=held.state,
+        purposes=list(record.purposes),
+        sources=record.sources,
+        recipients=list(record.recipients),
+        valid_until=record.valid_until.isoformat(),
+    )

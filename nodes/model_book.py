@@ -1,0 +1,276 @@
+"""The models that the witness released: verified, bounded, kept, and taken back when it says so (7).
+
+B1  The release is signed by the pinned witness key; nothing that the hub says makes a model usable.
+B2  The artefact's bytes hash to the id that was released.
+B3  It is parsed strictly and its points stay within the published bounds (a span of at most 550).
+
+A release is kept although its artefact cannot be fetched yet; it is then fetched when it is asked for. A withdrawal is
+final, whenever it comes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, cast
+
+from sqlalchemy import select
+
+from crypto.jws import verify_model
+from crypto.wire.campaign import ModelRelease, ModelWithdrawal
+from crypto.wire.consent import DataClass, FeedItem
+from models.artefact import ModelArtefact
+from models.errors import ArtefactError
+from models.schema import Schema
+from models.scorecard import Scorecard
+from nodes.errors import PeerError, PolicyRefusal
+from nodes.journal import Journal
+from nodes.roster import RosterBook
+from nodes.store import Store
+from nodes.tables.models import ModelRow
+
+_LOG = logging.getLogger(__name__)
+_CACHED = 16
+
+Scope = Literal["evaluation", "release"]
+
+
+@dataclass(frozen=True)
+class BookedModel:
+    """A released model with its artefact.
+
+    Attributes:
+        scope: what the witness released it for.
+        withdrawn: it took it back.
+    """
+
+    model_id: str
+    campaign_id: str
+    scope: Scope
+    issued_at: int
+    withdrawn: bool
+    artefact: ModelArtefact
+
+    @property
+    def usable(self) -> bool:
+        """Whether nodes answer with it."""
+        return self.scope == "release" and not self.withdrawn
+
+    @cached_property
+    def schema(self) -> Schema:
+        """The campaign's schema."""
+        return self.artefact.schema_of()
+
+    @cached_property
+    def card(self) -> Scorecard:
+        """The scorecard; ArtefactError where this is an encoder."""
+        return self.artefact.card()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds whose data it uses."""
+        if self.artefact.encoder is not None:
+            return (self.artefact.encoder.kind,)
+        return self.card.kinds
+
+    def data_class(self, kind: str) -> DataClass:
+        """The highest class of a kind's features."""
+        return max(feature.spec.class_ for feature in self.schema.features(kind))
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """A line of the list of models; `artefact` is None while it has not been fetched."""
+
+    model_id: str
+    campaign_id: str
+    scope: Scope
+    issued_at: int
+    withdrawn: bool
+    artefact: ModelArtefact | None
+
+
+class ModelBook:
+    """Released models in the node's store."""
+
+    def __init__(self, store: Store, roster: RosterBook, journal: Journal, fetch: Callable[[str], bytes]) -> None:
+        """Args:
+        store, roster, journal: the node's.
+        fetch: model id → the artefact's bytes, from the hub; raises PeerError.
+        """
+        self._store = store
+        self._roster = roster
+        self._journal = journal
+        self._fetch = fetch
+        self._lock = threading.Lock()
+        self._parsed: dict[str, ModelArtefact] = {}
+
+    def apply(self, item: FeedItem) -> None:
+        """Take a `model-release` or `model-withdrawal` of the feed.
+
+        Raises:
+            SignatureError: not signed by the pinned witness key.
+            ArtefactError: the artefact is another, malformed, or breaks the bounds.
+            PolicyRefusal: the item has no token.
+        """
+        if item.token is None:
+            raise PolicyRefusal(
+                "feed-item-invalid", f"the feed's item {item.seq} has no token", field="items", remedy="ask the hub"
+            )
+        if item.kind == "model-withdrawal":
+            self._withdraw(item.token)
+            return
+        release = verify_model(
+            item.token, self._roster.witness_sign_key, ModelRelease, typ="model-release", kid=self._roster.witness_id
+        )
+        self._record(release, item.token)
+        try:
+            self._artefact(release.model_id)
+        except PeerError as problem:
+            _LOG.warning("model %s is fetched later: %s", release.model_id, problem)
+
+    def get(self, model_id: str) -> BookedModel | None:
+        """A released model, whatever its scope; None if there is no release or its artefact cannot be had now.
+
+        Raises:
+            ArtefactError: the hub's bytes are not the released model.
+        """
+        row = self._row(model_id)
+        if row is None or row.release is None:
+            return None
+        try:
+            artefact = self._artefact(model_id)
+        except PeerError as problem:
+            _LOG.warning("model %s cannot be fetched: %s", model_id, problem)
+            return None
+        return BookedModel(
+            model_id=model_id,
+            campaign_id=row.campaign_id or "",
+            scope=cast("Scope", row.scope),
+            issued_at=row.issued_at,
+            withdrawn=row.withdrawal is not None,
+            artefact=artefact,
+        )
+
+    def require(self, model_id: str) -> BookedModel:
+        """A model that may be used.
+
+        Raises:
+            PolicyRefusal: `model-unknown` or `model-not-released`.
+            ArtefactError: the hub's bytes are not the released model.
+        """
+        model = self.get(model_id)
+        if model is None:
+            raise PolicyRefusal(
+                "model-unknown",
+                f"this node has no released model {model_id}",
+                field="model_id",
+                remedy="take an id from the list of models",
+            )
+        if not model.usable:
+            raise PolicyRefusal(
+                "model-not-released",
+                f"model {model_id} is not released for scoring, or was withdrawn",
+                field="model_id",
+                remedy="take a released id from the list of models",
+            )
+        return model
+
+    def newest(self, model_type: Literal["scorecard", "encoder"] = "scorecard") -> BookedModel | None:
+        """The usable model that was released last, or None."""
+        for listed in self.list():
+            if listed.withdrawn or listed.scope != "release":
+                continue
+            model = self.get(listed.model_id)
+            if model is not None and model.artefact.model_type == model_type:
+                return model
+        return None
+
+    def list(self) -> list[ListedModel]:
+        """All releases, the newest first."""
+        query = select(ModelRow).where(ModelRow.release.is_not(None))
+        with self._store.reading() as session:
+            rows = session.scalars(query.order_by(ModelRow.issued_at.desc(), ModelRow.model_id)).all()
+        return [
+            ListedModel(
+                model_id=row.model_id,
+                campaign_id=row.campaign_id or "",
+                scope=cast("Scope", row.scope),
+                issued_at=row.issued_at,
+                withdrawn=row.withdrawal is not None,
+                artefact=None if row.artefact is None else self._parse(row.model_id, row.artefact),
+            )
+            for row in rows
+        ]
+
+    def _record(self, release: ModelRelease, token: str) -> None:
+        """B1; `evaluation` does not replace `release`."""
+        with self._store.session() as session:
+            row = session.get(ModelRow, release.model_id)
+            if row is None:
+                row = ModelRow(model_id=release.model_id, issued_at=0, artefact=None, withdrawal=None)
+                session.add(row)
+            if row.scope == "release":
+                return
+            row.campaign_id, row.scope, row.release = release.campaign_id, release.scope, token
+            row.issued_at = int(release.issued_at.timestamp())
+            facts = {"model_id": release.model_id, "campaign_id": release.campaign_id, "scope": release.scope}
+            self._journal.note("model-release", facts, session=session)
+
+    def _withdraw(self, token: str) -> None:
+        withdrawal = verify_model(
+            token,
+            self._roster.witness_sign_key,
+            ModelWithdrawal,
+            typ="model-withdrawal",
+            kid=self._roster.witness_id,
+        )
+        with self._store.session() as session:
+            row = session.get(ModelRow, withdrawal.model_id)
+            if row is None:
+                moment = int(withdrawal.issued_at.timestamp())
+                row = ModelRow(model_id=withdrawal.model_id, issued_at=moment, artefact=None, withdrawal=None)
+                session.add(row)
+            if row.withdrawal is None:
+                row.withdrawal = token
+                self._journal.note("model-withdrawal", {"model_id": withdrawal.model_id}, session=session)
+
+    def _row(self, model_id: str) -> ModelRow | None:
+        with self._store.reading() as session:
+            return session.get(ModelRow, model_id)
+
+    def _artefact(self, model_id: str) -> ModelArtefact:
+        """B2 and B3, before anything is stored."""
+        with self._lock:
+            known = self._parsed.get(model_id)
+        if known is not None:
+            return known
+        row = self._row(model_id)
+        data = row.artefact if row is not None and row.artefact is not None else self._fetch(model_id)
+        artefact = self._parse(model_id, data)
+        if row is not None and row.artefact is None:
+            with self._store.session() as session:
+                session.get_one(ModelRow, model_id).artefact = data
+        return artefact
+
+    def _parse(self, model_id: str, data: bytes) -> ModelArtefact:
+        with self._lock:
+            known = self._parsed.get(model_id)
+        if known is not None:
+            return known
+        if model_id != f"sha256:{hashlib.sha256(data).hexdigest()}":
+            raise ArtefactError(
+                f"the artefact's bytes are not those of {model_id}",
+                field="model_id",
+                remedy="refuse the model and tell the hub's operator",
+            )
+        artefact = ModelArtefact.from_bytes(data)
+        with self._lock:
+            while len(self._parsed) >= _CACHED:
+                self._parsed.pop(next(iter(self._parsed)))
+            self._parsed[model_id] = artefact
+        return artefact

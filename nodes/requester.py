@@ -1,0 +1,292 @@
+"""The requester's side of a scoring query (docs/protocol.md, 7): signed, verified, opened and summed here alone.
+
+A1  One signed request for up to 500 merchants, with the sources that each consent names for the model's kinds.
+A2  Every answer verifies under its source's key of the cosigned roster, is about this request, and opens with this
+    node's box key.
+A3  A merchant's masked points are added up over **all** its sources, with the public absent points of kinds for which
+    the consent names nobody. Any source missing means no score for that merchant, never fewer sources.
+A4  The query's log entry is proved: its leaf, the inclusion proof, and a checkpoint that hub and witness both signed.
+    Without that proof no score is handed out: a query that nobody could ever audit does not count as answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from secrets import token_bytes
+
+from pydantic import ValidationError
+
+from crypto.canonical import digest
+from crypto.checkpoint import parse_note, verify_note
+from crypto.errors import CryptoError, ProofError, SignatureError
+from crypto.jws import parse_canonical, peek_kid, sign_model, verify_model
+from crypto.keys import BoxKey, IdentityKey
+from crypto.merkle import leaf_hash, verify_inclusion
+from crypto.score_masks import open_points
+from crypto.sealed import open_sealed
+from crypto.wire.audit import InclusionProof, LogEntry
+from crypto.wire.base import SUITE
+from crypto.wire.consent import ConsentRecord, Purpose
+from crypto.wire.scoring import (
+    AnswerBody,
+    AnswerItem,
+    QueryResult,
+    ScoreAnswer,
+    ScoreItem,
+    ScoreRequest,
+    SourceAnswer,
+)
+from models.scorecard import band_of
+from nodes.clock import Clock, system_clock
+from nodes.errors import NodeError, PeerError, PolicyRefusal
+from nodes.hub_client import HUB, JOSE, HubClient
+from nodes.journal import Journal
+from nodes.model_book import BookedModel
+from nodes.policy import MIN_OTHER_SOURCES
+from nodes.roster import RosterBook
+from nodes.scoring import ANSWER_TYPE, REQUEST_TYPE, answer_context
+
+MAX_ITEMS = 500
+LIFETIME = timedelta(minutes=5)
+FAILED = "source-failed"
+
+
+@dataclass(frozen=True)
+class Query:
+    """One merchant to ask about, under a consent that names this node as a recipient."""
+
+    pseudonym: bytes
+    consent: ConsentRecord
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What one source said: opened items by place, refusal codes by place, or what is wrong with all of it."""
+
+    items: dict[int, AnswerItem]
+    refusals: dict[int, str]
+    failure: str | None = None
+
+
+class Requester:
+    """Asks for scores through the hub, which sees none."""
+
+    def __init__(
+        self,
+        *,
+        party_id: str,
+        identity: IdentityKey,
+        box: BoxKey,
+        roster: RosterBook,
+        hub: HubClient,
+        journal: Journal,
+        clock: Clock = system_clock,
+    ) -> None:
+        self._party_id = party_id
+        self._identity = identity
+        self._box = box
+        self._roster = roster
+        self._hub = hub
+        self._journal = journal
+        self._clock = clock
+
+    def ask(self, queries: Sequence[Query], *, purpose: Purpose, model: BookedModel) -> list[ScoreAnswer]:
+        """A1–A4 for up to 500 merchants, in order. An answer without a score says who refused it and why.
+
+        Raises:
+            PolicyRefusal: no merchants or too many, or a consent leaves fewer than two sources besides this node.
+            PeerError: the hub refused the request as a whole, or is out of reach.
+            ProofError: the hub did not prove that the queries are logged.
+            ArtefactError: the model is no scorecard.
+        """
+        request = self._request(queries, purpose, model)
+        token = sign_model(request, self._identity, typ=REQUEST_TYPE, kid=self._party_id)
+        request_hash = digest(token.encode())
+        self._journal.note(
+            "query-sent", {"request_hash": request_hash.hex(), "items": len(queries), "model_id": model.model_id}
+        )
+        body = self._hub.request("POST", "/v1/queries", token.encode(), media=JOSE)
+        result = _parsed(body)
+        if result.request_hash != request_hash or len(result.proofs) != len(queries):
+            raise ProofError(
+                "the hub answered another request, or left out proofs",
+                field="proofs",
+                remedy="ask again; if it recurs, report it to the witness's owner",
+            )
+        for place, proof in enumerate(result.proofs):
+            self._check_proof(proof, request, place, request_hash)
+        opened = self._open_all(result, request, request_hash)
+        return [self._total(model, request, place, opened, result.proofs[place]) for place in range(len(request.items))]
+
+    def check(self, query: Query, model: BookedModel) -> None:
+        """Refuse what could never be asked.
+
+        Raises:
+            PolicyRefusal: the consent leaves fewer than two sources besides this node.
+        """
+        self._sources(query.consent, model)
+
+    def _request(self, queries: Sequence[Query], purpose: Purpose, model: BookedModel) -> ScoreRequest:
+        """A1."""
+        if not 1 <= len(queries) <= MAX_ITEMS:
+            raise PolicyRefusal(
+                "request-too-large",
+                f"{len(queries)} merchants in one request",
+                field="items",
+                remedy=f"ask about 1 to {MAX_ITEMS} merchants at a time",
+            )
+        now = self._clock()
+        return ScoreRequest(
+            suite=SUITE,
+            requester=self._party_id,
+            purpose=purpose,
+            model_id=model.model_id,
+            nonce=token_bytes(16),
+            issued_at=now,
+            expires_at=now + LIFETIME,
+            items=tuple(
+                ScoreItem(
+                    pseudonym=query.pseudonym,
+                    consent_id=query.consent.record_id,
+                    sources=self._sources(query.consent, model),
+                )
+                for query in queries
+            ),
+        )
+
+    def _sources(self, consent: ConsentRecord, model: BookedModel) -> dict[str, str]:
+        sources = {kind: consent.sources[kind] for kind in model.card.kinds if kind in consent.sources}
+        if len(set(sources.values()) - {self._party_id}) < MIN_OTHER_SOURCES:
+            raise PolicyRefusal(
+                "too-few-sources",
+                f"consent {consent.record_id} leaves fewer than two sources besides {self._party_id}",
+                field="consent_id",
+                remedy="ask the merchant for a consent that names more sources; a single source's points would show",
+            )
+        return sources
+
+    def _open_all(self, result: QueryResult, request: ScoreRequest, request_hash: bytes) -> dict[str, _Opened]:
+        """A2, by source; a source that is named and gave nothing is missing."""
+        opened = {failure.source: _Opened({}, {}, failure.code) for failure in result.failures}
+        for token in result.answers:
+            try:
+                source = peek_kid(token, typ=ANSWER_TYPE)
+            except CryptoError:
+                continue  # its source is unknown, so that source stays without an answer
+            try:
+                opened[source] = self._open(token, source, request, request_hash)
+            except (CryptoError, NodeError):
+                opened[source] = _Opened({}, {}, FAILED)
+        return opened
+
+    def _open(self, token: str, source: str, request: ScoreRequest, request_hash: bytes) -> _Opened:
+        party = self._roster.party(source)
+        answer = verify_model(token, party.sign_key, SourceAnswer, typ=ANSWER_TYPE, kid=source)
+        if answer.request_hash != request_hash or answer.source != source:
+            raise _inconsistent("the answer is to another request")
+        body = open_sealed(answer.sealed, self._box, context=answer_context(request_hash, source))
+        items = parse_canonical(body.rstrip(b" "), AnswerBody).items
+        places = [each.item for each in items]
+        due = [place for place, item in enumerate(request.items) if source in item.sources.values()]
+        refusals = {each.item: str(each.code) for each in answer.refusals}
+        if tuple(places) != answer.answered or len(set(places)) != len(places) or not set(due) <= {*places, *refusals}:
+            raise _inconsistent("the answer is not about the items of the request")
+        return _Opened({each.item: each for each in items}, refusals)
+
+    def _total(
+        self,
+        model: BookedModel,
+        request: ScoreRequest,
+        place: int,
+        opened: dict[str, _Opened],
+        proof: InclusionProof,
+    ) -> ScoreAnswer:
+        """A3."""
+        item = request.items[place]
+        refusals: dict[str, str] = {}
+        found: list[AnswerItem] = []
+        for source in item.sources.values():
+            said = opened.get(source, _Opened({}, {}, "source-unreachable"))
+            if said.failure is not None or place in said.refusals:
+                refusals[source] = said.failure or said.refusals[place]
+            else:
+                found.append(said.items[place])
+        points: int | None = None
+        if not refusals:
+            try:
+                points = open_points([each.masked_points for each in found])
+            except CryptoError:
+                # Someone masked for another request or set; whose fault it is cannot be told from the sum.
+                refusals = dict.fromkeys(item.sources.values(), FAILED)
+        if points is None:
+            return self._answer(model, None, (), refusals, proof)
+        unnamed = (model.card.absent[kind] for kind in model.card.kinds if kind not in item.sources)
+        score = int(model.card.score_of(points + sum(unnamed)))
+        reasons = tuple(reason for each in found for reason in each.reasons)
+        return self._answer(model, score, reasons, {}, proof)
+
+    @staticmethod
+    def _answer(
+        model: BookedModel,
+        score: int | None,
+        reasons: tuple[str, ...],
+        refusals: dict[str, str],
+        proof: InclusionProof,
+    ) -> ScoreAnswer:
+        pd = None if score is None else float(model.card.pd_of(score))
+        return ScoreAnswer(
+            score=score,
+            pd=pd,
+            band=None if pd is None else str(band_of(pd)),
+            reasons=reasons,
+            model_id=model.model_id,
+            epsilon=model.artefact.privacy.epsilon,
+            refusals=refusals,
+            proof=proof,
+        )
+
+    def _check_proof(self, proof: InclusionProof, request: ScoreRequest, place: int, request_hash: bytes) -> None:
+        """A4."""
+        checkpoint, _ = parse_note(proof.checkpoint)
+        hub, witness = checkpoint.origin, self._roster.witness_id
+        verifiers = {hub: self._roster.hub_sign_key, witness: self._roster.witness_sign_key}
+        verify_note(proof.checkpoint, verifiers, required={hub, witness})
+        leaf = proof.entry.encode()
+        verify_inclusion(leaf_hash(leaf), proof.index, checkpoint.size, proof.hashes, checkpoint.root)
+        try:
+            entry = LogEntry.model_validate_json(leaf)
+        except ValidationError as problem:
+            raise _unlogged(place) from problem
+        facts = entry.facts
+        if (entry.type, entry.actor) != ("query", request.requester) or (
+            facts.get("request_hash"),
+            facts.get("item"),
+            facts.get("consent_id"),
+        ) != (request_hash.hex(), place, request.items[place].consent_id):
+            raise _unlogged(place)
+
+
+def _parsed(body: bytes) -> QueryResult:
+    try:
+        return QueryResult.model_validate_json(body)
+    except ValidationError as problem:
+        raise PeerError(
+            HUB,
+            "the hub's answer is no QueryResult",
+            peer_code="hub-answer-malformed",
+            remedy="check that hub.url is a digua hub of this version",
+        ) from problem
+
+
+def _inconsistent(what: str) -> SignatureError:
+    return SignatureError(what, field="answer", remedy="report the source to the witness's owner")
+
+
+def _unlogged(place: int) -> ProofError:
+    return ProofError(
+        f"the proof of item {place} is of another log entry",
+        field=f"proofs.{place}",
+        remedy="ask again; if it recurs, report it to the witness's owner",
+    )
