@@ -173,8 +173,8 @@ def _share(
     receipts: dict[str, str] = {}
     for entry in run.roster:
         reply = replies[entry.party_id]
-        if entry.party_id in lost or not isinstance(reply, Parcel):
-            continue
+        if entry.party_id in lost or not isinstance(reply, Parcel) or "refusal" in reply.texts:
+            continue  # whoever refused without being lost accused another, who is
         try:
             token, term = reply.text("receipt"), reply.array("term", np.uint32, 1)
             receipt = verify_model(token, entry.sign_key, Receipt, typ="receipt", kid=entry.party_id)
