@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 
 import structlog
@@ -50,7 +51,7 @@ def configure_logging(level: int = logging.INFO) -> None:
 
 
 def serve(hub: Hub) -> None:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM; from the main thread."""
     listen, tls = hub.config.listen, hub.config.tls
     config = uvicorn.Config(
         create_app(hub),
@@ -67,4 +68,7 @@ def serve(hub: Hub) -> None:
         timeout_graceful_shutdown=STOP_S,
         lifespan="on",
     )
+    # Uvicorn shuts down on these and raises them again afterwards; then they must not end us before we have closed.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     uvicorn.Server(config).run()

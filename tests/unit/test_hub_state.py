@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
+import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import ValidationError
 from sqlalchemy import delete, update
@@ -230,3 +234,26 @@ def test_keys_on_command_lines() -> None:
     for text in ("", "abc", encode_key(key)[:-1], encode_key(key) + "AA", "é" * 43):
         with pytest.raises(RequestError):
             decode_key(text, "--key")
+
+
+def test_served_hub_ends_cleanly(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    initialise(tmp_path, hub_id="hub-1", port=port).close()
+    command = [sys.executable, "-m", "hub.cli", "serve", "--config", str(tmp_path / "hub.yaml")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        try:
+            for _ in range(300):
+                try:
+                    health = httpx.get(f"http://127.0.0.1:{port}/v1/health", trust_env=False).json()
+                    break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+            process.terminate()
+            _, log = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert health["status"] == "ok"
+    assert process.returncode == 0
+    assert all(isinstance(json.loads(line), dict) for line in log.splitlines())
