@@ -3,10 +3,10 @@
 Samples are OpenDP's exact discrete Gaussians (Canonne, Kamath, Steinke 2020): P(x) ∝ exp(−x² / 2σ²) over the
 integers, from the operating system's randomness; no floating-point artefacts.
 
-Shares (Kairouz, Liu, Steinke 2021, "The distributed discrete Gaussian mechanism"). Of n noising nodes, up to
-t may tell each other (and whoever opens the sum) their own noise; subtracting it leaves n − t shares. Each
-share has σ/√(n−t), so what is left always has at least the σ that was promised. A sum of discrete Gaussians is
-not exactly one; the paper's Theorem 11 bounds, for m independent shares of σ_i² ≥ 1/2 and every integer z,
+Shares (Kairouz, Liu, Steinke 2021, "The Distributed Discrete Gaussian Mechanism for Federated Learning with Secure
+Aggregation"). Of n noising nodes, up to t may tell each other (and whoever opens the sum) their own noise; subtracting
+it leaves n − t shares. Each share has σ/√(n−t), so what is left always has at least the σ that was promised. A sum of
+discrete Gaussians is not exactly one; the paper bounds, for m independent shares of σ_i² ≥ 1/2 and every integer z,
 
     |log P[Σ X_i = z] − log P[N_Z(0, m σ_i²) = z]| ≤ τ = 10 · Σ_{k=1}^{m−1} exp(−2π² σ_i² k/(k+1)).
 
@@ -123,7 +123,7 @@ def sum_delta(sigma_share: float, n_shares: int, n_cells: int) -> float:
         At most 1. An (ε, δ) claim for the ideal noise becomes (ε, δ + (1 + e^ε) · this).
 
     Raises:
-        NoiseError: σ² < 1/2, where the theorem does not hold, or no shares.
+        NoiseError: σ² < 1/2, where the bound does not hold, or no shares.
     """
     if not sigma_share**2 >= 0.5 or n_shares < 1 or n_cells < 0:
         raise NoiseError(
