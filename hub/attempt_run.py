@@ -124,7 +124,10 @@ def obtain_acceptances(run: AttemptRun, cosignature: str) -> str:
     Raises:
         LostNodesError: who refuses or gives no valid acceptance.
     """
-    parcels = {entry.party_id: run.manifest.for_node(index, cosignature) for index, entry in enumerate(run.roster)}
+    parcels = {
+        entry.party_id: run.manifest.for_node(index, cosignature, run.plan.encoders)
+        for index, entry in enumerate(run.roster)
+    }
     replies = run.ask("train.accept", "accept", parcels)
     tokens: dict[str, str] = {}
     lost = refusers(run.roster, replies)

@@ -10,10 +10,12 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from crypto.canonical import digest
 from crypto.keys import IdentityKey
 from crypto.wire.campaign import RosterEntry, Stage, Terms
 from hub.clock import Clock, utc_now
 from hub.cohort import Cohort
+from models.encoder_step import StepState
 from models.schema import Schema
 
 Step = Literal["cosign", "accept", "seeds", "exchange", "share", "release", "outcome", "open", "void", "round"]
@@ -30,6 +32,8 @@ class CampaignPlan:
         pair_share: part of μ² spent on pair tables.
         encoder_share: part of μ² spent on the encoder when both stages run.
         identity: the hub's key, which signs terms.
+        encoders: kind → artefact of an encoder whose binned output is a further feature of that kind; nodes get these
+            bytes with the terms, which name their hashes.
         max_attempts: attempts per stage, lost nodes included.
         deadline: how long an attempt's terms can be accepted.
     """
@@ -50,10 +54,15 @@ class CampaignPlan:
     quorum: Mapping[str, int] = field(default_factory=dict)
     pair_share: float = 0.5
     encoder_share: float = 0.5
-    encoders_used: Mapping[str, str] = field(default_factory=dict)
+    encoders: Mapping[str, bytes] = field(default_factory=dict)
     max_attempts: int = 5
     deadline: timedelta = timedelta(hours=1)
     clock: Clock = utc_now
+
+    @property
+    def encoders_used(self) -> dict[str, str]:
+        """Kind → model id."""
+        return {kind: f"sha256:{digest(data).hex()}" for kind, data in self.encoders.items()}
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,49 @@ class ReleasedTable:
     lost: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class EncoderCheckpoint:
+    """Where an encoder run stands after its last opened round: all that a restarted hub needs to go on.
+
+    Attributes:
+        terms: the signed terms.
+        acceptances: of all nodes, in order of the roster, separated by spaces.
+        parameters, state: after `state.step` rounds.
+        retries: further tries that were needed so far.
+        lost: nodes of earlier attempts, and why they are not in this one.
+    """
+
+    attempt: str
+    terms: str
+    h: bytes
+    acceptances: str
+    parameters: NDArray[np.float64]
+    state: StepState
+    retries: int
+    lost: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class TrainedEncoder:
+    """The encoder stage's result.
+
+    Attributes:
+        parameters: (P,) to be published.
+        retries: further charged tries that were used.
+        seconds: per step.
+        lost: as in `ReleasedTable`.
+    """
+
+    terms: Terms
+    h: bytes
+    parameters: NDArray[np.float64]
+    rounds: int
+    retries: int
+    attempts: int
+    seconds: Mapping[str, float]
+    lost: Mapping[str, str]
+
+
 class CampaignStore(Protocol):
     """Where a campaign records what must survive the hub: for its log, and for nodes that were away."""
 
@@ -106,6 +158,9 @@ class CampaignStore(Protocol):
     def opened(self, result: ReleasedTable) -> None:
         """The table was opened."""
 
+    def round_opened(self, checkpoint: EncoderCheckpoint) -> None:
+        """An encoder run began (step 0), or a round of it was opened."""
+
 
 class NoStore:
     """Records nothing: for simulations, which end with their process."""
@@ -117,4 +172,7 @@ class NoStore:
         """Nothing to keep."""
 
     def opened(self, result: ReleasedTable) -> None:
+        """Nothing to keep."""
+
+    def round_opened(self, checkpoint: EncoderCheckpoint) -> None:
         """Nothing to keep."""

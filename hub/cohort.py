@@ -83,6 +83,15 @@ class Cohort:
         remaining = Cohort(nodes, self.kinds, self.label_kind, self.pseudonyms, holders)
         return remaining._where(holders[self.label_kind] != NO_COUNTERPART)
 
+    def only(self, kind: str) -> Cohort:
+        """The cohort of the label kind's nodes alone, for a stage that the others take no part in."""
+        kept = [index for index, entry in enumerate(self.nodes) if entry.kind == kind]
+        renumbered = np.full(len(self.nodes) + 1, NO_COUNTERPART, dtype=np.int32)
+        renumbered[kept] = np.arange(len(kept), dtype=np.int32)
+        holders = {kind: renumbered[self.holders[kind]]}
+        nodes = tuple(self.nodes[index] for index in kept)
+        return Cohort(nodes, (kind,), kind, self.pseudonyms, holders)
+
     def members(self) -> dict[str, int]:
         """Per kind, merchants that have a node of it."""
         return {kind: int((self.holders[kind] != NO_COUNTERPART).sum()) for kind in self.kinds}

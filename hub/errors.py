@@ -400,3 +400,33 @@ class SimulationError(HubError):
     code = "simulation-invalid"
     status = 422
     title = "The simulation cannot be run"
+
+
+class EncoderTriesUsedError(CampaignError):
+    """Nodes stayed away from an encoder's rounds until no charged try was left."""
+
+    code = "encoder-tries-used"
+    title = "The encoder's charged tries are used up"
+
+
+class CampaignAbortedError(CampaignError):
+    """The operator ended the campaign."""
+
+    code = "campaign-aborted"
+    title = "The campaign was aborted"
+
+
+class CampaignStateError(HubError):
+    """A campaign is not in a state in which this can be done."""
+
+    code = "campaign-state"
+    status = 409
+    title = "The campaign's state does not allow this"
+
+
+class CampaignOrderError(HubError):
+    """A campaign order does not fit its schema, or cannot be run by this hub."""
+
+    code = "campaign-order-invalid"
+    status = 422
+    title = "The campaign order is not valid"

@@ -87,9 +87,12 @@ class Manifest:
             arrays |= slice_arrays(own, f"slice.{index}.")
         return Parcel({"terms": self.token}, arrays)
 
-    def for_node(self, index: int, cosignature: str) -> Parcel:
-        """T1: terms, the witness's cosignature, and the node's own slice with its proofs."""
+    def for_node(self, index: int, cosignature: str, encoders: Mapping[str, bytes] | None = None) -> Parcel:
+        """T1: terms, the witness's cosignature, the node's own slice with its proofs, and its kind's encoder if any."""
         arrays = slice_arrays(self.slices[index])
+        encoder = (encoders or {}).get(self.slices[index].kind)
+        if encoder is not None:
+            arrays["encoder"] = as_array(encoder)
         arrays["salt"] = as_array(self.salts[index])
         arrays["slice_proof"] = _rows(slice_proof(self._payload, self._hashes, index))
         arrays["terms_proof"] = _rows(terms_proof(self._payload, self._hashes))

@@ -6,15 +6,54 @@ Plain functions: no HTTP, no database. The caller gives a grid, a plan, and who 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from flwr.serverapp.grid import Grid
 
-from hub.campaign_plan import CampaignPlan, CampaignStore, NoStore, ProgressCallback, ReleasedTable
+from hub.campaign_plan import (
+    CampaignPlan,
+    CampaignStore,
+    EncoderCheckpoint,
+    NoStore,
+    ProgressCallback,
+    ReleasedTable,
+    TrainedEncoder,
+)
+from hub.encoder_model import make_encoder
+from hub.encoder_stage import run_encoder_stage
+from hub.encoder_terms import encoder_budget
 from hub.errors import CampaignError
 from hub.grids.channel import Channel
 from hub.scorecard_stage import run_scorecard_stage
+from models.artefact import ModelArtefact
+from models.encoder_scores import ENCODER_FEATURE_WIDTH
+from models.encoder_spec import EncoderSpec, spec_for
 
 TRIP_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True)
+class EncoderResult:
+    """A trained encoder and its artefact."""
+
+    trained: TrainedEncoder
+    artefact: ModelArtefact
+
+
+@dataclass(frozen=True)
+class CampaignResult:
+    """What a campaign's stages gave; None for a stage that it does not have."""
+
+    encoder: EncoderResult | None
+    released: ReleasedTable | None
+
+    def table(self) -> ReleasedTable:
+        """The opened table; CampaignError for a campaign without a scorecard stage."""
+        if self.released is None:
+            raise CampaignError(
+                "this campaign has no scorecard stage", field="stages", remedy="add scorecard to its stages"
+            )
+        return self.released
 
 
 def run_campaign(
@@ -25,8 +64,10 @@ def run_campaign(
     *,
     node_ids: Mapping[str, int],
     timeout: float = TRIP_TIMEOUT_S,
-) -> ReleasedTable:
-    """Runs a campaign's scorecard stage to its opened table.
+    spec: EncoderSpec | None = None,
+    resume: EncoderCheckpoint | None = None,
+) -> CampaignResult:
+    """Runs a campaign's stages in order.
 
     Args:
         grid: any Flower grid.
@@ -35,16 +76,29 @@ def run_campaign(
         store: what must survive the hub; nothing is kept without one.
         node_ids: party id → the grid's node id, for the nodes and the witness.
         timeout: seconds that a trip may take before its missing nodes count as lost.
+        spec: of the encoder, the schema's default where not given.
+        resume: take the encoder stage up again from here.
 
     Raises:
         CampaignError: too few nodes, or the witness refuses or is lost.
         BudgetError, NoiseError: the plan's privacy cannot be had.
     """
-    if plan.stages != ("scorecard",):
-        raise CampaignError(
-            f"stages {', '.join(plan.stages)} cannot be run by this function",
-            field="stages",
-            remedy="run the encoder stage first and name its encoders in the scorecard's plan",
-        )
-    channel = Channel(grid, node_ids, timeout)
-    return run_scorecard_stage(channel, plan, progress, store or NoStore())
+    channel, keeper = Channel(grid, node_ids, timeout), store or NoStore()
+    if "encoder" not in plan.stages:
+        return CampaignResult(None, run_scorecard_stage(channel, plan, progress, keeper))
+    kind = plan.schema.label.kind
+    spec = spec or spec_for(plan.schema, kind)
+    budget = encoder_budget(plan, spec)
+    trained = run_encoder_stage(channel, plan, spec, budget, progress, keeper, resume=resume)
+    encoder = EncoderResult(trained, make_encoder(trained, plan.clock()))
+    if "scorecard" not in plan.stages:
+        return CampaignResult(encoder, None)
+    released = run_scorecard_stage(
+        channel,
+        replace(plan, encoders={kind: encoder.artefact.to_bytes()}),
+        progress,
+        keeper,
+        encoder_widths={kind: ENCODER_FEATURE_WIDTH},
+        encoder=budget.charge,
+    )
+    return CampaignResult(encoder, released)

@@ -28,8 +28,9 @@ from hub.campaign_plan import CampaignPlan, ProgressCallback, ReleasedTable
 from hub.clock import Clock, utc_now
 from hub.cohort import Cohort
 from hub.grids.local import LocalGrid
-from hub.server_app import TRIP_TIMEOUT_S, run_campaign
+from hub.server_app import TRIP_TIMEOUT_S, CampaignResult, run_campaign
 from hub.simulated_data import SplitTable
+from models.encoder_spec import EncoderSpec
 from models.schema import Schema
 from nodes.attempts import AttemptStore
 from nodes.config import TrustConfig
@@ -214,8 +215,19 @@ class Federation:
         )
 
     def run(self, plan: CampaignPlan, progress: ProgressCallback, *, timeout: float = TRIP_TIMEOUT_S) -> ReleasedTable:
-        """Runs the plan over the federation's grid."""
-        return run_campaign(self.grid, plan, progress, node_ids=self.node_ids, timeout=timeout)
+        """Runs the plan over the federation's grid to its opened table."""
+        return self.train(plan, progress, timeout=timeout).table()
+
+    def train(
+        self,
+        plan: CampaignPlan,
+        progress: ProgressCallback,
+        *,
+        timeout: float = TRIP_TIMEOUT_S,
+        spec: EncoderSpec | None = None,
+    ) -> CampaignResult:
+        """Runs all of the plan's stages; `spec` is that of the encoder, the schema's default where not given."""
+        return run_campaign(self.grid, plan, progress, node_ids=self.node_ids, timeout=timeout, spec=spec)
 
     def spent(self) -> dict[str, Spent]:
         """Every node's ledger."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from crypto.canonical import digest
 from crypto.errors import ManifestError
 from crypto.jws import verify_model
 from crypto.keys import BoxKey
@@ -15,10 +16,12 @@ from crypto.manifest import NodeSlice, expected_inbox, holdout_mask, verify_slic
 from crypto.parcel import Parcel
 from crypto.slices import slice_bytes
 from crypto.wire.campaign import Cosignature, Terms
+from models.artefact import ModelArtefact
 from models.bins import ABSENT, UNLABELLED
+from nodes.encoder_models import ReleasedEncoder
 from nodes.errors import LedgerError, PolicyRefusal
 from nodes.terms_check import CheckedTerms, OwnRules
-from nodes.training_context import Codes, TrainingContext
+from nodes.training_context import Codes, EncoderFeature, TrainingContext
 
 
 def rules_of(context: TrainingContext) -> OwnRules:
@@ -107,8 +110,14 @@ def check_consents(context: TrainingContext, checked: CheckedTerms, own: NodeSli
             )
 
 
-def own_rows(context: TrainingContext, checked: CheckedTerms, own: NodeSlice) -> tuple[Codes, Codes | None]:
-    """The node's rows in order of positions; a merchant without a record is absent, and unlabelled."""
+def own_rows(
+    context: TrainingContext, checked: CheckedTerms, own: NodeSlice, parcel: Parcel
+) -> tuple[Codes, Codes | None]:
+    """The node's rows in order of positions; a merchant without a record is absent, and unlabelled.
+
+    Where the terms use an encoder of the node's kind its binned output is the last column. It is taken from the
+    message, under the hash that the terms name, or from the node's own models.
+    """
     terms = checked.terms
     data = context.dataset(terms.schema_sha256)
     if data is None:
@@ -123,7 +132,7 @@ def own_rows(context: TrainingContext, checked: CheckedTerms, own: NodeSlice) ->
     here = rows >= 0
     columns = data.codes[rows]
     if context.kind in terms.encoders_used:
-        columns = np.column_stack([columns, _encoder_column(context, checked, columns)])
+        columns = np.column_stack([columns, _encoder_column(context, checked, columns, parcel)])
     codes = np.where(here[:, None], columns, np.uint8(ABSENT)).astype(np.uint8)
     if context.kind != terms.label_kind:
         return codes, None
@@ -131,19 +140,33 @@ def own_rows(context: TrainingContext, checked: CheckedTerms, own: NodeSlice) ->
     return codes, np.where(here, labels[rows], np.uint8(UNLABELLED)).astype(np.uint8)
 
 
-def _encoder_column(context: TrainingContext, checked: CheckedTerms, codes: Codes) -> Codes:
+def _encoder_column(context: TrainingContext, checked: CheckedTerms, codes: Codes, parcel: Parcel) -> Codes:
     model_id = checked.terms.encoders_used[context.kind]
-    if context.encoder is None:
-        raise PolicyRefusal(
-            "encoder-unknown",
-            f"this node does not hold encoder {model_id}",
-            field="encoders_used",
-            remedy="wait until the witness has released the encoder",
-        )
-    feature = context.encoder(model_id)
+    feature = _encoder(context, model_id, parcel)
     if feature.width != checked.layout.blocks(context.kind).widths[-1]:
         raise ManifestError("the encoder has other bins than the terms", field="widths", remedy="refuse the attempt")
     return feature.codes(codes)
+
+
+def _encoder(context: TrainingContext, model_id: str, parcel: Parcel) -> EncoderFeature:
+    if "encoder" not in parcel.arrays:
+        if context.encoder is None:
+            raise PolicyRefusal(
+                "encoder-unknown",
+                f"this node does not hold encoder {model_id}",
+                field="encoders_used",
+                remedy="send the encoder with the terms, or wait until the witness has released it",
+            )
+        return context.encoder(model_id)
+    data = parcel.blob("encoder")
+    if f"sha256:{digest(data).hex()}" != model_id:
+        raise ManifestError(
+            "the encoder is not the one under the hash in the terms", field="encoder", remedy="refuse the attempt"
+        )
+    encoder = ReleasedEncoder.of(ModelArtefact.from_bytes(data))
+    if encoder.kind != context.kind:
+        raise ManifestError("the encoder is of another kind", field="encoder", remedy="refuse the attempt")
+    return encoder
 
 
 def _proof(parcel: Parcel, name: str) -> list[bytes]:

@@ -121,8 +121,9 @@ def _gradient(
     arrays, spec = unpack_arrays(stored), read_spec(checked)
     module = build(spec)
     set_parameters(module, parameters)
-    here = arrays["codes"][:, 0] != ABSENT
-    return clipped_gradient_sum(module, arrays["codes"][here], arrays["outcome"][here], clip=spec.clip, grid=spec.grid)
+    # An absent merchant has no label and weighs nothing, but keeps its place: see `models.dpsgd`.
+    codes = np.where(arrays["codes"] == ABSENT, np.uint8(0), arrays["codes"])
+    return clipped_gradient_sum(module, codes, arrays["outcome"], clip=spec.clip, grid=spec.grid)
 
 
 def _send(

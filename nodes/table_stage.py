@@ -91,7 +91,7 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
     check_manifest(context, checked, own, cosignature.h, parcel)
     check_merchants(checked, own)
     check_consents(context, checked, own)
-    codes, outcome = own_rows(context, checked, own)
+    codes, outcome = own_rows(context, checked, own, parcel)
     X = one_hot(codes, checked.layout.blocks(context.kind).widths, outcome)
     context.ledger.check(
         terms.campaign_id, terms.privacy.mechanisms, stage=terms.stage, delta_sum=terms.privacy.delta_sum

@@ -68,6 +68,10 @@ class Channel:
         Returns:
             An entry for every party asked, in the same order.
         """
+        return self.ask_each(dict.fromkeys(parcels, step), parcels, group)
+
+    def ask_each(self, steps: Mapping[str, str], parcels: Mapping[str, Parcel], group: str) -> dict[str, Reply]:
+        """One trip in which parties take different steps: party → message type, party → parcel; as `ask`."""
         parties: dict[int, str] = {}
         replies: dict[str, Reply] = {party: Lost("no reply in time") for party in parcels}
         messages: list[Message] = []
@@ -76,7 +80,7 @@ class Channel:
                 replies[party] = Lost("not connected")
                 continue
             parties[self.node_ids[party]] = party
-            messages.append(self.grid.create_message(to_records(parcel), step, self.node_ids[party], group))
+            messages.append(self.grid.create_message(to_records(parcel), steps[party], self.node_ids[party], group))
         for message in self.grid.send_and_receive(messages, timeout=self.timeout):
             answered = parties.get(message.metadata.src_node_id)
             if answered is not None:

@@ -1,0 +1,255 @@
+"""The encoder stage at the hub: DP-SGD over a Flower grid, one trip a round (docs/protocol.md, 5).
+
+E1  T0 and T1 once: manifest, cosignature, acceptances with the run's keys.
+E2  Each round: parameters and a signed order to all nodes and the witness, in one trip; every node's masked term and
+    the witness's add up to the noisy sum of clipped gradients; one step on it; a checkpoint.
+E3  The run is over: keys are forgotten.
+
+A node that is lost in a round is asked once more for the same try, whose bytes it has on record; then the round is
+tried again under the next number, which is a further charged try. When the further tries are used up the run ends. No
+torch here: the step is post-processing of integers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crypto.canonical import digest
+from crypto.jws import sign_model, verify_model
+from crypto.parcel import Parcel
+from crypto.round_grid import RoundGrid, terms_rounds
+from crypto.secure_sum import open_sum
+from crypto.wire.base import SUITE
+from crypto.wire.campaign import RosterEntry, RoundOrder, Terms
+from hub.attempt_run import (
+    AttemptRun,
+    LostNodesError,
+    check_quorum,
+    obtain_acceptances,
+    obtain_cosignature,
+    refusers,
+)
+from hub.campaign_plan import (
+    CampaignPlan,
+    CampaignStore,
+    EncoderCheckpoint,
+    Progress,
+    ProgressCallback,
+    TrainedEncoder,
+)
+from hub.encoder_terms import EncoderBudget, encoder_attempt_terms
+from hub.errors import CampaignError, EncoderTriesUsedError
+from hub.grids.channel import Channel, Lost, Reply
+from hub.manifests import build_manifest
+from models.encoder_spec import EncoderSpec
+from models.encoder_step import apply_step, final_parameters, initial_parameters, initial_state
+
+RETRY_PAUSE_S = 2.0
+Term = NDArray[np.uint64]
+
+
+def run_encoder_stage(
+    channel: Channel,
+    plan: CampaignPlan,
+    spec: EncoderSpec,
+    budget: EncoderBudget,
+    progress: ProgressCallback,
+    store: CampaignStore,
+    *,
+    resume: EncoderCheckpoint | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> TrainedEncoder:
+    """Trains the encoder of the label kind's nodes.
+
+    Args:
+        channel: the grid and who is behind it; the witness too.
+        plan: the campaign.
+        spec: the encoder.
+        budget: from `hub.encoder_terms.encoder_budget`.
+        progress: told every step.
+        store: told the manifest and, after every round, where the run stands.
+        resume: go on from here instead of beginning anew.
+        pause: waits between two tries of a round, so that a node that lost its link can come back.
+
+    Raises:
+        QuorumError: too few nodes accept.
+        EncoderTriesUsedError: nodes stay away until no further charged try is left.
+        CampaignError: the witness refuses or is lost, or attempts are used up.
+        NoiseError, RangeError: the terms cannot be made.
+    """
+    began = time.monotonic()
+    seconds: dict[str, float] = {}
+    checkpoint = resume or _begin(channel, plan, spec, budget, progress, store, began, seconds)
+    rounds = _Rounds(channel, plan, spec, checkpoint, progress, began, pause)
+    start = time.monotonic()
+    while checkpoint.state.step < spec.rounds:
+        checkpoint = rounds.advance(checkpoint)
+        store.round_opened(checkpoint)
+    seconds["round"] = time.monotonic() - start
+    rounds.finish()
+    return TrainedEncoder(
+        terms=rounds.terms,
+        h=checkpoint.h,
+        parameters=final_parameters(spec, checkpoint.parameters, checkpoint.state),
+        rounds=checkpoint.state.step,
+        retries=checkpoint.retries,
+        attempts=int(checkpoint.attempt.rpartition("/")[2]),
+        seconds=seconds,
+        lost=dict(checkpoint.lost),
+    )
+
+
+def _begin(
+    channel: Channel,
+    plan: CampaignPlan,
+    spec: EncoderSpec,
+    budget: EncoderBudget,
+    progress: ProgressCallback,
+    store: CampaignStore,
+    began: float,
+    seconds: dict[str, float],
+) -> EncoderCheckpoint:
+    """E1: attempts until all nodes of one accept; nothing has been sent by then, so there is nothing to void."""
+    kind = plan.schema.label.kind
+    cohort = plan.cohort.training(plan.holdout_salt, plan.holdout_fraction).only(kind)
+    lost: dict[str, str] = {}
+    for number in range(1, plan.max_attempts + 1):
+        check_quorum(plan, cohort, lost, kinds=(kind,))
+        terms = encoder_attempt_terms(plan, cohort, f"{plan.campaign_id}/encoder/{number}", spec, budget)
+        run = AttemptRun(channel, plan, progress, build_manifest(terms, cohort, plan), began, seconds)
+        try:
+            cosignature = obtain_cosignature(run)
+            store.manifest(run.attempt, run.manifest.h, run.manifest.token)
+            acceptances = obtain_acceptances(run, cosignature)
+        except LostNodesError as ended:
+            lost |= ended.lost
+            cohort = cohort.without(ended.lost)
+            continue
+        checkpoint = EncoderCheckpoint(
+            attempt=run.attempt,
+            terms=run.manifest.token,
+            h=run.manifest.h,
+            acceptances=acceptances,
+            parameters=initial_parameters(spec),
+            state=initial_state(spec),
+            retries=0,
+            lost=lost,
+        )
+        store.round_opened(checkpoint)
+        return checkpoint
+    raise CampaignError(
+        f"campaign {plan.campaign_id} used up its {plan.max_attempts} attempts; lost: {', '.join(lost) or 'none'}",
+        field="max_attempts",
+        remedy="look at the lost nodes' own logs, then start a new campaign",
+    )
+
+
+class _Rounds:
+    """E2 and E3 of one run."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        plan: CampaignPlan,
+        spec: EncoderSpec,
+        checkpoint: EncoderCheckpoint,
+        progress: ProgressCallback,
+        began: float,
+        pause: Callable[[float], None],
+    ) -> None:
+        self.terms = verify_model(checkpoint.terms, plan.identity.public, Terms, typ="terms", kid=plan.hub_id)
+        self._channel = channel
+        self._plan = plan
+        self._spec = spec
+        self._progress = progress
+        self._began = began
+        self._pause = pause
+        self._grid: RoundGrid = terms_rounds(self.terms)
+
+    def advance(self, checkpoint: EncoderCheckpoint) -> EncoderCheckpoint:
+        """One round: tries until every term is there, then one step."""
+        number, step = 0, checkpoint.state.step
+        while True:
+            self._tell(step, f"try {number}" if number else "")
+            terms, lost = self._try(checkpoint, number)
+            if not lost:
+                break
+            retries = checkpoint.retries + number + 1
+            why = "; ".join(f"{party}: {reason}" for party, reason in lost.items())
+            self._tell(step, why)
+            if retries > self._spec.retries:
+                raise EncoderTriesUsedError(
+                    f"round {step + 1} of {self._spec.rounds} lacks nodes, and all {self._spec.charged_attempts} "
+                    f"charged tries but those of the missing rounds are used ({why})",
+                    field="encoder.retries",
+                    remedy="bring the lost nodes back, then start a new campaign; what was sent stays charged",
+                )
+            number += 1
+            self._pause(RETRY_PAUSE_S)
+        opened = open_sum(terms, bound=self._grid.bound)
+        parameters, state = apply_step(
+            checkpoint.parameters,
+            opened,
+            n_public=self.terms.cohort_size,
+            spec=self._spec,
+            state=checkpoint.state,
+        )
+        self._tell(state.step, "")
+        return replace(checkpoint, parameters=parameters, state=state, retries=checkpoint.retries + number)
+
+    def finish(self) -> None:
+        """E3: to all; who is away keeps an old key, which opens nothing by itself."""
+        parcel = Parcel({"attempt": self.terms.attempt})
+        nodes = [entry.party_id for entry in self.terms.roster]
+        self._channel.ask("train.finish", dict.fromkeys(nodes, parcel), self.terms.attempt)
+        self._channel.ask_one("query.finish", self._plan.witness.party_id, parcel, self.terms.attempt)
+
+    def _try(self, checkpoint: EncoderCheckpoint, number: int) -> tuple[list[Term], dict[str, str]]:
+        """One trip to nodes and witness together: their terms, or who is lost and why."""
+        parameters = checkpoint.parameters
+        order = RoundOrder(
+            suite=SUITE,
+            attempt=self.terms.attempt,
+            h=checkpoint.h,
+            round=checkpoint.state.step,
+            number=number,
+            parameters_sha256=digest(parameters.astype("<f8", copy=False).tobytes()),
+        )
+        texts = {
+            "attempt": self.terms.attempt,
+            "order": sign_model(order, self._plan.identity, typ="round", kid=self._plan.hub_id),
+            "acceptances": checkpoint.acceptances,
+        }
+        for_nodes, for_witness = Parcel(texts, {"parameters": parameters}), Parcel(texts)
+        parties = [*self.terms.roster, self._plan.witness]
+        witness = self._plan.witness.party_id
+        parcels = {each.party_id: for_witness if each.party_id == witness else for_nodes for each in parties}
+        steps = {each.party_id: "query.round" if each.party_id == witness else "train.round" for each in parties}
+        replies = self._channel.ask_each(steps, parcels, self.terms.attempt)
+        again = [party for party, reply in replies.items() if isinstance(reply, Lost)]
+        if again:
+            replies |= self._channel.ask_each(steps, {party: parcels[party] for party in again}, self.terms.attempt)
+        return self._terms(parties, replies)
+
+    def _terms(self, parties: list[RosterEntry], replies: dict[str, Reply]) -> tuple[list[Term], dict[str, str]]:
+        lost = refusers(parties, replies)
+        terms: list[Term] = []
+        for entry in parties:
+            reply = replies[entry.party_id]
+            if entry.party_id in lost or not isinstance(reply, Parcel):
+                continue
+            term = reply.arrays.get("term")
+            if term is None or term.dtype != np.uint64 or term.shape != (self._spec.n_parameters,):
+                lost[entry.party_id] = "no valid term"
+                continue
+            terms.append(term)
+        return terms, lost
+
+    def _tell(self, done: int, detail: str) -> None:
+        elapsed = time.monotonic() - self._began
+        self._progress(Progress("encoder", self.terms.attempt, "round", done, self._spec.rounds, elapsed, detail))

@@ -1,0 +1,196 @@
+"""Terms of encoder attempts, and what the stages of one campaign may cost each (docs/protocol.md, 4 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crypto.canonical import canonical_bytes
+from crypto.layout import KindBlocks, TableLayout
+from crypto.round_grid import round_grid
+from crypto.table_grid import table_delta
+from crypto.wire.base import SUITE
+from crypto.wire.campaign import (
+    EncoderTerms,
+    HoldoutRule,
+    KindTerms,
+    MechanismTerms,
+    PrivacyTerms,
+    RoundsMechanism,
+    TablesMechanism,
+    Terms,
+)
+from hub.campaign_plan import CampaignPlan
+from hub.cohort import Cohort
+from hub.manifests import EncoderCharge
+from models.accounting import Mechanism, calibrate_tables, epsilon_of, split_budget, usable_delta
+from models.encoder_scores import ENCODER_FEATURE_WIDTH
+from models.encoder_spec import EncoderSpec, calibrate_rounds, discreteness_allowance
+
+
+@dataclass(frozen=True)
+class EncoderBudget:
+    """What an encoder's rounds get of a campaign's budget.
+
+    Attributes:
+        sigma_grid: standard deviation of a round's total noise, grid units; 0 with noise off.
+        privacy: the whole campaign's, all stages.
+        charge: what the scorecard stage after it has to reckon with; None without one, or without noise.
+    """
+
+    sigma_grid: float
+    privacy: PrivacyTerms
+    charge: EncoderCharge | None
+
+
+def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
+    """Splits the plan's (ε, δ) over its stages and finds the rounds' noise.
+
+    Raises:
+        BudgetError: the budget cannot be met.
+    """
+    if plan.noise == "off":
+        return EncoderBudget(0.0, _privacy(plan, (), 0.0, plan.epsilon), None)
+    label_nodes = len(plan.cohort.nodes_of(plan.schema.label.kind))
+    if "scorecard" not in plan.stages:
+        delta_sum = _rounds_delta(plan, spec, calibrate_rounds(spec, plan.epsilon, plan.delta).sigma_grid, label_nodes)
+        noise = calibrate_rounds(spec, plan.epsilon, plan.delta, delta_sum=delta_sum)
+        rounds = _rounds(noise.sigma_over_sensitivity, spec)
+        return EncoderBudget(noise.sigma_grid, _privacy(plan, (rounds,), delta_sum, noise.epsilon_replace_one), None)
+    layout = _scorecard_layout(plan, {plan.schema.label.kind: ENCODER_FEATURE_WIDTH})
+    delta_sum = table_delta(len(plan.cohort.nodes), layout.n_cells)
+    mu = split_budget(
+        plan.epsilon,
+        plan.delta,
+        plan.stages,
+        plan.encoder_share,
+        n_features=layout.n_features,
+        charged_attempts=spec.charged_attempts,
+        pair_share=plan.pair_share,
+        delta_sum=delta_sum,
+    )
+    noise = calibrate_rounds(spec, plan.epsilon, plan.delta, mu_budget=mu["encoder"], delta_sum=delta_sum)
+    tables = calibrate_tables(
+        layout.n_features,
+        plan.epsilon,
+        plan.delta,
+        pair_share=plan.pair_share,
+        mu_budget=mu["scorecard"],
+        delta_sum=delta_sum,
+    )
+    rounds = _rounds(noise.sigma_over_sensitivity, spec)
+    cells = tuple(
+        TablesMechanism(mechanism="discrete-gaussian-cells", stage="scorecard", sigma=each.sigma, count=each.count)
+        for each in tables.mechanisms
+    )
+    accounted: list[Mechanism] = [*noise.mechanisms, *tables.mechanisms]
+    usable = usable_delta(plan.epsilon, plan.delta, delta_sum)
+    allowance = discreteness_allowance(spec.n_parameters, spec.charged_attempts, noise.sigma_grid)
+    replace_one = epsilon_of(accounted, usable, adjacency="replace-one") + 4 * allowance
+    return EncoderBudget(
+        noise.sigma_grid,
+        _privacy(plan, (rounds, *cells), delta_sum, replace_one),
+        EncoderCharge(rounds, mu["scorecard"]),
+    )
+
+
+def encoder_attempt_terms(
+    plan: CampaignPlan, cohort: Cohort, attempt: str, spec: EncoderSpec, budget: EncoderBudget
+) -> Terms:
+    """Terms of an encoder attempt on this cohort.
+
+    Args:
+        plan: the campaign.
+        cohort: its training part, of the label kind's nodes that are left.
+        attempt: `<campaign>/encoder/<number>`.
+        spec: the encoder.
+        budget: from `encoder_budget`.
+
+    Raises:
+        NoiseError, RangeError: too few nodes for t_collude, or a sum might wrap.
+    """
+    kind = plan.schema.label.kind
+    encoder = EncoderTerms(
+        kind=kind,
+        spec=canonical_bytes(spec).decode(),
+        parameters=spec.n_parameters,
+        rounds=spec.rounds,
+        charged_attempts=spec.charged_attempts,
+        sigma_grid=budget.sigma_grid,
+        grid=spec.grid,
+        clip=spec.clip,
+    )
+    round_grid(
+        encoder,
+        n_nodes=len(cohort.nodes),
+        t_collude=plan.t_collude,
+        cohort_size=cohort.size,
+        noise=plan.noise == "on",
+    )
+    now = plan.clock()
+    return Terms(
+        suite=SUITE,
+        campaign_id=plan.campaign_id,
+        attempt=attempt,
+        stage="encoder",
+        schema_document=plan.schema.canonical_json().decode(),
+        schema_sha256=plan.schema.hash(),
+        label_kind=kind,
+        kinds=(KindTerms(kind=kind, widths=plan.schema.widths(kind), members=cohort.size),),
+        pairs=(),
+        cohort_size=cohort.size,
+        roster=cohort.nodes,
+        witness=plan.witness,
+        holdout=HoldoutRule(salt=plan.holdout_salt, fraction=plan.holdout_fraction),
+        privacy=budget.privacy,
+        encoder=encoder,
+        issued_at=now,
+        deadline=now + plan.deadline,
+    )
+
+
+def _scorecard_layout(plan: CampaignPlan, encoder_widths: dict[str, int]) -> TableLayout:
+    kinds = tuple(
+        KindBlocks(kind, (*plan.schema.widths(kind), *((encoder_widths[kind],) if kind in encoder_widths else ())))
+        for kind in plan.schema.kinds_in_order()
+    )
+    return TableLayout(kinds, plan.schema.label.kind)
+
+
+def _rounds_delta(plan: CampaignPlan, spec: EncoderSpec, sigma_grid: float, n_nodes: int) -> float:
+    encoder = EncoderTerms(
+        kind=plan.schema.label.kind,
+        spec="",
+        parameters=spec.n_parameters,
+        rounds=spec.rounds,
+        charged_attempts=spec.charged_attempts,
+        sigma_grid=sigma_grid,
+        grid=spec.grid,
+        clip=spec.clip,
+    )
+    return round_grid(
+        encoder, n_nodes=n_nodes, t_collude=plan.t_collude, cohort_size=max(1, plan.cohort.size), noise=True
+    ).delta_sum
+
+
+def _rounds(sigma_over_sensitivity: float, spec: EncoderSpec) -> RoundsMechanism:
+    return RoundsMechanism(
+        mechanism="gaussian-rounds",
+        stage="encoder",
+        sigma_over_sensitivity=sigma_over_sensitivity,
+        rounds=spec.charged_attempts,
+    )
+
+
+def _privacy(
+    plan: CampaignPlan, mechanisms: Sequence[MechanismTerms], delta_sum: float, epsilon_replace_one: float
+) -> PrivacyTerms:
+    return PrivacyTerms(
+        epsilon=plan.epsilon,
+        delta=plan.delta,
+        delta_sum=delta_sum,
+        t_collude=plan.t_collude,
+        noise=plan.noise,
+        mechanisms=tuple(mechanisms),
+        epsilon_replace_one=epsilon_replace_one,
+    )
