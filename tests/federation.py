@@ -20,12 +20,13 @@ from crypto.manifest import holdout_mask
 from crypto.parcel import Parcel
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Cosignature, Terms
-from hub.campaign_plan import CampaignPlan, Progress
+from hub.campaign_plan import CampaignPlan, CampaignStore, NoStore, Progress, ReleasedTable
 from hub.cohort import Cohort
 from hub.grids.base import UnansweredError
-from hub.grids.channel import from_records, to_records
+from hub.grids.channel import Channel, from_records, to_records
 from hub.grids.local import LocalGrid
 from hub.manifests import Manifest, build_manifest, table_terms
+from hub.scorecard_stage import run_scorecard_stage
 from hub.simulation import WITNESS_ID, Budget, Federation, NodeData
 from models.bins import ABSENT, UNLABELLED
 from models.schema import Schema
@@ -166,6 +167,15 @@ class DisturbedGrid(LocalGrid):
             raise UnansweredError(party)
         changed = Message(content=to_records(parcel), metadata=message.metadata)  # type: ignore[call-overload]
         return message_to_proto(changed).SerializeToString()
+
+
+def run_scorecard(
+    world: World, plan: CampaignPlan | None = None, store: CampaignStore | None = None, timeout: float = 30.0
+) -> ReleasedTable:
+    """The scorecard stage over the world's grid."""
+    federation = world.federation
+    channel = Channel(federation.grid, federation.node_ids, timeout)
+    return run_scorecard_stage(channel, plan or world.plan(), world.events.append, store or NoStore())
 
 
 def lose(party: str, step: str) -> Hook:

@@ -19,16 +19,17 @@ from crypto.sealed import context_bytes, seal
 from crypto.secure_tables import positions_sha256, rows_sha256
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Decision, RosterEntry, RowsHeader
+from hub.attempt_run import read_refusal
 from hub.cohort import Cohort
+from hub.grids.channel import Channel
 from hub.manifests import build_manifest
-from hub.server_app import run_campaign
 from hub.simulation import WITNESS_ID, Budget
 from models.errors import BudgetError
 from nodes import table_stage
 from nodes.errors import BudgetExceeded, PeerError, PolicyRefusal
 from nodes.training import answer, refusal_code, refusal_detail
 from nodes.training_context import TrainingData
-from tests.federation import SALT, Drive, World, make_world
+from tests.federation import SALT, Drive, World, make_world, run_scorecard
 
 
 @pytest.fixture
@@ -132,9 +133,7 @@ def test_a_sender_whom_several_accuse_must_leave_not_they(tmp_path: Path) -> Non
         return Parcel(parcel.texts, {name: box[::-1].copy() for name, box in parcel.arrays.items()})
 
     world.disturb(after=falsify)
-    released = run_campaign(
-        world.federation.grid, world.plan(), world.events.append, node_ids=world.federation.node_ids, timeout=30
-    )
+    released = run_scorecard(world)
     assert set(released.lost) == {"tax-1"}
     assert "rows were refused" in released.lost["tax-1"]
 
@@ -479,9 +478,7 @@ def test_a_row_outside_its_bins_is_refused_and_says_nothing_about_data(world: Wo
     spoiled = TrainingData(data.pseudonyms, codes, data.outcome)
     world.federation.contexts["bank-1"] = replace(context, dataset=lambda _: spoiled)
     world.disturb()
-    released = run_campaign(
-        world.federation.grid, world.plan(), world.events.append, node_ids=world.federation.node_ids, timeout=30
-    )
+    released = run_scorecard(world)
     assert released.lost == {"bank-1": "data-invalid"}
 
 
@@ -491,15 +488,11 @@ def test_an_unforeseen_failure_tells_the_hub_nothing(world: World) -> None:
 
     context = world.federation.contexts["bank-1"]
     token = answer(context, fail, "c1/scorecard/1").text("refusal")
-    from hub.attempt_run import read_refusal
-
     entry = next(entry for entry in world.federation.entries if entry.party_id == "bank-1")
     assert read_refusal(Parcel({"refusal": token}), entry) == "internal-error"
 
 
 def test_a_refusal_in_anothers_name_is_told_from_a_real_one(world: World) -> None:
-    from hub.attempt_run import read_refusal
-
     def fail() -> Parcel:
         raise PolicyRefusal("schema-unknown", "no")
 
@@ -509,8 +502,6 @@ def test_a_refusal_in_anothers_name_is_told_from_a_real_one(world: World) -> Non
 
 
 def test_a_step_for_the_other_role_is_refused(world: World) -> None:
-    from hub.grids.channel import Channel
-
     channel = Channel(world.federation.grid, world.federation.node_ids, 10.0)
     for party, step in ((WITNESS_ID, "train.accept"), ("bank-1", "query.abort")):
         reply = channel.ask_one(step, party, Parcel({"attempt": "a"}), "c1/scorecard/1")

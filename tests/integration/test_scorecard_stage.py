@@ -12,10 +12,9 @@ from crypto.parcel import Parcel
 from hub.campaign_plan import NoStore
 from hub.errors import CampaignError, QuorumError
 from hub.scorecard_model import make_scorecard, opened_table
-from hub.server_app import run_campaign
 from hub.simulation import WITNESS_ID, Budget
 from nodes import table_stage, witness_stage
-from tests.federation import Drive, World, held_out, lose, make_world
+from tests.federation import Drive, held_out, lose, make_world, run_scorecard
 
 
 class Recorded(NoStore):
@@ -32,23 +31,11 @@ class Recorded(NoStore):
         self.decisions.append((attempt, token, undelivered))
 
 
-def run(world: World, plan=None, store=None, timeout=30.0):
-    federation = world.federation
-    return run_campaign(
-        federation.grid,
-        plan or world.plan(),
-        world.events.append,
-        store,
-        node_ids=federation.node_ids,
-        timeout=timeout,
-    )
-
-
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("nodes", [{"bank": 3, "tax": 2, "utility": 2}, {"bank": 1, "tax": 4, "utility": 1}])
 def test_without_noise_the_opened_table_is_the_joined_table(tmp_path: Path, seed: int, nodes: dict[str, int]) -> None:
     world = make_world(tmp_path, seed=seed, nodes=nodes)
-    released = run(world)
+    released = run_scorecard(world)
     plan = world.plan()
     cohort = plan.cohort.training(plan.holdout_salt, plan.holdout_fraction)
     assert cohort.size == int((~held_out(world)).sum())
@@ -59,7 +46,7 @@ def test_without_noise_the_opened_table_is_the_joined_table(tmp_path: Path, seed
 
 def test_a_node_without_merchants_in_the_cohort_takes_part(tmp_path: Path) -> None:
     world = make_world(tmp_path, merchants=6, nodes={"bank": 4, "tax": 3, "utility": 3})
-    released = run(world)
+    released = run_scorecard(world)
     plan = world.plan()
     cohort = plan.cohort.training(plan.holdout_salt, plan.holdout_fraction)
     assert np.array_equal(opened_table(released).to_vector(), world.exact(cohort))
@@ -68,7 +55,7 @@ def test_a_node_without_merchants_in_the_cohort_takes_part(tmp_path: Path) -> No
 def test_noise_has_the_promised_size_and_every_node_is_charged_it(tmp_path: Path) -> None:
     world = make_world(tmp_path, merchants=300, budget=Budget(3.0, 1e-5), noise_off=False)
     plan = world.noisy_plan(3.0)
-    released = run(world, plan)
+    released = run_scorecard(world, plan)
     cohort = plan.cohort.training(plan.holdout_salt, plan.holdout_fraction)
     error = released.counts - world.exact(cohort)
     tables, n, t = released.terms.tables, len(released.terms.roster), released.terms.privacy.t_collude
@@ -85,7 +72,7 @@ def test_noise_has_the_promised_size_and_every_node_is_charged_it(tmp_path: Path
 
 def test_small_noise_is_scaled_to_the_integer_grid(tmp_path: Path) -> None:
     world = make_world(tmp_path, budget=Budget(10.0, 1e-5), noise_off=False)
-    released = run(world, world.noisy_plan(9.0))
+    released = run_scorecard(world, world.noisy_plan(9.0))
     assert released.terms.tables is not None
     assert released.terms.tables.sigma_class / np.sqrt(6) < 2
     assert np.any(released.counts != np.rint(released.counts))
@@ -94,14 +81,14 @@ def test_small_noise_is_scaled_to_the_integer_grid(tmp_path: Path) -> None:
 
 def test_the_witness_opens_the_same_table_from_the_shares(tmp_path: Path) -> None:
     world = make_world(tmp_path, noise_off=False)
-    released = run(world, world.noisy_plan())
+    released = run_scorecard(world, world.noisy_plan())
     opened = witness_stage.open_attempt(world.federation.witness_context, released.terms.attempt, released.shares)
     assert np.array_equal(opened.counts, released.counts)
 
 
 def test_the_table_becomes_a_model(tmp_path: Path) -> None:
     world = make_world(tmp_path, merchants=600, absent=0.1)
-    card, artefact = make_scorecard(run(world), world.plan().clock())
+    card, artefact = make_scorecard(run_scorecard(world), world.plan().clock())
     assert artefact.privacy.epsilon is None
     assert len(card.features) == 5
 
@@ -111,7 +98,7 @@ def test_a_lost_node_voids_the_attempt_and_the_next_goes_on_without_it(tmp_path:
     world = make_world(tmp_path, noise_off=False)
     world.disturb(before=lose("bank-2", step))
     store = Recorded()
-    released = run(world, world.noisy_plan(), store)
+    released = run_scorecard(world, world.noisy_plan(), store)
     assert (released.attempts, set(released.lost)) == (2, {"bank-2"})
     assert "bank-2" not in released.shares
     assert [attempt for attempt, _ in store.manifests] == ["c1/scorecard/1", "c1/scorecard/2"]
@@ -126,7 +113,7 @@ def test_a_lost_node_voids_the_attempt_and_the_next_goes_on_without_it(tmp_path:
 def test_the_next_attempt_counts_the_remaining_nodes_merchants(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     world.disturb(before=lose("tax-1", "train.exchange"))
-    released = run(world)
+    released = run_scorecard(world)
     plan = world.plan()
     cohort = plan.cohort.training(plan.holdout_salt, plan.holdout_fraction).without({"tax-1"})
     assert np.array_equal(opened_table(released).to_vector(), world.exact(cohort))
@@ -136,7 +123,7 @@ def test_a_node_lost_after_it_sent_stays_charged_until_it_hears_the_void(tmp_pat
     world = make_world(tmp_path, noise_off=False)
     world.disturb(after=lose("tax-2", "train.share"), before=lose("tax-2", "train.outcome"))
     store = Recorded()
-    released = run(world, world.noisy_plan(), store)
+    released = run_scorecard(world, world.noisy_plan(), store)
     assert released.attempts == 2
     context = world.federation.contexts["tax-2"]
     assert context.ledger.spent().epsilon > 2.9
@@ -158,7 +145,7 @@ def test_a_refusal_drops_the_node_that_has_no_budget_left(tmp_path: Path) -> Non
         payload=b"x",
         mechanisms=Drive.start(world, world.noisy_plan(1.0)).manifest.terms.privacy.mechanisms,
     )
-    released = run(world, world.noisy_plan(3.0))
+    released = run_scorecard(world, world.noisy_plan(3.0))
     assert set(released.lost) == {"utility-1"}
     assert "budget-exceeded" in released.lost["utility-1"]
     assert "more than the budget 3" in released.lost["utility-1"]
@@ -168,14 +155,14 @@ def test_too_few_nodes_end_the_campaign(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     world.disturb(before=lose("tax-1", "train.accept"))
     with pytest.raises(QuorumError, match="tax has 1 nodes of the 2"):
-        run(world, world.plan(quorum={"tax": 2}))
+        run_scorecard(world, world.plan(quorum={"tax": 2}))
 
 
 def test_a_lost_witness_ends_the_campaign_and_nobody_is_refunded_without_a_void(tmp_path: Path) -> None:
     world = make_world(tmp_path, noise_off=False)
     world.disturb(before=lose(WITNESS_ID, "query.release"))
     with pytest.raises(CampaignError) as caught:
-        run(world, world.noisy_plan())
+        run_scorecard(world, world.noisy_plan())
     assert caught.value.party == WITNESS_ID
     assert all(each.epsilon > 2.9 for each in world.federation.spent().values())
 
@@ -188,11 +175,5 @@ def test_a_late_node_is_a_lost_node(tmp_path: Path) -> None:
 
     world = make_world(tmp_path)
     world.disturb(before=slow)
-    released = run(world, timeout=1.5)
+    released = run_scorecard(world, timeout=1.5)
     assert set(released.lost) == {"bank-1"}
-
-
-def test_an_encoder_stage_is_refused_by_the_scorecards_function(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
-    with pytest.raises(CampaignError, match="stages"):
-        run(world, world.plan(stages=("encoder",)))
