@@ -1,0 +1,130 @@
+"""What hangs on a node beside its base: consents, models, scoring, and the witness's duties. One place puts them together.
+
+Commands use the same services beside a running `digua-node run`: the store is shared, and only `run` holds the link.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from crypto.errors import CryptoError
+from models.errors import ArtefactError
+from nodes.consents import ConsentStore
+from nodes.encoder_models import ReleasedEncoder
+from nodes.enquiries import Enquiries
+from nodes.errors import NodeError
+from nodes.journal import Journal
+from nodes.merchant_keys import MerchantKeyVerifier
+from nodes.model_book import ModelBook
+from nodes.points import PointsDesk
+from nodes.policy import Limits
+from nodes.requester import Requester
+from nodes.runtime import NodeRuntime
+from nodes.scoring import Scorer
+from nodes.witness.service import WitnessService
+
+NO_SOURCE = frozenset({"client", "witness"})
+
+
+@dataclass(frozen=True)
+class Services:
+    """A node's services. `scorer` is there where the node holds data, `witness` at the witness."""
+
+    runtime: NodeRuntime
+    journal: Journal
+    consents: ConsentStore
+    models: ModelBook
+    enquiries: Enquiries
+    scorer: Scorer | None
+    witness: WitnessService | None
+
+
+def equip(runtime: NodeRuntime) -> Services:
+    """Put the services on a node: handlers of its feed and link, and its book of consents.
+
+    Raises:
+        ConfigError: a witness without its VOPRF seed.
+    """
+    config, store, roster, clock = runtime.config, runtime.store, runtime.roster, runtime.clock
+    journal = Journal(store, config.party_id, clock=clock)
+    consents = ConsentStore(
+        store,
+        roster,
+        party_id=config.party_id,
+        kind=config.kind,
+        keys=MerchantKeyVerifier(roster),
+        journal=journal,
+        clock=clock,
+        require_fresh=runtime.require_fresh_feed,
+    )
+    models = ModelBook(store, roster, journal, lambda model_id: runtime.hub.request("GET", f"/v1/models/{model_id}"))
+    points = PointsDesk(config.kind, runtime.training_data, lambda model_id: released_encoder(models, model_id))
+    requester = Requester(
+        party_id=config.party_id,
+        identity=runtime.identity,
+        box=runtime.box,
+        roster=roster,
+        hub=runtime.hub,
+        journal=journal,
+        clock=clock,
+    )
+    enquiries = Enquiries(
+        party_id=config.party_id,
+        pseudonyms=runtime.pseudonyms,
+        consents=consents,
+        models=models,
+        requester=requester,
+        points=points,
+        journal=journal,
+        clock=clock,
+    )
+    scorer = witness = None
+    if config.kind not in NO_SOURCE:
+        scorer = Scorer(
+            party_id=config.party_id,
+            identity=runtime.identity,
+            box=runtime.box,
+            store=store,
+            roster=roster,
+            consents=consents,
+            models=models,
+            points=points,
+            journal=journal,
+            feed_age=runtime.feed_age,
+            limits=Limits(
+                feed_limit=timedelta(seconds=config.feed_limit_seconds), max_versions=config.max_consent_versions
+            ),
+            floor_seconds=config.answer_time_floor_ms / 1000,
+            clock=clock,
+        )
+        runtime.handlers["query"] = scorer.answer
+    if config.kind == "witness":
+        witness = WitnessService.open(runtime, journal)
+        runtime.handlers.update(witness.handlers)
+    runtime.consents = consents
+    runtime.feed.register_runs(("consent", "consent-event"), consents.apply_all)
+    for kind in ("model-release", "model-withdrawal"):
+        runtime.feed.register(kind, models.apply)
+    return Services(runtime, journal, consents, models, enquiries, scorer, witness)
+
+
+def released_encoder(models: ModelBook, model_id: str) -> ReleasedEncoder:
+    """A released encoder, whatever its scope.
+
+    Raises:
+        ArtefactError: there is none of this id, or it was withdrawn.
+    """
+    try:
+        model = models.get(model_id)
+    except (CryptoError, NodeError) as problem:
+        raise _no_encoder(model_id) from problem
+    if model is None or model.withdrawn:
+        raise _no_encoder(model_id)
+    return ReleasedEncoder.of(model.artefact)
+
+
+def _no_encoder(model_id: str) -> ArtefactError:
+    return ArtefactError(
+        f"the witness has released no encoder {model_id}", field="model_id", remedy="wait until it has, or name another"
+    )

@@ -1,0 +1,1 @@
+"""The regulator's side: approvals, the roster, checkpoints, pseudonyms, and the release of models."""

@@ -1,0 +1,77 @@
+"""The witness cosigns checkpoints of the hub's log: only what extends all that it cosigned before (8).
+
+Its last checkpoint is on disk before the line leaves, so that not even a crash lets it cosign two histories.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from pydantic import ValidationError
+
+from crypto.canonical import canonical_bytes
+from crypto.checkpoint import Checkpoint, parse_note, sign_note, verify_note
+from crypto.errors import ProofError
+from crypto.keys import IdentityKey
+from crypto.merkle import EMPTY_ROOT, verify_consistency
+from crypto.wire.audit import CheckpointCosignature, CheckpointOffer
+from nodes.clock import Clock, system_clock
+from nodes.store import Store
+from nodes.tables.witness import CosignedLogRow
+
+
+class CheckpointCosigner:
+    """Handles `cosign-checkpoint`."""
+
+    def __init__(
+        self, store: Store, *, hub_key: bytes, witness_id: str, identity: IdentityKey, clock: Clock = system_clock
+    ) -> None:
+        """Args:
+        store: the witness's.
+        hub_key: the hub's pinned key.
+        witness_id, identity: name and key of the cosignature.
+        clock: its time.
+        """
+        self._store = store
+        self._hub_key = hub_key
+        self._witness_id = witness_id
+        self._identity = identity
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def cosign(self, body: bytes) -> bytes:
+        """JSON of `CheckpointOffer` in, of `CheckpointCosignature` out.
+
+        There is no line where the hub starts from another size than the one cosigned last.
+
+        Raises:
+            ProofError: not signed by the pinned hub key, of another log, or not an extension: a forked history.
+        """
+        try:
+            offer = CheckpointOffer.model_validate_json(body)
+        except ValidationError as problem:
+            raise ProofError("the offer is malformed", field="offer", remedy="offer the checkpoint again") from problem
+        origin = parse_note(offer.note)[0].origin
+        checkpoint = verify_note(offer.note, {origin: self._hub_key}, required={origin})
+        with self._lock, self._store.session() as session:
+            row = session.get(CosignedLogRow, 1)
+            known = Checkpoint(origin, 0, EMPTY_ROOT) if row is None else Checkpoint(row.origin, row.size, row.root)
+            if known.origin != origin:
+                raise ProofError(
+                    f"the log calls itself {origin}; until now it was {known.origin}",
+                    field="origin",
+                    remedy="a hub has one log: restore its configuration",
+                )
+            if offer.old_size != known.size or checkpoint.size < known.size:
+                return canonical_bytes(CheckpointCosignature(known_size=known.size))
+            verify_consistency(known.size, known.root, checkpoint.size, checkpoint.root, offer.proof)
+            session.merge(CosignedLogRow(id=1, origin=origin, size=checkpoint.size, root=checkpoint.root))
+        moment = int(self._clock().timestamp())
+        line = sign_note(checkpoint.body(), self._witness_id, self._identity, cosignature_time=moment)
+        return canonical_bytes(CheckpointCosignature(line=line, known_size=checkpoint.size))
+
+    def known(self) -> Checkpoint | None:
+        """The checkpoint that was cosigned last."""
+        with self._store.reading() as session:
+            row = session.get(CosignedLogRow, 1)
+        return None if row is None else Checkpoint(row.origin, row.size, row.root)

@@ -1,0 +1,216 @@
+"""The witness releases models: only what it could make again itself (docs/protocol.md, 7).
+
+W1  The artefact is parsed strictly; its features are the schema's and its points span at most 550.
+W2  Scorecards: the attempt's shares are those of the nodes' receipts, and open, with the witness's own term, to the
+    table whose digest the artefact states.
+W3  The fit on that table, with the options that the artefact states, gives the same scorecard to the last point. Points
+    of free choice could spell a merchant's bins in one score.
+W4  Encoders: the witness took part in every round. Parameters come from sums that it cannot open again; they are scored
+    where the rows are, and never travel.
+W5  Schema, cohort and the stated privacy are those of the terms that it cosigned.
+W6  The release is on disk before it leaves; a model that was withdrawn is not released again.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from crypto.errors import SignatureError
+from crypto.jws import sign_model
+from crypto.wire.base import SUITE
+from crypto.wire.campaign import ModelRelease, ModelWithdrawal, TablesMechanism, Terms
+from crypto.wire.link import ReleaseProposal, WithdrawalProposal
+from models.artefact import CellsEntry, ModelArtefact, RoundsEntry, ScorecardEntry
+from models.errors import ModelsError
+from models.fit import FitOptions
+from models.scorecard import train
+from models.tables import OpenedTable, feature_bins, from_vector
+from nodes.encoder_models import ReleasedEncoder
+from nodes.errors import PolicyRefusal
+from nodes.journal import Journal
+from nodes.rounds_check import is_try_of
+from nodes.store import Store
+from nodes.tables.witness import SignedReleaseRow
+from nodes.terms_check import read_terms
+from nodes.witness_stage import OpenedAttempt, WitnessContext, load_record, open_attempt
+
+WITHDRAWN = "withdrawn"
+
+
+class ReleaseDesk:
+    """Handles `release-model` and `withdraw-model`."""
+
+    def __init__(self, store: Store, context: WitnessContext, journal: Journal) -> None:
+        self._store = store
+        self._context = context
+        self._journal = journal
+        self._lock = threading.Lock()
+
+    def release(self, body: bytes) -> bytes:
+        """JSON of `ReleaseProposal` in, a JWS `model-release` out.
+
+        Raises:
+            PolicyRefusal: `model-not-reproduced`, `model-withdrawn`, or terms and artefact contradict each other.
+            ArtefactError: the artefact is malformed or breaks the bounds.
+            AttemptError: the attempt was not released here, or the shares are not those of its receipts.
+            SignatureError: the proposal is malformed.
+        """
+        try:
+            proposal = ReleaseProposal.model_validate_json(body)
+        except ValidationError as problem:
+            raise SignatureError("the proposal is malformed", field="proposal", remedy="propose again") from problem
+        artefact = ModelArtefact.from_bytes(proposal.artefact.encode())  # W1
+        with self._lock:
+            self._require_not_withdrawn(artefact.model_id)
+            with self._store.reading() as session:
+                known = session.get(SignedReleaseRow, (artefact.model_id, proposal.scope))
+            if known is not None:
+                return known.token.encode()
+            if proposal.attempt is None:
+                raise _refused("attempt-missing", "a model comes with the attempt that it was trained in", "attempt")
+            if artefact.model_type == "scorecard":
+                terms = self._check_scorecard(artefact, proposal.attempt, dict(proposal.shares))
+            else:
+                terms = self._check_encoder(artefact, proposal.attempt)
+            _check_terms(artefact, terms)
+            release = ModelRelease(
+                suite=SUITE,
+                model_id=artefact.model_id,
+                campaign_id=terms.campaign_id,
+                scope=proposal.scope,
+                table_sha256=None if artefact.table_digest is None else bytes.fromhex(artefact.table_digest),
+                issued_at=self._now(),
+            )
+            token = sign_model(release, self._context.identity, typ="model-release", kid=self._context.party_id)
+            self._keep(artefact.model_id, proposal.scope, token)
+        return token.encode()
+
+    def withdraw(self, body: bytes) -> bytes:
+        """JSON of `WithdrawalProposal` in, a JWS `model-withdrawal` out.
+
+        Raises:
+            PolicyRefusal: the model was never released here.
+            SignatureError: the proposal is malformed.
+        """
+        try:
+            proposal = WithdrawalProposal.model_validate_json(body)
+            withdrawal = ModelWithdrawal(
+                suite=SUITE, model_id=proposal.model_id, reason=proposal.reason, issued_at=self._now()
+            )
+        except ValidationError as problem:
+            raise SignatureError("the proposal is malformed", field="proposal", remedy="propose again") from problem
+        with self._lock:
+            with self._store.reading() as session:
+                known = session.get(SignedReleaseRow, (proposal.model_id, WITHDRAWN))
+                scopes = [session.get(SignedReleaseRow, (proposal.model_id, s)) for s in ("evaluation", "release")]
+            if known is not None:
+                return known.token.encode()
+            if not any(scopes):
+                raise _refused("model-unknown", f"{proposal.model_id} was never released here", "model_id")
+            token = sign_model(withdrawal, self._context.identity, typ="model-withdrawal", kid=self._context.party_id)
+            self._keep(proposal.model_id, WITHDRAWN, token)
+        return token.encode()
+
+    def _check_scorecard(self, artefact: ModelArtefact, attempt: str, shares: dict[str, bytes]) -> Terms:
+        """W2, W3."""
+        opened = open_attempt(self._context, attempt, shares)
+        table = opened_table(opened)
+        if table.digest() != artefact.table_digest:
+            raise _refused("model-not-reproduced", "the artefact states another table than the opened one", "table")
+        try:
+            card = train(table, FitOptions(**artefact.fit_options))
+        except (ModelsError, TypeError) as problem:
+            raise _refused(
+                "model-not-reproduced", "the opened table cannot be fitted with the stated options", "fit_options"
+            ) from problem
+        if ScorecardEntry.of(card) != artefact.scorecard:
+            raise _refused("model-not-reproduced", "the fit on the opened table gives other points", "scorecard")
+        terms = opened.checked.terms
+        if dict(terms.encoders_used) != artefact.encoders_used:
+            raise _refused("model-not-reproduced", "the artefact uses other encoders than its terms", "encoders_used")
+        return terms
+
+    def _check_encoder(self, artefact: ModelArtefact, attempt: str) -> Terms:
+        """W4."""
+        encoder = ReleasedEncoder.of(artefact)
+        record = load_record(self._context, attempt)
+        terms = read_terms(record.terms, self._context.roster).terms
+        stage = terms.encoder
+        if stage is None or artefact.encoder is None:
+            raise _refused("model-not-reproduced", f"attempt {attempt} trained no encoder", "attempt")
+        tries = sum(is_try_of(attempt, each) for each in self._context.attempts.attempts(terms.campaign_id))
+        if tries < stage.rounds:
+            raise _refused("model-not-reproduced", f"only {tries} of {stage.rounds} rounds were run", "attempt")
+        if (stage.kind, stage.spec) != (encoder.kind, artefact.encoder.spec):
+            raise _refused("model-not-reproduced", "the encoder is not the one of the terms", "encoder")
+        return terms
+
+    def _require_not_withdrawn(self, model_id: str) -> None:
+        with self._store.reading() as session:
+            if session.get(SignedReleaseRow, (model_id, WITHDRAWN)) is not None:
+                raise _refused("model-withdrawn", f"{model_id} was withdrawn; that is final", "model_id")
+
+    def _keep(self, model_id: str, scope: str, token: str) -> None:
+        """W6."""
+        with self._store.session() as session:
+            session.add(SignedReleaseRow(model_id=model_id, scope=scope, token=token))
+            self._journal.note("model-signed", {"model_id": model_id, "scope": scope}, session=session)
+
+    def _now(self) -> datetime:
+        return self._context.clock()
+
+
+def opened_table(opened: OpenedAttempt) -> OpenedTable:
+    """The opened counts as a table, with the public membership numbers of the terms."""
+    terms = opened.checked.terms
+    encoders = {each.kind: each.widths[-1] for each in terms.kinds if each.kind in terms.encoders_used}
+    return from_vector(
+        opened.counts,
+        feature_bins(opened.checked.schema, encoders),
+        cohort_size=terms.cohort_size,
+        kind_totals={each.kind: each.members for each in terms.kinds},
+        pair_totals={(each.first, each.second): each.members for each in terms.pairs},
+        sigma_class=0.0 if terms.tables is None else terms.tables.sigma_class,
+        sigma_pair=0.0 if terms.tables is None else terms.tables.sigma_pair,
+    )
+
+
+def _check_terms(artefact: ModelArtefact, terms: Terms) -> None:
+    """W5."""
+    stated, due = artefact.privacy, terms.privacy
+    on = due.noise == "on"
+    numbers = (stated.epsilon, stated.delta, stated.epsilon_replace_one)
+    expected = (due.epsilon, due.delta, due.epsilon_replace_one) if on else (None, None, None)
+    mechanisms = tuple(
+        CellsEntry(sigma=each.sigma, count=each.count)
+        if isinstance(each, TablesMechanism)
+        else RoundsEntry(sigma_over_sensitivity=each.sigma_over_sensitivity, rounds=each.rounds)
+        for each in due.mechanisms
+    )
+    if (
+        stated.noise != due.noise
+        or stated.t_collude != due.t_collude
+        or stated.mechanisms != mechanisms
+        or any(not _same(a, b) for a, b in zip(numbers, expected, strict=True))
+    ):
+        raise _refused("model-not-reproduced", "the stated privacy is not that of the terms", "privacy")
+    if (artefact.campaign, artefact.schema_sha256, artefact.cohort_size) != (
+        terms.campaign_id,
+        terms.schema_sha256,
+        terms.cohort_size,
+    ):
+        raise _refused("model-not-reproduced", "campaign, schema or cohort are not those of the terms", "campaign")
+
+
+def _same(stated: float | None, due: float | None) -> bool:
+    # Floats of an artefact have ten digits.
+    if stated is None or due is None:
+        return stated is due
+    return f"{stated:.10g}" == f"{due:.10g}"
+
+
+def _refused(code: str, what: str, field: str) -> PolicyRefusal:
+    return PolicyRefusal(code, what, field=field, remedy="the hub must propose the model exactly as it was trained")
