@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from hub.errors import DemoError
+from hub.demo.errors import DemoError
 
 _STOP_SECONDS = 10.0
 _TAIL_LINES = 15

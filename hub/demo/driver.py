@@ -1,0 +1,187 @@
+"""The demo from first key to verified log, step by step, with what each step took."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from hub.demo import campaigns, people
+from hub.demo.data import NODES, Population, populations, write_node_file
+from hub.demo.federation import PLATFORM, WITNESS, Federation
+from hub.demo.processes import ProcessGroup
+from hub.demo.queries import run_queries
+from hub.demo.report import CampaignReport, Report, print_summary
+from models.datasets import default_cache
+from models.schema_file import load_campaign, load_schema
+
+CROSS, CONSORTIUM = "give-me-some-credit.yaml", "gmsc-bank-consortium.yaml"
+CAMPAIGNS = {"consortium": "campaign-bank-consortium.yaml", "cross": "campaign-cross-source.yaml"}
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+_QUERIES = 20
+
+
+@dataclass
+class Demo:
+    """One run. `out` is emptied of an earlier run's files first."""
+
+    out: Path
+    merchants: int
+    stay: bool
+    seed: int = 0
+    console: Console = field(default_factory=Console)
+    report: Report = field(init=False)
+    example: dict[str, object] | None = field(init=False, default=None)
+
+    def run(self) -> Report:
+        """Run every step; returns the report, which is also in `out/report.json`.
+
+        Raises:
+            DemoError, DataError: a step failed.
+        """
+        started = time.monotonic()
+        self.report = Report(merchants=self.merchants)
+        if (self.out / "report.json").exists():
+            shutil.rmtree(self.out)
+        self.out.mkdir(parents=True, exist_ok=True)
+        with ProcessGroup(self.out / "logs") as group:
+            federation = Federation(self.out, group, CONFIGS)
+            self._run_steps(federation)
+            self.report.seconds = round(time.monotonic() - started, 1)
+            self.report.peak_memory_mib = group.peak_bytes // 2**20
+            self.report.url = federation.url
+            self.report.write(self.out / "report.json")
+            print_summary(self.console, self.report, self.example)
+            if self.stay:
+                self._wait_for_interrupt(federation)
+        return self.report
+
+    def _run_steps(self, federation: Federation) -> None:
+        cross_schema, consortium_schema = load_schema(CONFIGS / CROSS), load_schema(CONFIGS / CONSORTIUM)
+        with self.step("真实数据 real records, one file a node"):
+            cross, consortium = populations(cross_schema, consortium_schema, self.merchants, default_cache(), self.seed)
+            datasets = self._write_files(federation, cross, consortium)
+        with self.step("枢纽与见证方 hub and witness"):
+            federation.start_hub()
+            federation.start_witness()
+        with self.step("密钥与登记 keys, enrolment, approval by name"):
+            federation.make_nodes(datasets)
+            federation.approve([node.party_id for node in (*NODES, PLATFORM)])
+        with self.step("假名 nodes start and pseudonymise their identifiers"):
+            federation.run_nodes()
+            pseudonyms = people.pseudonymise(federation, [cross, consortium])
+        merchants = people.merchants_of(cross, pseudonyms)
+        members = people.merchants_of(consortium, pseudonyms)
+        with self.counted("商户密钥 merchants' keys (synthetic)", len(merchants) + len(members)) as tick:
+            people.enrol_keys(federation, [*merchants, *members], tick)
+        plans = [*people.plans_of(merchants, recipients=True), *people.plans_of(members, recipients=False)]
+        with self.counted("同意书 consents, each signed (synthetic)", len(plans)) as tick:
+            signed = people.submit_consents(federation, plans, tick)
+            people.write_wallet(signed, self.out / "consents.csv")
+        for name, population in (("consortium", consortium), ("cross", cross)):
+            self._campaign(federation, name, population, pseudonyms)
+        with self.step("查询 queries: consented, unconsented, revoked"):
+            queries = run_queries(federation, signed, _QUERIES)
+            self.report.answered, self.report.refused = queries.answered, dict(queries.refused)
+            self.report.revoked_refused = queries.revoked_refused
+            self.report.revocation_seconds = queries.revocation_seconds
+            self.example = queries.example
+        with self.step("离线验证 offline verification by the regulator"):
+            self._verify(federation)
+
+    def _write_files(
+        self, federation: Federation, cross: Population, consortium: Population
+    ) -> dict[str, dict[str, Path]]:
+        files: dict[str, dict[str, Path]] = {}
+        for node in NODES:
+            folder = federation.folder(node.party_id)
+            files[node.party_id] = {CROSS: folder / "cross-source.csv"}
+            write_node_file(cross, node, folder / "cross-source.csv")
+            if node.kind in consortium.schema.kinds:
+                files[node.party_id][CONSORTIUM] = folder / "consortium.csv"
+                write_node_file(consortium, node, folder / "consortium.csv")
+        return files
+
+    def _campaign(
+        self, federation: Federation, name: str, population: Population, pseudonyms: dict[str, bytes]
+    ) -> None:
+        file, _ = load_campaign(CONFIGS / CAMPAIGNS[name])
+        title = {"consortium": "银行联盟 bank consortium", "cross": "跨机构评分卡 cross-source"}[name]
+        with self.step(f"{title}: {' + '.join(file.stages)}") as show:
+            trained = campaigns.run_campaign(federation, CONFIGS / CAMPAIGNS[name], show)
+            salt = base64.urlsafe_b64decode(trained.holdout_salt)
+            found = campaigns.measure(trained, population, pseudonyms, salt, file.holdout)
+        privacy = trained.artefact.privacy
+        self.report.campaigns[name] = CampaignReport(
+            trained.campaign_id,
+            trained.model_id,
+            tuple(file.stages),
+            privacy.epsilon,
+            privacy.delta,
+            found["auc"],
+            found["ks"],
+            int(found["held_out"]),
+            len(population.ids),
+            trained.seconds,
+        )
+        if name == "cross":
+            self.report.auc, self.report.epsilon, self.report.delta = found["auc"], privacy.epsilon, privacy.delta
+
+    def _verify(self, federation: Federation) -> None:
+        """From the export alone, with the two public keys; then each query at hub and nodes is compared."""
+        export = self.out / "log.ndjson"
+        federation.hub_command("audit", "export", "--config", str(federation.config("hub")), "--out", str(export))
+        keys = ["--hub-key", federation.hub_key, "--witness-key", federation.witness_key]
+        verdict = federation.hub_command("audit", "verify", str(export), *keys)
+        self.report.log_verified, self.report.log_entries = bool(verdict["ok"]), int(verdict["entries"])
+        agreed = True
+        for node in NODES:
+            journal = self.out / f"{node.party_id}.journal.ndjson"
+            federation.node_command(node.party_id, "audit", "export", "--out", str(journal))
+            found = federation.hub_command("audit", "reconcile", str(export), str(journal), "--node", node.party_id)
+            agreed = agreed and not found["differences"]
+        self.report.queries_reconciled = agreed
+
+    def _wait_for_interrupt(self, federation: Federation) -> None:
+        self.console.print(f"枢纽 hub: {federation.url}/v1/info · {federation.url}/docs")
+        for party_id, gateway in federation.gateways.items():
+            self.console.print(f"本地接口 gateway of {party_id}: {gateway.url}/docs (token: {gateway.token})")
+        self.console.print(f"见证方 witness: {WITNESS.party_id} · 文件 files: {self.out} · Ctrl-C 结束 ends it")
+        done = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: done.set())
+        with contextlib.suppress(KeyboardInterrupt):
+            while not done.wait(1.0):
+                for party in federation.group.parties.values():
+                    party.check()
+
+    @contextlib.contextmanager
+    def step(self, title: str) -> Iterator[Callable[[str], None]]:
+        """A step of unknown length: spinner, then its seconds."""
+        start = time.monotonic()
+        with self.console.status(title) as status:
+            yield lambda text: status.update(f"{title} · {text}")
+        self._finish(title, start)
+
+    @contextlib.contextmanager
+    def counted(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A step with a count: bar, then its seconds."""
+        start = time.monotonic()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(title, total=total)
+            yield lambda count: progress.advance(task, count)
+        self._finish(title, start)
+
+    def _finish(self, title: str, start: float) -> None:
+        seconds = time.monotonic() - start
+        self.report.steps[title] = round(seconds, 1)
+        self.console.print(f"[green]✓[/green] {title} [dim]{seconds:.1f} s[/dim]")

@@ -1,0 +1,12 @@
+"""What can go wrong in the demo itself."""
+
+from __future__ import annotations
+
+from hub.errors import HubError
+
+
+class DemoError(HubError):
+    """A step of the demo failed; the message says which party and how its log ends."""
+
+    code = "demo-failed"
+    title = "The demo could not go on"
