@@ -12,6 +12,8 @@ import typer
 from crypto.keys import fingerprint
 from hub import console
 from hub.commands import audit, model
+from hub.commands.demo import demo
+from hub.commands.simulate import simulate
 from hub.config import load_config
 from hub.db import Database
 from hub.services import Hub
@@ -24,6 +26,8 @@ app = typer.Typer(
 )
 app.add_typer(audit.app, name="audit")
 app.add_typer(model.app, name="model")
+app.command()(simulate)
+app.command()(demo)
 
 ConfigOption = Annotated[Path, typer.Option(help="The hub's configuration. 配置文件。")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]

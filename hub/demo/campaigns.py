@@ -1,4 +1,4 @@
-"""The demo's campaigns: started as the operator does, watched, released; their AUC computed where the rows were made."""
+"""The demo's campaigns: started as the operator does, watched, released; AUC is computed where the rows were made."""
 
 from __future__ import annotations
 
@@ -93,5 +93,5 @@ def measure(
         spec = EncoderSpec.model_validate_json(entry.spec)
         scores = -encoder_logits(spec, entry.parameters(), codes[schema.label.kind])
     else:
-        scores = trained.artefact.card().score(codes)
+        scores = trained.artefact.card().score(codes).astype(np.float64)
     return {"auc": auc(scores, outcome), "ks": ks(scores, outcome), "held_out": int(held.sum())}

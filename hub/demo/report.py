@@ -18,8 +18,8 @@ class CampaignReport:
     campaign_id: str
     model_id: str
     stages: tuple[str, ...]
-    epsilon: float
-    delta: float
+    epsilon: float | None
+    delta: float | None
     auc: float
     ks: float
     held_out: int
@@ -35,8 +35,8 @@ class Report:
     data_set: str = "Give Me Some Credit (real borrowers); ids, keys and consents are synthetic"
     auc: float = 0.0
     auc_computed_by: str = "the demo driver, which made the nodes' files; no party holds the joined rows"
-    epsilon: float = 0.0
-    delta: float = 0.0
+    epsilon: float | None = None
+    delta: float | None = None
     campaigns: dict[str, CampaignReport] = field(default_factory=dict)
     answered: int = 0
     refused: dict[str, int] = field(default_factory=dict)
@@ -62,7 +62,7 @@ def print_summary(console: Console, report: Report, example: dict[str, object] |
         table.add_row(
             f"模型 model: {' + '.join(campaign.stages)}",
             f"AUC {campaign.auc:.4f}, KS {campaign.ks:.3f} ({campaign.held_out:,} held out) · "
-            f"ε = {campaign.epsilon:.3g}, δ = {campaign.delta:.0e} · {campaign.seconds:.0f} s",
+            f"ε = {campaign.epsilon}, δ = {campaign.delta} · {campaign.seconds:.0f} s",
         )
     table.add_row("AUC 由谁计算 computed by", "演示程序（文件由它制作） the demo driver, which made the files")
     table.add_row("已回答的查询 answered queries", str(report.answered))
