@@ -83,7 +83,7 @@ def split_table(
     Raises:
         SimulationError: kinds or columns do not fit the schema, or there are fewer merchants than nodes.
     """
-    _check(schema, frame, nodes, absent or {})
+    _check(schema, frame, nodes, absent or {}, merchants)
     rng = np.random.default_rng(seed)
     if merchants is not None and merchants < frame.height:
         kept = np.sort(rng.choice(frame.height, size=merchants, replace=False))
@@ -109,7 +109,9 @@ def split_table(
     return SplitTable(tuple(files), ids, own_ids, frame, sources)
 
 
-def _check(schema: Schema, frame: pl.DataFrame, nodes: Mapping[str, int], absent: Mapping[str, float]) -> None:
+def _check(
+    schema: Schema, frame: pl.DataFrame, nodes: Mapping[str, int], absent: Mapping[str, float], merchants: int | None
+) -> None:
     kinds = schema.kinds_in_order()
     if set(nodes) != set(kinds) or any(number < 1 for number in nodes.values()):
         raise SimulationError(
@@ -125,9 +127,10 @@ def _check(schema: Schema, frame: pl.DataFrame, nodes: Mapping[str, int], absent
             field="table",
             remedy="name the columns as the schema does",
         )
-    if frame.height < max(nodes.values()):
+    rows = frame.height if merchants is None else min(frame.height, merchants)
+    if rows < max(nodes.values()):
         raise SimulationError(
-            f"{frame.height} merchants for {max(nodes.values())} nodes", field="table", remedy="use fewer nodes"
+            f"{rows} merchants for {max(nodes.values())} nodes", field="table", remedy="use fewer nodes"
         )
     for kind, share in absent.items():
         if kind not in kinds or kind == schema.label.kind or not 0 <= share < 1:

@@ -27,6 +27,7 @@ from crypto.wire.party import Party, Roster
 from hub.campaign_plan import CampaignPlan, ProgressCallback, ReleasedTable
 from hub.clock import Clock, utc_now
 from hub.cohort import Cohort
+from hub.errors import SimulationError
 from hub.grids.local import LocalGrid
 from hub.server_app import TRIP_TIMEOUT_S, CampaignResult, run_campaign
 from hub.simulated_data import SplitTable
@@ -34,6 +35,7 @@ from models.encoder_spec import EncoderSpec
 from models.schema import Schema
 from nodes.attempts import AttemptStore
 from nodes.config import TrustConfig
+from nodes.errors import SourceError
 from nodes.ledger import Ledger, Spent
 from nodes.roster import RosterBook
 from nodes.sources.csv import CsvSource
@@ -262,12 +264,15 @@ def load_nodes(schema: Schema, split: SplitTable) -> list[NodeData]:
     """Reads every node's file as the node itself does.
 
     Raises:
-        SourceError: a file does not fit the schema.
+        SimulationError: a file does not fit the schema; the sentence is the node's own.
     """
-    return [
-        NodeData(each.party_id, each.kind, _training_data(NodeTable.load(CsvSource(each.path), schema, each.kind)))
-        for each in split.files
-    ]
+    try:
+        return [
+            NodeData(each.party_id, each.kind, _training_data(NodeTable.load(CsvSource(each.path), schema, each.kind)))
+            for each in split.files
+        ]
+    except SourceError as refused:
+        raise SimulationError(refused.message, field=refused.field, remedy=refused.remedy) from refused
 
 
 def simulated_pseudonyms(ids: Sequence[str]) -> NDArray[np.uint8]:

@@ -89,7 +89,6 @@ def simulate(options: SimulationOptions, progress: ProgressCallback) -> Simulate
 
     Raises:
         HubError, ModelsError, CryptoError: options, table or schema do not fit, or the campaign fails.
-        SourceError: a node's file does not fit the schema.
     """
     schema = load_schema(options.schema)
     with tempfile.TemporaryDirectory(prefix="digua-simulate-") as scratch:
