@@ -34,6 +34,7 @@ class CampaignPlan:
         identity: the hub's key, which signs terms.
         encoders: kind → artefact of an encoder whose binned output is a further feature of that kind; nodes get these
             bytes with the terms, which name their hashes.
+        attempts_before: stage → number of the last attempt of an earlier run of this campaign, whose ids are used up.
         max_attempts: attempts per stage, lost nodes included.
         deadline: how long an attempt's terms can be accepted.
     """
@@ -55,9 +56,15 @@ class CampaignPlan:
     pair_share: float = 0.5
     encoder_share: float = 0.5
     encoders: Mapping[str, bytes] = field(default_factory=dict)
+    attempts_before: Mapping[str, int] = field(default_factory=dict)
     max_attempts: int = 5
     deadline: timedelta = timedelta(hours=1)
     clock: Clock = utc_now
+
+    def attempt_numbers(self, stage: Stage) -> range:
+        """Numbers that a stage's attempts may have, in order."""
+        before = self.attempts_before.get(stage, 0)
+        return range(before + 1, before + self.max_attempts + 1)
 
     @property
     def encoders_used(self) -> dict[str, str]:
@@ -155,6 +162,9 @@ class CampaignStore(Protocol):
     def decision(self, attempt: str, h: bytes, token: str, undelivered: tuple[str, ...]) -> None:
         """The witness decided; these nodes have not heard it yet and are to be told when they are back."""
 
+    def lost(self, attempt: str, parties: Mapping[str, str]) -> None:
+        """These parties refused or were lost, and so ended the attempt: party → code and numbers."""
+
     def opened(self, result: ReleasedTable) -> None:
         """The table was opened."""
 
@@ -169,6 +179,9 @@ class NoStore:
         """Nothing to keep."""
 
     def decision(self, attempt: str, h: bytes, token: str, undelivered: tuple[str, ...]) -> None:
+        """Nothing to keep."""
+
+    def lost(self, attempt: str, parties: Mapping[str, str]) -> None:
         """Nothing to keep."""
 
     def opened(self, result: ReleasedTable) -> None:

@@ -43,7 +43,7 @@ from hub.campaign_plan import (
     TrainedEncoder,
 )
 from hub.encoder_terms import EncoderBudget, encoder_attempt_terms
-from hub.errors import CampaignError, EncoderTriesUsedError
+from hub.errors import CampaignError, EncoderTriesUsedError, HubError
 from hub.grids.channel import Channel, Lost, Reply
 from hub.manifests import build_manifest
 from models.encoder_spec import EncoderSpec
@@ -87,9 +87,13 @@ def run_encoder_stage(
     checkpoint = resume or _begin(channel, plan, spec, budget, progress, store, began, seconds)
     rounds = _Rounds(channel, plan, spec, checkpoint, progress, began, pause)
     start = time.monotonic()
-    while checkpoint.state.step < spec.rounds:
-        checkpoint = rounds.advance(checkpoint)
-        store.round_opened(checkpoint)
+    try:
+        while checkpoint.state.step < spec.rounds:
+            checkpoint = rounds.advance(checkpoint, store)
+            store.round_opened(checkpoint)
+    except HubError:  # the run ends for good: its keys need not be kept
+        rounds.finish()
+        raise
     seconds["round"] = time.monotonic() - start
     rounds.finish()
     return TrainedEncoder(
@@ -118,7 +122,7 @@ def _begin(
     kind = plan.schema.label.kind
     cohort = plan.cohort.training(plan.holdout_salt, plan.holdout_fraction).only(kind)
     lost: dict[str, str] = {}
-    for number in range(1, plan.max_attempts + 1):
+    for number in plan.attempt_numbers("encoder"):
         check_quorum(plan, cohort, lost, kinds=(kind,))
         terms = encoder_attempt_terms(plan, cohort, f"{plan.campaign_id}/encoder/{number}", spec, budget)
         run = AttemptRun(channel, plan, progress, build_manifest(terms, cohort, plan), began, seconds)
@@ -127,6 +131,7 @@ def _begin(
             store.manifest(run.attempt, run.manifest.h, run.manifest.token)
             acceptances = obtain_acceptances(run, cosignature)
         except LostNodesError as ended:
+            store.lost(run.attempt, ended.lost)
             lost |= ended.lost
             cohort = cohort.without(ended.lost)
             continue
@@ -171,7 +176,7 @@ class _Rounds:
         self._pause = pause
         self._grid: RoundGrid = terms_rounds(self.terms)
 
-    def advance(self, checkpoint: EncoderCheckpoint) -> EncoderCheckpoint:
+    def advance(self, checkpoint: EncoderCheckpoint, store: CampaignStore) -> EncoderCheckpoint:
         """One round: tries until every term is there, then one step."""
         number, step = 0, checkpoint.state.step
         while True:
@@ -183,6 +188,7 @@ class _Rounds:
             why = "; ".join(f"{party}: {reason}" for party, reason in lost.items())
             self._tell(step, why)
             if retries > self._spec.retries:
+                store.lost(self.terms.attempt, lost)
                 raise EncoderTriesUsedError(
                     f"round {step + 1} of {self._spec.rounds} lacks nodes, and all {self._spec.charged_attempts} "
                     f"charged tries but those of the missing rounds are used ({why})",

@@ -68,7 +68,7 @@ def run_scorecard_stage(
     cohort = plan.cohort.training(plan.holdout_salt, plan.holdout_fraction)
     lost: dict[str, str] = {}
     began = time.monotonic()
-    for number in range(1, plan.max_attempts + 1):
+    for number in plan.attempt_numbers("scorecard"):
         check_quorum(plan, cohort, lost)
         attempt = f"{plan.campaign_id}/scorecard/{number}"
         terms = table_terms(plan, cohort, attempt, encoder_widths=encoder_widths, encoder=encoder)
@@ -76,6 +76,7 @@ def run_scorecard_stage(
         try:
             result = _run_attempt(run, store, number, lost)
         except LostNodesError as ended:
+            store.lost(run.attempt, ended.lost)
             _void(run, store)
             run.tell("void", 0, len(run.roster), str(ended))
             lost |= ended.lost

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp.grid import Grid
 
 from crypto.parcel import Parcel
@@ -94,7 +95,8 @@ class Channel:
 
 def _reply(message: Message) -> Reply:
     if message.has_error():
-        return Lost(f"failed with error code {message.error.code}")
+        away = message.error.code == ErrorCode.NODE_UNAVAILABLE
+        return Lost("not connected" if away else f"failed with error code {message.error.code}")
     try:
         return from_records(message.content)
     except (ValueError, TypeError) as malformed:

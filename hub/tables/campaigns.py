@@ -12,7 +12,7 @@ AttemptName = String(128)
 
 
 class CampaignRow(Base):
-    """One campaign. `failure` and `result` are JSON; the hold-out salt never changes once merchants fell under it."""
+    """One campaign. `failure` is JSON of problem details; the hold-out salt never changes afterwards."""
 
     __tablename__ = "campaigns"
 
@@ -20,13 +20,14 @@ class CampaignRow(Base):
     order: Mapped[str] = mapped_column(LongText)
     """The campaign file as JSON."""
     schema_document: Mapped[str] = mapped_column(LongText)
-    state: Mapped[str] = mapped_column(String(16), index=True)
+    status: Mapped[str] = mapped_column(String(16), index=True)
     abort_asked: Mapped[bool] = mapped_column(Boolean, default=False)
     holdout_salt: Mapped[bytes] = mapped_column(Bytes)
     created_at: Mapped[int] = mapped_column(Seconds)
     ended_at: Mapped[int | None] = mapped_column(Seconds)
     failure: Mapped[str | None] = mapped_column(LongText)
-    result: Mapped[str | None] = mapped_column(LongText)
+    encoder_model: Mapped[str | None] = mapped_column(String(71))
+    scorecard_model: Mapped[str | None] = mapped_column(String(71))
 
 
 class CampaignEventRow(Base):
@@ -62,6 +63,17 @@ class CampaignAttemptRow(Base):
     created_at: Mapped[int] = mapped_column(Seconds)
 
 
+class CampaignRefusalRow(Base):
+    """A party that refused, or was lost, and so ended an attempt; `reason` is its code and the numbers it gave."""
+
+    __tablename__ = "campaign_refusals"
+
+    attempt: Mapped[str] = mapped_column(AttemptName, primary_key=True)
+    party_id: Mapped[str] = mapped_column(PartyName, primary_key=True)
+    campaign_id: Mapped[str] = mapped_column(CampaignName, ForeignKey("campaigns.campaign_id"), index=True)
+    reason: Mapped[str] = mapped_column(LongText)
+
+
 class UndeliveredDecisionRow(Base):
     """A node that has not heard the witness's decision yet; it is told when it is back."""
 
@@ -79,8 +91,6 @@ class OpenedTableRow(Base):
     attempt: Mapped[str] = mapped_column(AttemptName, ForeignKey("campaign_attempts.attempt"), primary_key=True)
     campaign_id: Mapped[str] = mapped_column(CampaignName, ForeignKey("campaigns.campaign_id"), index=True)
     counts: Mapped[bytes] = mapped_column(Bytes)
-    lost: Mapped[str] = mapped_column(LongText)
-    """JSON: nodes of earlier attempts, and why they are not in this one."""
 
 
 class TableShareRow(Base):
@@ -107,4 +117,3 @@ class EncoderCheckpointRow(Base):
     parameters: Mapped[bytes] = mapped_column(Bytes)
     velocity: Mapped[bytes] = mapped_column(Bytes)
     tail_sum: Mapped[bytes] = mapped_column(Bytes)
-    lost: Mapped[str] = mapped_column(LongText)

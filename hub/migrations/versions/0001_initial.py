@@ -20,17 +20,18 @@ def upgrade() -> None:
         sa.Column("campaign_id", sa.String(length=128), nullable=False),
         sa.Column("order", sa.Text(), nullable=False),
         sa.Column("schema_document", sa.Text(), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("abort_asked", sa.Boolean(), nullable=False),
         sa.Column("holdout_salt", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
         sa.Column("failure", sa.Text(), nullable=True),
-        sa.Column("result", sa.Text(), nullable=True),
+        sa.Column("encoder_model", sa.String(length=71), nullable=True),
+        sa.Column("scorecard_model", sa.String(length=71), nullable=True),
         sa.PrimaryKeyConstraint("campaign_id", name=op.f("pk_campaigns")),
     )
     with op.batch_alter_table("campaigns", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_campaigns_state"), ["state"], unique=False)
+        batch_op.create_index(batch_op.f("ix_campaigns_status"), ["status"], unique=False)
 
     op.create_table(
         "checkpoints",
@@ -244,6 +245,20 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_campaign_events_campaign_id"), ["campaign_id"], unique=False)
 
     op.create_table(
+        "campaign_refusals",
+        sa.Column("attempt", sa.String(length=128), nullable=False),
+        sa.Column("party_id", sa.String(length=64), nullable=False),
+        sa.Column("campaign_id", sa.String(length=128), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["campaign_id"], ["campaigns.campaign_id"], name=op.f("fk_campaign_refusals_campaign_id_campaigns")
+        ),
+        sa.PrimaryKeyConstraint("attempt", "party_id", name=op.f("pk_campaign_refusals")),
+    )
+    with op.batch_alter_table("campaign_refusals", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_campaign_refusals_campaign_id"), ["campaign_id"], unique=False)
+
+    op.create_table(
         "merchant_keys",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("pseudonym", sa.LargeBinary(), nullable=False),
@@ -314,7 +329,6 @@ def upgrade() -> None:
         sa.Column("parameters", sa.LargeBinary(), nullable=False),
         sa.Column("velocity", sa.LargeBinary(), nullable=False),
         sa.Column("tail_sum", sa.LargeBinary(), nullable=False),
-        sa.Column("lost", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["attempt"], ["campaign_attempts.attempt"], name=op.f("fk_encoder_checkpoints_attempt_campaign_attempts")
         ),
@@ -331,7 +345,6 @@ def upgrade() -> None:
         sa.Column("attempt", sa.String(length=128), nullable=False),
         sa.Column("campaign_id", sa.String(length=128), nullable=False),
         sa.Column("counts", sa.LargeBinary(), nullable=False),
-        sa.Column("lost", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["attempt"], ["campaign_attempts.attempt"], name=op.f("fk_opened_tables_attempt_campaign_attempts")
         ),
@@ -429,6 +442,10 @@ def downgrade() -> None:
         batch_op.drop_index("ix_merchant_keys_batch_position")
 
     op.drop_table("merchant_keys")
+    with op.batch_alter_table("campaign_refusals", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_campaign_refusals_campaign_id"))
+
+    op.drop_table("campaign_refusals")
     with op.batch_alter_table("campaign_events", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_campaign_events_campaign_id"))
 
@@ -477,7 +494,7 @@ def downgrade() -> None:
 
     op.drop_table("checkpoints")
     with op.batch_alter_table("campaigns", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_campaigns_state"))
+        batch_op.drop_index(batch_op.f("ix_campaigns_status"))
 
     op.drop_table("campaigns")
     # ### end Alembic commands ###
