@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from nodes.commands import ledger
+from nodes.commands import audit, consent, ledger, merchants, query, witness
 from nodes.commands.data import check_data
 from nodes.commands.run import run
 from nodes.commands.setup import enrol, init
@@ -23,6 +23,11 @@ app.command()(enrol)
 app.command("check-data")(check_data)
 app.command()(run)
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(consent.app, name="consent")
+app.add_typer(query.app, name="query")
+app.add_typer(audit.app, name="audit")
+app.add_typer(merchants.app, name="merchants")
+app.add_typer(witness.app, name="witness")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What hangs on a node beside its base: consents, models, scoring, and the witness's duties. One place puts them together.
+"""What hangs on a node beside its base: consents, models, scoring, the witness's duties. One place puts them together.
 
 Commands use the same services beside a running `digua-node run`: the store is shared, and only `run` holds the link.
 """

@@ -18,10 +18,12 @@ from nodes.commands.setup import ConfigOption
 from nodes.config import load_node_config
 from nodes.console import JsonOption, err, reported, say
 from nodes.errors import NodeError
+from nodes.gateway import GatewayServer, create_gateway, gateway_token
 from nodes.link import Link
 from nodes.logs import configure_logs
 from nodes.pseudonyms import Progress as Report
 from nodes.runtime import NodeRuntime
+from nodes.services import Services, equip
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,17 +36,43 @@ def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -
     """Run the node until SIGTERM or Ctrl-C. 运行节点，直到收到终止信号。"""
     configure_logs(as_json=as_json)
     runtime = NodeRuntime.open(load_node_config(config))
+    services = equip(runtime)
     stopping = stop_on_signals()
     with runtime.exclusive():
+        runtime.feed.retry_refused()
         link = Link(runtime, runtime.handlers)
+        gateway = open_gateway(services, link)
         link.start()
         _LOG.info("%s is running; its link goes to %s", runtime.config.party_id, runtime.config.hub.url)
         try:
             keep_pseudonyms(runtime, stopping, bars=sys.stderr.isatty() and not as_json)
         finally:
+            if gateway is not None:
+                gateway.stop()
             link.stop()
             runtime.close()
     _LOG.info("%s has stopped", runtime.config.party_id)
+
+
+def open_gateway(services: Services, link: Link) -> GatewayServer | None:
+    """Serve the owner's systems where the configuration says so.
+
+    Raises:
+        ConfigError: the address cannot be listened on, or the token file cannot be used.
+    """
+    config = services.runtime.config
+    if config.gateway is None:
+        return None
+    app = create_gateway(
+        services.enquiries,
+        services.models,
+        party_id=config.party_id,
+        token=gateway_token(config.gateway),
+        connected=lambda: link.connected,
+    )
+    server = GatewayServer(app, config.gateway)
+    server.start()
+    return server
 
 
 def stop_on_signals() -> threading.Event:

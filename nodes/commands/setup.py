@@ -19,6 +19,7 @@ from nodes.clock import system_clock
 from nodes.config import NodeConfig, key_from_text, key_to_text, load_node_config
 from nodes.console import JsonOption, print_facts, print_json, reported, say
 from nodes.errors import ConfigError, PeerError
+from nodes.fingerprint import party_fingerprint
 from nodes.hub_client import HubClient
 from nodes.keys import NodeKeys, create_keys, load_keys
 
@@ -58,7 +59,8 @@ def init(
     except ConfigError:
         path.unlink()
         raise
-    _show({"configuration": str(path), **public_facts(keys)}, as_json)
+    own = party_fingerprint(party_id, kind, keys.identity.public, keys.box.public)
+    _show({"configuration": str(path), "fingerprint": own, **public_facts(keys)}, as_json)
 
 
 @reported
