@@ -1,0 +1,174 @@
+"""One running campaign's record: every manifest, decision, round and table is stored and logged as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from sqlalchemy import delete, insert, select
+
+from crypto.canonical import digest
+from crypto.jws import verify_model
+from crypto.wire.campaign import Decision, Terms
+from crypto.wire.party import Party
+from hub.campaign_book import CampaignBook, vector_bytes
+from hub.campaign_plan import EncoderCheckpoint, ReleasedTable
+from hub.clock import seconds
+from hub.tables.campaigns import (
+    CampaignAttemptRow,
+    CampaignRefusalRow,
+    EncoderCheckpointRow,
+    OpenedTableRow,
+    TableShareRow,
+    UndeliveredDecisionRow,
+)
+
+
+class CampaignRecord:
+    """A `CampaignStore` in the hub's database.
+
+    Args:
+        book: the hub's campaigns.
+        campaign_id: this one.
+        hub_key: the hub's public signing key, which terms are signed with.
+        witness: the enrolled witness, who signs decisions.
+    """
+
+    def __init__(self, book: CampaignBook, campaign_id: str, *, hub_key: bytes, witness: Party) -> None:
+        self._book = book
+        self._campaign_id = campaign_id
+        self._hub_key = hub_key
+        self._witness = witness
+
+    def manifest(self, attempt: str, h: bytes, terms: str) -> None:
+        """T0: the witness cosigned this manifest."""
+        signed = self._terms(terms)
+        with self._book.db.session() as session:
+            session.add(
+                CampaignAttemptRow(
+                    attempt=attempt,
+                    campaign_id=self._campaign_id,
+                    stage=signed.stage,
+                    h=h,
+                    terms=terms,
+                    created_at=seconds(self._book.clock()),
+                )
+            )
+            facts: dict[str, str | int | bool | None] = {
+                "campaign_id": self._campaign_id,
+                "attempt": attempt,
+                "h": h.hex(),
+                "terms_sha256": digest(terms.encode()).hex(),
+                "nodes": len(signed.roster),
+                "merchants": signed.cohort_size,
+            }
+            self._book.log.append(session, "manifest", self._book.hub_id, facts=facts)
+
+    def lost(self, attempt: str, parties: Mapping[str, str]) -> None:
+        """These parties ended the attempt."""
+        rows = [
+            {"attempt": attempt, "party_id": party, "campaign_id": self._campaign_id, "reason": why}
+            for party, why in parties.items()
+        ]
+        with self._book.db.session() as session:
+            session.execute(
+                delete(CampaignRefusalRow).where(
+                    CampaignRefusalRow.attempt == attempt, CampaignRefusalRow.party_id.in_(parties)
+                )
+            )
+            session.execute(insert(CampaignRefusalRow), rows)
+
+    def decision(self, attempt: str, h: bytes, token: str, undelivered: tuple[str, ...]) -> None:
+        """T4: the witness decided; who has not heard it is told when it is back."""
+        decided = verify_model(token, self._witness.sign_key, Decision, typ="decision", kid=self._witness.party_id)
+        with self._book.db.session() as session:
+            row = session.get(CampaignAttemptRow, attempt)
+            if row is not None:
+                row.decision = token
+            if undelivered:
+                rows = [{"attempt": attempt, "party_id": party} for party in undelivered]
+                session.execute(insert(UndeliveredDecisionRow), rows)
+            facts: dict[str, str | int | bool | None] = {
+                "campaign_id": self._campaign_id,
+                "attempt": attempt,
+                "h": h.hex(),
+                "decision": decided.decision,
+                "undelivered": len(undelivered),
+            }
+            self._book.log.append(session, "attempt-decision", self._book.hub_id, facts=facts)
+
+    def opened(self, result: ReleasedTable) -> None:
+        """The table was opened; its counts and the nodes' shares are kept, to fit the model from."""
+        attempt = result.terms.attempt
+        counts = vector_bytes(result.counts)
+        with self._book.db.session() as session:
+            session.add(OpenedTableRow(attempt=attempt, campaign_id=self._campaign_id, counts=counts))
+            session.flush()
+            shares = [
+                {"attempt": attempt, "party_id": party, "share": share, "receipt": result.receipts[party]}
+                for party, share in result.shares.items()
+            ]
+            session.execute(insert(TableShareRow), shares)
+            facts: dict[str, str | int | bool | None] = {
+                "campaign_id": self._campaign_id,
+                "attempt": attempt,
+                "counts_sha256": digest(counts).hex(),
+                "cells": len(result.counts),
+                "shares": len(shares),
+            }
+            self._book.log.append(session, "table-opened", self._book.hub_id, facts=facts)
+
+    def round_opened(self, checkpoint: EncoderCheckpoint) -> None:
+        """Where the encoder run stands now."""
+        values = {
+            "campaign_id": self._campaign_id,
+            "acceptances": checkpoint.acceptances,
+            "step": checkpoint.state.step,
+            "retries": checkpoint.retries,
+            "parameters": vector_bytes(checkpoint.parameters),
+            "velocity": vector_bytes(checkpoint.state.velocity),
+            "tail_sum": vector_bytes(checkpoint.state.tail_sum),
+        }
+        with self._book.db.session() as session:
+            session.merge(EncoderCheckpointRow(attempt=checkpoint.attempt, **values))
+            facts: dict[str, str | int | bool | None] = {
+                "campaign_id": self._campaign_id,
+                "attempt": checkpoint.attempt,
+                "round": checkpoint.state.step,
+                "retries": checkpoint.retries,
+                "parameters_sha256": digest(vector_bytes(checkpoint.parameters)).hex(),
+            }
+            self._book.log.append(session, "encoder-round", self._book.hub_id, facts=facts)
+
+    def released(self) -> ReleasedTable | None:
+        """The campaign's opened table, if a former process of the hub opened one."""
+        query = (
+            select(OpenedTableRow, CampaignAttemptRow)
+            .join(CampaignAttemptRow, CampaignAttemptRow.attempt == OpenedTableRow.attempt)
+            .where(OpenedTableRow.campaign_id == self._campaign_id)
+        )
+        with self._book.db.reading() as session:
+            found = session.execute(query).first()
+            if found is None:
+                return None
+            table, attempt = found
+            rows: Sequence[TableShareRow] = session.scalars(
+                select(TableShareRow).where(TableShareRow.attempt == table.attempt)
+            ).all()
+        by_party = {row.party_id: row for row in rows}
+        terms = self._terms(attempt.terms)
+        order = [entry.party_id for entry in terms.roster]
+        return ReleasedTable(
+            terms=terms,
+            h=attempt.h,
+            counts=np.frombuffer(table.counts, dtype="<f8").astype(np.float64),
+            shares={party: by_party[party].share for party in order},
+            receipts={party: by_party[party].receipt for party in order},
+            decision=attempt.decision or "",
+            attempts=int(table.attempt.rpartition("/")[2]),
+            seconds={},
+            lost={each.party_id: each.reason for each in self._book.refusals(self._campaign_id)},
+        )
+
+    def _terms(self, token: str) -> Terms:
+        return verify_model(token, self._hub_key, Terms, typ="terms", kid=self._book.hub_id)
