@@ -2,7 +2,9 @@
 
 Terms give the total σ of class and of pair cells, in counts. All parties derive the rest from them alike: a share of
 σ/√(n−t) per node, and, where a share would be below 2, a power of two by which counts and σ are multiplied. The hub
-divides by it after the opening. A larger scale is the same mechanism on a finer grid.
+divides by it after the opening. A larger scale is the same mechanism on a finer grid: the accountant takes σ on the
+grid of counts; composed over a table's cells, ε on finer grids lies below that by up to 2e-6 of it for σ from 2 on, and
+above it by up to 6e-5 of it at σ = 1 (computed for scales 2 and 4).
 """
 
 from __future__ import annotations

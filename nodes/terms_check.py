@@ -87,7 +87,13 @@ def read_terms(token: str, roster: RosterLookup) -> CheckedTerms:
         ManifestError: schema, kinds or attempt contradict each other.
         SchemaError: the schema document is malformed.
     """
-    terms = verify_model(token, roster.hub_sign_key, Terms, typ="terms", kid=roster.hub_id)
+    return _read_terms(token, roster.hub_sign_key, roster.hub_id)
+
+
+# Every step of an attempt reads the same terms again.
+@lru_cache(maxsize=8)
+def _read_terms(token: str, hub_sign_key: bytes, hub_id: str) -> CheckedTerms:
+    terms = verify_model(token, hub_sign_key, Terms, typ="terms", kid=hub_id)
     document = terms.schema_document.encode()
     schema = Schema.from_json(document)
     if hashlib.sha256(document).hexdigest() != terms.schema_sha256 or schema.hash() != terms.schema_sha256:
@@ -208,7 +214,7 @@ def read_acceptances(tokens: list[str], checked: CheckedTerms, h: bytes) -> dict
         raise contradiction("acceptances", f"{len(tokens)} acceptances for {len(terms.roster)} nodes")
     accepted: dict[str, Acceptance] = {}
     for token, entry in zip(tokens, terms.roster, strict=True):
-        acceptance = verify_model(token, entry.sign_key, Acceptance, typ="acceptance", kid=entry.party_id)
+        acceptance = _read_acceptance(token, entry.sign_key, entry.party_id)
         if (acceptance.party_id, acceptance.attempt, acceptance.h) != (entry.party_id, terms.attempt, h):
             raise contradiction(entry.party_id, f"{entry.party_id} accepted another attempt or manifest")
         accepted[entry.party_id] = acceptance
@@ -220,6 +226,12 @@ def read_acceptances(tokens: list[str], checked: CheckedTerms, h: bytes) -> dict
 def seed_context(h: bytes, attempt: str, witness: str, node: str) -> dict[str, str]:
     """T1′: what a sealed seed is bound to."""
     return {"step": "seed", "h": h.hex(), "attempt": attempt, "from": witness, "to": node}
+
+
+# Later steps and every encoder round bring the same acceptances again.
+@lru_cache(maxsize=1024)
+def _read_acceptance(token: str, sign_key: bytes, party_id: str) -> Acceptance:
+    return verify_model(token, sign_key, Acceptance, typ="acceptance", kid=party_id)
 
 
 @lru_cache(maxsize=64)
