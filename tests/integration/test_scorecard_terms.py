@@ -1,0 +1,122 @@
+"""Terms that a lying hub could sign: witness and nodes refuse each with a typed error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from crypto.errors import ManifestError, SignatureError
+from crypto.jws import sign_model
+from crypto.keys import IdentityKey
+from hub.simulation import Budget
+from models.errors import BudgetError
+from nodes.errors import BudgetExceeded, PolicyRefusal
+from tests.federation import Drive, World, make_world
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = make_world(tmp_path)
+    yield made
+    made.federation.close()
+
+
+def test_terms_that_another_key_signed_are_refused(world: World) -> None:
+    drive = Drive.start(world)
+    forged = sign_model(drive.manifest.terms, IdentityKey.generate(), typ="terms", kid="hub")
+    drive.manifest = replace(drive.manifest, token=forged)
+    with pytest.raises(SignatureError):
+        drive.cosign()
+    with pytest.raises(SignatureError):
+        drive.forge_cosignature().accept("bank-1")
+
+
+def test_a_cosignature_by_another_key_is_refused(world: World) -> None:
+    drive = Drive.start(world).cosign()
+    _, payload, signature = drive.cosignature.split(".")
+    other = Drive.start(world, number=2).forge_cosignature().cosignature
+    drive.cosignature = ".".join([other.split(".")[0], payload, signature[:-4] + "AAAA"])
+    with pytest.raises(SignatureError):
+        drive.accept("bank-1")
+
+
+def test_terms_for_another_attempt_than_cosigned_are_refused(world: World) -> None:
+    drive = Drive.start(world)
+    drive.cosignature = Drive.start(world, number=2).forge_cosignature().cosignature
+    with pytest.raises(ManifestError, match="attempt"):
+        drive.accept("bank-1")
+
+
+def test_terms_that_claim_less_than_they_cost_are_refused(world: World) -> None:
+    honest = Drive.start(world, world.noisy_plan()).manifest.terms
+    tables = honest.tables.model_dump()
+
+    def claiming(**privacy: object) -> dict[str, object]:
+        return {"privacy": honest.privacy.model_dump() | privacy}
+
+    fewer = [each.model_dump() | {"count": 1} for each in honest.privacy.mechanisms]
+    louder = [each.model_dump() | {"sigma": each.sigma * 2} for each in honest.privacy.mechanisms]
+    lies = [
+        claiming(epsilon=1.0),
+        claiming(epsilon_replace_one=3.0),
+        claiming(delta_sum=0.0),
+        claiming(mechanisms=[]),
+        claiming(mechanisms=fewer),
+        claiming(mechanisms=louder),
+        {"tables": {**tables, "sigma_class": tables["sigma_class"] / 2}},
+        {"tables": {**tables, "sigma_pair": 0.0}},
+    ]
+    for number, lie in enumerate(lies, start=1):
+        drive = Drive.start(world, world.noisy_plan(), number=number, honest=honest, **lie)
+        with pytest.raises(BudgetError):
+            drive.cosign()
+        with pytest.raises(BudgetError):
+            drive.forge_cosignature().accept("bank-1")
+
+
+def test_noise_off_and_too_few_colluders_are_refused_by_the_owner(tmp_path: Path) -> None:
+    world = make_world(tmp_path, noise_off=False)
+    drive = Drive.start(world)
+    with pytest.raises(PolicyRefusal, match="noise off") as caught:
+        drive.forge_cosignature().accept("bank-1")
+    assert caught.value.reason == "noise-off-refused"
+    with pytest.raises(PolicyRefusal):
+        drive.cosign()
+    strict = replace(world.federation.contexts["bank-1"], min_t_collude=2)
+    world.federation.contexts["bank-1"] = strict
+    with pytest.raises(PolicyRefusal) as caught:
+        Drive.start(world, world.noisy_plan(), number=2).forge_cosignature().accept("bank-1")
+    assert caught.value.reason == "t-collude-too-small"
+
+
+def test_a_budget_that_would_be_passed_is_refused_with_the_numbers(tmp_path: Path) -> None:
+    world = make_world(tmp_path, budget=Budget(2.0, 1e-5), noise_off=False)
+    drive = Drive.start(world, world.noisy_plan(3.0)).forge_cosignature()
+    with pytest.raises(BudgetExceeded) as caught:
+        drive.accept("bank-1")
+    assert (caught.value.spent, caught.value.epsilon) == (0.0, 2.0)
+    assert 2.9 < caught.value.asked <= 3.01
+    with pytest.raises(BudgetExceeded):  # the programme's ledger
+        drive.cosign()
+
+
+def test_terms_past_their_deadline_are_refused(world: World) -> None:
+    past = datetime.now(UTC) - timedelta(hours=2)
+    drive = Drive.start(world, issued_at=past, deadline=past + timedelta(hours=1)).forge_cosignature()
+    with pytest.raises(PolicyRefusal) as caught:
+        drive.accept("bank-1")
+    assert caught.value.reason == "terms-expired"
+
+
+def test_a_schema_under_another_hash_or_unknown_to_the_node_is_refused(world: World) -> None:
+    with pytest.raises(ManifestError, match="schema"):
+        Drive.start(world, schema_sha256="0" * 64).cosign()
+    world.federation.contexts["bank-1"] = replace(world.federation.contexts["bank-1"], dataset={}.get)
+    drive = Drive.start(world, number=2).cosign()
+    with pytest.raises(PolicyRefusal) as caught:
+        drive.accept("bank-1")
+    assert caught.value.reason == "schema-unknown"
