@@ -12,9 +12,18 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PARTIES = (
-    "hub witness platform bank-shanghai bank-guangzhou bank-chengdu tax-east tax-southwest utility-power utility-water"
-).split()
+PARTIES = [
+    "hub",
+    "witness",
+    "platform",
+    "bank-shanghai",
+    "bank-guangzhou",
+    "bank-chengdu",
+    "tax-east",
+    "tax-southwest",
+    "utility-power",
+    "utility-water",
+]
 # Loaded by every process of the demo before anything else: writes down each file that it opens.
 RECORDER = """
 import os, sys
