@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from hub import problems
-from hub.api import consents, health, links, log, models, parties, queries, voprf
+from hub.api import campaigns, consents, health, links, log, models, parties, queries, voprf
 from hub.idempotency import IdempotencyMiddleware
 from hub.services import Hub
 
@@ -22,6 +22,7 @@ ROUTERS = (
     voprf.router,
     queries.router,
     models.router,
+    campaigns.router,
 )
 
 

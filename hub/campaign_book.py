@@ -75,6 +75,7 @@ class OpenAttempt:
     """A cosigned attempt, by its signed terms and its root."""
 
     attempt: str
+    campaign_id: str
     terms: str
     h: bytes
 
@@ -221,15 +222,23 @@ class CampaignBook:
                     highest[stage] = max(highest.get(stage, 0), int(number))
         return highest
 
-    def undecided(self, campaign_id: str) -> tuple[OpenAttempt, ...]:
-        """Return the table attempts that the witness cosigned and has not decided."""
+    def undecided(self, campaign_id: str | None = None) -> tuple[OpenAttempt, ...]:
+        """Return the table attempts that the witness cosigned and has not decided.
+
+        Args:
+            campaign_id: a campaign; without one, all campaigns that have ended.
+        """
         query = select(CampaignAttemptRow).where(
-            CampaignAttemptRow.campaign_id == campaign_id,
-            CampaignAttemptRow.stage == "scorecard",
-            CampaignAttemptRow.decision.is_(None),
+            CampaignAttemptRow.stage == "scorecard", CampaignAttemptRow.decision.is_(None)
         )
+        if campaign_id is None:
+            ended = select(CampaignRow.campaign_id).where(CampaignRow.status.not_in(UNFINISHED))
+            query = query.where(CampaignAttemptRow.campaign_id.in_(ended))
+        else:
+            query = query.where(CampaignAttemptRow.campaign_id == campaign_id)
         with self.db.reading() as session:
-            return tuple(OpenAttempt(row.attempt, row.terms, row.h) for row in session.scalars(query))
+            rows = session.scalars(query.order_by(CampaignAttemptRow.attempt))
+            return tuple(OpenAttempt(row.attempt, row.campaign_id, row.terms, row.h) for row in rows)
 
     def checkpoint(self, campaign_id: str) -> EncoderCheckpoint | None:
         """Return where the campaign's encoder run stands."""

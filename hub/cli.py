@@ -11,7 +11,7 @@ import typer
 
 from crypto.keys import fingerprint
 from hub import console
-from hub.commands import audit, model
+from hub.commands import audit, campaign, model
 from hub.commands.demo import demo
 from hub.commands.simulate import simulate
 from hub.config import load_config
@@ -25,6 +25,7 @@ app = typer.Typer(
     help="The digua hub. 地瓜枢纽。Exit codes: 0 done, 1 refused or found wrong, 2 usage.",
 )
 app.add_typer(audit.app, name="audit")
+app.add_typer(campaign.app, name="campaign")
 app.add_typer(model.app, name="model")
 app.command()(simulate)
 app.command()(demo)

@@ -61,6 +61,13 @@ class LogOptions(_Section):
     cosign_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
 
 
+class CampaignOptions(_Section):
+    """How long campaigns wait: for a node's step, and after a restart of the hub for the parties' links."""
+
+    trip_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    reconnect_s: Annotated[float, Field(ge=0, le=3600)] = 120.0
+
+
 class HubConfig(_Section):
     """`hub.yaml`."""
 
@@ -80,6 +87,7 @@ class HubConfig(_Section):
     feed_heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     query_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     log: LogOptions = LogOptions()
+    campaigns: CampaignOptions = CampaignOptions()
     idempotency_hours: Annotated[int, Field(ge=1, le=720)] = 24
     max_body_mib: Annotated[int, Field(ge=1, le=1024)] = 64
 

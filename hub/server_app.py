@@ -21,9 +21,10 @@ from hub.campaign_plan import (
 )
 from hub.encoder_model import make_encoder
 from hub.encoder_stage import run_encoder_stage
-from hub.encoder_terms import encoder_budget
+from hub.encoder_terms import EncoderBudget, encoder_budget
 from hub.errors import CampaignError
 from hub.grids.channel import Channel
+from hub.manifests import EncoderCharge
 from hub.scorecard_stage import run_scorecard_stage
 from models.artefact import ModelArtefact
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
@@ -65,7 +66,6 @@ def run_campaign(
     node_ids: Mapping[str, int],
     timeout: float = TRIP_TIMEOUT_S,
     spec: EncoderSpec | None = None,
-    resume: EncoderCheckpoint | None = None,
 ) -> CampaignResult:
     """Runs a campaign's stages in order.
 
@@ -77,28 +77,47 @@ def run_campaign(
         node_ids: party id → the grid's node id, for the nodes and the witness.
         timeout: seconds that a trip may take before its missing nodes count as lost.
         spec: of the encoder, the schema's default where not given.
-        resume: take the encoder stage up again from here.
 
     Raises:
         CampaignError: too few nodes, or the witness refuses or is lost.
         BudgetError, NoiseError: the plan's privacy cannot be had.
     """
     channel, keeper = Channel(grid, node_ids, timeout), store or NoStore()
-    if "encoder" not in plan.stages:
-        return CampaignResult(None, run_scorecard_stage(channel, plan, progress, keeper))
-    kind = plan.schema.label.kind
-    spec = spec or spec_for(plan.schema, kind)
-    budget = encoder_budget(plan, spec)
-    trained = run_encoder_stage(channel, plan, spec, budget, progress, keeper, resume=resume)
-    encoder = EncoderResult(trained, make_encoder(trained, plan.clock()))
-    if "scorecard" not in plan.stages:
+    encoder: EncoderResult | None = None
+    if "encoder" in plan.stages:
+        chosen = spec or spec_for(plan.schema, plan.schema.label.kind)
+        budget = encoder_budget(plan, chosen)
+        encoder = train_encoder(channel, plan, chosen, budget, progress, keeper)
+        if "scorecard" in plan.stages:
+            plan = replace(plan, encoders={plan.schema.label.kind: encoder.artefact.to_bytes()})
+            return CampaignResult(encoder, open_table(channel, plan, progress, keeper, charge=budget.charge))
         return CampaignResult(encoder, None)
-    released = run_scorecard_stage(
-        channel,
-        replace(plan, encoders={kind: encoder.artefact.to_bytes()}),
-        progress,
-        keeper,
-        encoder_widths={kind: ENCODER_FEATURE_WIDTH},
-        encoder=budget.charge,
-    )
-    return CampaignResult(encoder, released)
+    return CampaignResult(None, open_table(channel, plan, progress, keeper))
+
+
+def train_encoder(
+    channel: Channel,
+    plan: CampaignPlan,
+    spec: EncoderSpec,
+    budget: EncoderBudget,
+    progress: ProgressCallback,
+    store: CampaignStore,
+    *,
+    resume: EncoderCheckpoint | None = None,
+) -> EncoderResult:
+    """Runs the encoder stage and writes its artefact; raises as `run_encoder_stage`."""
+    trained = run_encoder_stage(channel, plan, spec, budget, progress, store, resume=resume)
+    return EncoderResult(trained, make_encoder(trained, plan.clock()))
+
+
+def open_table(
+    channel: Channel,
+    plan: CampaignPlan,
+    progress: ProgressCallback,
+    store: CampaignStore,
+    *,
+    charge: EncoderCharge | None = None,
+) -> ReleasedTable:
+    """Runs the scorecard stage, with the encoders of the plan as further features; raises as `run_scorecard_stage`."""
+    widths = dict.fromkeys(plan.encoders, ENCODER_FEATURE_WIDTH)
+    return run_scorecard_stage(channel, plan, progress, store, encoder_widths=widths, encoder=charge)

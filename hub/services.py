@@ -10,11 +10,15 @@ from crypto.wire.base import SUITE
 from crypto.wire.party import Party
 from crypto.wire.service import HubInfo
 from hub.auth import AdminAuth, PartyAuth
+from hub.campaign_book import CampaignBook
+from hub.campaign_services import CampaignServices
+from hub.campaigns import Campaigns
 from hub.clock import Clock, seconds, utc_now
 from hub.config import HubConfig
 from hub.consents import Consents
 from hub.cosigning import Cosigner
 from hub.db import Database
+from hub.decision_courier import DecisionCourier
 from hub.enrolment import Enrolment
 from hub.errors import StateError
 from hub.feed import Feed
@@ -133,7 +137,19 @@ class Hub:
             links=lambda: self.links,
             timeout_s=config.query_timeout_s,
         )
-        self.parts: list[Part] = [self.log, self.roster, self.link_server]
+        services = CampaignServices(
+            book=CampaignBook(db, self.log, hub_id=config.hub_id, clock=clock),
+            parties=self.parties,
+            roster=self.roster,
+            models=self.models,
+            identity=keys.identity,
+            links=lambda: self.links,
+            trip_timeout_s=config.campaigns.trip_timeout_s,
+            reconnect_s=config.campaigns.reconnect_s,
+        )
+        self.campaigns = Campaigns(services)
+        self.courier = DecisionCourier(services)
+        self.parts: list[Part] = [self.log, self.roster, self.link_server, self.courier, self.campaigns]
         """Started in this order, stopped in the opposite one."""
 
     @classmethod

@@ -1,0 +1,44 @@
+"""Campaigns over HTTP, for the administrator."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import JSONResponse, Response
+
+from hub.api.dependencies import AdminOnly, HubOf, RawBody, parse
+from hub.campaign_views import CampaignSubmission, detail, summary
+from models.schema import Schema
+
+router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"], dependencies=[AdminOnly])
+
+
+@router.post("")
+def order_campaign(hub: HubOf, body: RawBody) -> Response:
+    """Accept an order and begin; how it goes on is read with GET."""
+    submission = parse(body, CampaignSubmission)
+    schema = Schema.from_json(json.dumps(submission.schema_document))
+    campaign_id = hub.campaigns.order(submission.campaign, schema)
+    return JSONResponse({"campaign_id": campaign_id, "status": "queued"}, 201)
+
+
+@router.get("")
+def list_campaigns(hub: HubOf) -> dict[str, object]:
+    """List all campaigns, the newest first."""
+    return {"campaigns": [summary(campaign) for campaign in hub.campaigns.book.all()]}
+
+
+@router.get("/{campaign_id}")
+def read_campaign(hub: HubOf, campaign_id: str, after: Annotated[int, Query(ge=0)] = 0) -> dict[str, object]:
+    """Return a campaign with its steps that follow number `after`."""
+    book = hub.campaigns.book
+    return detail(book.get(campaign_id), book, after=after)
+
+
+@router.post("/{campaign_id}/abort")
+def abort_campaign(hub: HubOf, campaign_id: str) -> dict[str, object]:
+    """End a campaign at its next step; a table attempt under way is voided."""
+    hub.campaigns.abort(campaign_id)
+    return summary(hub.campaigns.book.get(campaign_id))

@@ -1,0 +1,229 @@
+"""One campaign from order to model, in its own thread of the serving process.
+
+It can be taken up again after a restart of the hub: an encoder run goes on from its checkpoint, a table attempt that
+was under way is voided first and a new one made, an opened table is fitted at once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection
+from dataclasses import replace
+
+import structlog
+
+from crypto.errors import CryptoError
+from crypto.jws import verify_model
+from crypto.wire.campaign import Terms
+from crypto.wire.party import Party
+from hub.attempt_run import void_attempt
+from hub.campaign_book import Campaign, Status
+from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, Progress, ReleasedTable
+from hub.campaign_record import CampaignRecord
+from hub.campaign_services import CampaignServices
+from hub.encoder_terms import EncoderBudget, encoder_budget
+from hub.errors import CampaignAbortedError, CampaignError, HubError, InternalError, PeerUnreachable, QuorumError
+from hub.grids.agent import AgentGrid
+from hub.grids.channel import Channel
+from hub.problems import describe
+from hub.recruiting import Recruits, make_plan, order_spec, recruit
+from hub.scorecard_model import make_scorecard
+from hub.server_app import open_table, train_encoder
+from hub.training_consents import training_merchants
+from models.errors import ModelsError
+
+_LOOK_S = 0.2
+_NO_WAY_BACK = frozenset({"release", "outcome", "open"})
+"""Once the witness is asked for its term the attempt is carried through: it is paid for, and cannot be voided."""
+_logger = structlog.get_logger("hub.campaigns")
+
+
+class _HubStopping(Exception):  # noqa: N818  (not an error: the campaign goes on when the hub is back)
+    """The hub shuts down; the campaign stays unfinished."""
+
+
+class CampaignRun:
+    """One campaign under way.
+
+    Args:
+        services: of the hub.
+        campaign_id: an unfinished campaign.
+        resumed: a former process of the hub had begun it.
+        stopping: set when the hub shuts down.
+    """
+
+    def __init__(
+        self, services: CampaignServices, campaign_id: str, *, resumed: bool, stopping: threading.Event
+    ) -> None:
+        self._services = services
+        self._book = services.book
+        self._campaign_id = campaign_id
+        self._resumed = resumed
+        self._stopping = stopping
+        self._aborted = threading.Event()
+
+    def abort(self) -> None:
+        """End the campaign at its next step."""
+        self._aborted.set()
+
+    def run(self) -> None:
+        """Run to the end and write down how it ended; never raises."""
+        try:
+            self._run()
+        except _HubStopping:
+            _logger.info("campaign-interrupted", campaign=self._campaign_id)
+        except CampaignAbortedError as aborted:
+            self._end("aborted", aborted)
+        except (HubError, CryptoError, ModelsError) as failure:
+            self._end("failed", failure)
+        except Exception:
+            if self._stopping.is_set():  # links and database close under it
+                return
+            _logger.exception("campaign-failed", campaign=self._campaign_id)
+            self._end("failed", InternalError("The hub failed.", remedy="Ask the operator to read the hub's log."))
+        else:
+            self._end("succeeded", None)
+
+    def _end(self, status: Status, failure: HubError | CryptoError | ModelsError | None) -> None:
+        problem = None if failure is None else describe(failure)
+        self._book.end(self._campaign_id, status, failure=problem)
+        _logger.info("campaign-ended", campaign=self._campaign_id, status=status, code=problem and problem.code)
+
+    def _run(self) -> None:
+        self._book.begin(self._campaign_id)
+        campaign = self._book.get(self._campaign_id)
+        recruits = self._recruit(campaign)
+        self._note_missing(recruits)
+        checkpoint = None if campaign.encoder_model else self._book.checkpoint(self._campaign_id)
+        self._await_run(checkpoint)
+        parties = [*(node.party_id for node in recruits.nodes), *_nodes_of(self._terms(checkpoint))]
+        number = dict(enumerate(sorted({*parties, recruits.witness.party_id}), start=2))
+        grid = AgentGrid(self._services.links(), number)
+        channel = Channel(grid, {party: node for node, party in number.items()}, self._services.trip_timeout_s)
+        try:
+            self._stages(campaign, recruits, channel, checkpoint)
+        finally:
+            grid.close()
+
+    def _note_missing(self, recruits: Recruits) -> None:
+        if recruits.missing:
+            self._record().lost(f"{self._campaign_id}/start", recruits.missing)
+
+    def _stages(
+        self, campaign: Campaign, recruits: Recruits, channel: Channel, checkpoint: EncoderCheckpoint | None
+    ) -> None:
+        record = self._record()
+        self._void_left_over(channel, recruits, record)
+        released = record.released()
+        if released is None:
+            plan = self._plan(campaign, recruits)
+            charge: EncoderBudget | None = None
+            if "encoder" in campaign.order.stages:
+                spec = order_spec(campaign.order, campaign.schema)
+                charge = encoder_budget(plan, spec)
+                model_id = campaign.encoder_model
+                if model_id is None:
+                    done = train_encoder(channel, plan, spec, charge, self._tell, record, resume=checkpoint)
+                    model_id = self._services.models.register(
+                        done.artefact.to_bytes(),
+                        campaign_id=self._campaign_id,
+                        attempt=done.trained.terms.attempt,
+                    )
+                    self._book.set_model(self._campaign_id, "encoder", model_id)
+                encoder = self._services.models.artefact(model_id, unreleased=True)
+                plan = replace(plan, encoders={campaign.schema.label.kind: encoder})
+            if "scorecard" not in campaign.order.stages:
+                return
+            released = open_table(channel, plan, self._tell, record, charge=None if charge is None else charge.charge)
+        self._check()
+        self._fit(released)
+
+    def _fit(self, released: ReleasedTable) -> None:
+        _, artefact = make_scorecard(released, self._book.clock())
+        model_id = self._services.models.register(
+            artefact.to_bytes(),
+            campaign_id=self._campaign_id,
+            attempt=released.terms.attempt,
+            shares=released.shares,
+        )
+        self._book.set_model(self._campaign_id, "scorecard", model_id)
+
+    def _plan(self, campaign: Campaign, recruits: Recruits) -> CampaignPlan:
+        now = self._book.clock()
+        schema = campaign.schema
+        return make_plan(
+            campaign,
+            recruits,
+            training_merchants(self._book.db, schema.kinds_in_order(), schema.label.kind, now),
+            hub_id=self._book.hub_id,
+            identity=self._services.identity,
+            attempts_before=self._book.attempts_before(self._campaign_id),
+            clock=self._book.clock,
+        )
+
+    def _record(self) -> CampaignRecord:
+        witness = self._services.parties.witness()
+        if witness is None:
+            raise CampaignError("No witness is enrolled.", field="witness", remedy="Enrol the regulator's witness.")
+        return CampaignRecord(self._book, self._campaign_id, hub_key=self._services.identity.public, witness=witness)
+
+    def _void_left_over(self, channel: Channel, recruits: Recruits, record: CampaignRecord) -> None:
+        """T4 of what was under way when the hub stopped: charges are taken back, then a new attempt is made."""
+        for left in self._book.undecided(self._campaign_id):
+            terms = verify_model(left.terms, self._services.identity.public, Terms, typ="terms", kid=self._book.hub_id)
+            void_attempt(channel, recruits.witness, terms, left.h, record)
+
+    def _recruit(self, campaign: Campaign) -> Recruits:
+        """Who can take part now; a campaign that is taken up again gives the links time to come back."""
+        deadline = time.monotonic() + (self._services.reconnect_s if self._resumed else 0.0)
+        while True:
+            current = self._services.roster.current()
+            try:
+                return recruit(
+                    campaign.order,
+                    campaign.schema,
+                    roster=None if current is None else current[1],
+                    enrolled=self._enrolled(),
+                    connected=self._services.links().connected(),
+                )
+            except (QuorumError, PeerUnreachable):
+                if time.monotonic() >= deadline:
+                    raise
+            self._pause()
+
+    def _await_run(self, checkpoint: EncoderCheckpoint | None) -> None:
+        """Wait for the nodes of an interrupted encoder run: each of its rounds needs all of them."""
+        wanted = set(_nodes_of(self._terms(checkpoint)))
+        deadline = time.monotonic() + self._services.reconnect_s
+        while not wanted <= self._services.links().connected() and time.monotonic() < deadline:
+            self._pause()
+
+    def _terms(self, checkpoint: EncoderCheckpoint | None) -> Terms | None:
+        if checkpoint is None:
+            return None
+        return verify_model(checkpoint.terms, self._services.identity.public, Terms, typ="terms", kid=self._book.hub_id)
+
+    def _enrolled(self) -> Collection[Party]:
+        return self._services.parties.all()
+
+    def _tell(self, event: Progress) -> None:
+        if event.step not in _NO_WAY_BACK:
+            self._check()
+        self._book.note(self._campaign_id, event)
+
+    def _pause(self) -> None:
+        self._check()
+        self._stopping.wait(_LOOK_S)
+
+    def _check(self) -> None:
+        if self._stopping.is_set():
+            raise _HubStopping
+        if self._aborted.is_set():
+            raise CampaignAbortedError(
+                "The operator ended the campaign.", remedy="What was sent before stays charged unless it was voided."
+            )
+
+
+def _nodes_of(terms: Terms | None) -> list[str]:
+    return [] if terms is None else [entry.party_id for entry in terms.roster]

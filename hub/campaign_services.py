@@ -1,0 +1,33 @@
+"""The parts of the hub that campaigns use, without the training framework: it is loaded when one begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from crypto.keys import IdentityKey
+from hub.campaign_book import CampaignBook
+from hub.models import ModelRegistry
+from hub.parties import PartyBook
+from hub.peers import PeerLinks
+from hub.roster import RosterKeeper
+
+
+@dataclass(frozen=True)
+class CampaignServices:
+    """The parts of the hub that campaigns use.
+
+    Attributes:
+        links: gives the links when they are needed.
+        trip_timeout_s: after this a node that has not answered counts as lost.
+        reconnect_s: how long a campaign that is taken up again waits for its parties' links.
+    """
+
+    book: CampaignBook
+    parties: PartyBook
+    roster: RosterKeeper
+    models: ModelRegistry
+    identity: IdentityKey
+    links: Callable[[], PeerLinks]
+    trip_timeout_s: float
+    reconnect_s: float

@@ -1,0 +1,211 @@
+"""`digua-hub campaign`: start, watch, list, show and abort campaigns of the running hub."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from hub import console
+from hub.admin_client import AdminClient
+from hub.config import load_config
+from hub.errors import CampaignError
+from models.schema_file import load_campaign
+
+app = typer.Typer(no_args_is_help=True, help="Campaigns: start, watch, list, show, abort. 训练任务。")
+
+ConfigOption = Annotated[Path, typer.Option(help="The hub's configuration. 配置文件。")]
+CaOption = Annotated[Path | None, typer.Option(help="PEM of the authority that signed the hub's certificate.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CampaignArgument = Annotated[str, typer.Argument(help="The campaign's id.")]
+HUB_YAML = Path("hub.yaml")
+POLL_S = 0.5
+ENDED = frozenset({"succeeded", "failed", "aborted"})
+
+
+@app.command()
+def start(
+    file: Annotated[Path, typer.Argument(help="The campaign file (YAML). 训练任务文件。")],
+    watched: Annotated[bool, typer.Option("--watch", help="Stay and show its progress.")] = False,
+    config: ConfigOption = HUB_YAML,
+    ca_file: CaOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Order a campaign; it runs in the serving hub. 启动训练任务。"""
+    order, schema = load_campaign(file)
+    body = {
+        "campaign": order.model_dump(mode="json", by_alias=True, exclude_none=True) | {"schema": schema.name},
+        "schema": json.loads(schema.canonical_json()),
+    }
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        answer: dict[str, Any] = hub.post("/v1/campaigns", body).json()
+        if watched:
+            _watch(hub, answer["campaign_id"], as_json=as_json)
+            return
+    if as_json:
+        console.show_json(answer)
+    else:
+        console.say("Campaign {name} has begun; see `digua-hub campaign watch {name}`.", name=answer["campaign_id"])
+
+
+@app.command()
+def watch(
+    campaign_id: CampaignArgument, config: ConfigOption = HUB_YAML, ca_file: CaOption = None, as_json: JsonFlag = False
+) -> None:
+    """Show a campaign's progress until it ends; exit code 1 unless it succeeds. 查看进度。"""
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        _watch(hub, campaign_id, as_json=as_json)
+
+
+@app.command("list")
+def list_campaigns(config: ConfigOption = HUB_YAML, ca_file: CaOption = None, as_json: JsonFlag = False) -> None:
+    """List all campaigns. 列出训练任务。"""
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        campaigns = hub.get("/v1/campaigns").json()["campaigns"]
+    if as_json:
+        console.show_json(campaigns)
+        return
+    rows = [
+        (
+            each["campaign_id"],
+            console.text(each["status"]),
+            ", ".join(each["stages"]),
+            each["epsilon"] if each["noise"] == "on" else console.text("noise off"),
+            each["created_at"],
+            each["model_id"],
+        )
+        for each in campaigns
+    ]
+    console.show_table("Campaigns", ("Campaign", "State", "Stages", "Epsilon", "Ordered", "Model"), rows)
+
+
+@app.command()
+def show(
+    campaign_id: CampaignArgument, config: ConfigOption = HUB_YAML, ca_file: CaOption = None, as_json: JsonFlag = False
+) -> None:
+    """Show a campaign: steps, refusals by node, models, failure. 查看训练任务。"""
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        campaign = hub.get(_path(campaign_id)).json()
+    if as_json:
+        console.show_json(campaign)
+    else:
+        _show(campaign)
+
+
+@app.command()
+def abort(
+    campaign_id: CampaignArgument, config: ConfigOption = HUB_YAML, ca_file: CaOption = None, as_json: JsonFlag = False
+) -> None:
+    """End a campaign at its next step; a table attempt under way is voided. 中止训练任务。"""
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        campaign = hub.post(f"{_path(campaign_id)}/abort", {}).json()
+    if as_json:
+        console.show_json(campaign)
+    else:
+        console.say("The campaign ends at its next step.")
+
+
+def _watch(hub: AdminClient, campaign_id: str, *, as_json: bool) -> None:
+    """Follow a campaign to its end. With `as_json` each step is one line, the campaign itself the last."""
+    with _Bars(hidden=as_json) as bars:
+        for campaign in _states(hub, campaign_id):
+            for event in campaign["progress"]:
+                if as_json:
+                    console.show_json(event)
+                bars.show(event)
+    if as_json:
+        console.show_json({**campaign, "progress": []})
+    else:
+        _show({**campaign, "progress": []})
+    if campaign["status"] != "succeeded":
+        failure = campaign["failure"] or {}
+        raise CampaignError(
+            f"{campaign_id}: {campaign['status']}; {failure.get('detail', '')} ({failure.get('code', '')})",
+            field=failure.get("field"),
+            remedy=failure.get("remedy"),
+            party=failure.get("party"),
+        )
+
+
+def _states(hub: AdminClient, campaign_id: str) -> Iterator[dict[str, Any]]:
+    """The campaign again and again, each time with the new steps only, until it has ended."""
+    after = 0
+    while True:
+        campaign: dict[str, Any] = hub.get(_path(campaign_id), params={"after": str(after)}).json()
+        yield campaign
+        if campaign["status"] in ENDED:
+            return
+        after = max([after, *(event["number"] for event in campaign["progress"])])
+        time.sleep(POLL_S)
+
+
+class _Bars:
+    """One progress bar per step of an attempt, on standard error."""
+
+    def __init__(self, *, hidden: bool) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            disable=hidden,
+        )
+        self._tasks: dict[tuple[str, str], TaskID] = {}
+
+    def __enter__(self) -> _Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Move the bar of an event's step."""
+        key = (event["attempt"], event["what"])
+        number = event["attempt"].rpartition("/")[2]
+        text = f"{event['stage']} {number}: {console.text(event['what'])} {event['detail']}".rstrip()
+        if key not in self._tasks:
+            self._tasks[key] = self._bars.add_task(text, total=event["total"])
+        self._bars.update(self._tasks[key], completed=event["done"], total=event["total"], description=text)
+
+
+def _show(campaign: dict[str, Any]) -> None:
+    names = (
+        "campaign_id",
+        "name",
+        "status",
+        "schema",
+        "epsilon",
+        "delta",
+        "noise",
+        "created_at",
+        "ended_at",
+        "model_id",
+    )
+    rows: list[tuple[object, object]] = [(name, campaign[name]) for name in names]
+    rows += [(f"model: {stage}", model_id) for stage, model_id in campaign["models"].items()]
+    failure = campaign["failure"]
+    if failure:
+        rows += [(name, failure[name]) for name in ("code", "detail", "party", "remedy") if failure.get(name)]
+    console.show_table("Campaign", ("Name", "Value"), rows)
+    if campaign["refusals"]:
+        refusals = [(each["party"], each["code"], each["detail"], each["attempt"]) for each in campaign["refusals"]]
+        console.show_table("Refusals", ("Party", "Code", "Detail", "Attempt"), refusals)
+    if campaign["progress"]:
+        steps = [
+            (each["attempt"], each["what"], f"{each['done']}/{each['total']}", f"{each['seconds']:.1f}", each["detail"])
+            for each in campaign["progress"]
+        ]
+        console.show_table("Steps", ("Attempt", "Step", "Parties", "Seconds", "Detail"), steps)
+
+
+def _path(campaign_id: str) -> str:
+    return f"/v1/campaigns/{quote(campaign_id, safe='')}"

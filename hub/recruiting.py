@@ -1,0 +1,183 @@
+"""Who takes part in a campaign, and on which merchants: from the order, the cosigned roster, links and consents."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from crypto.keys import IdentityKey
+from crypto.wire.campaign import RosterEntry
+from crypto.wire.party import Party, Roster
+from hub.campaign_book import Campaign
+from hub.campaign_plan import CampaignPlan
+from hub.clock import Clock
+from hub.cohort import Cohort
+from hub.errors import CampaignOrderError, PeerUnreachable, QuorumError
+from hub.training_consents import TrainingMerchants
+from models.campaign_file import CampaignFile
+from models.encoder_spec import EncoderSpec, spec_for
+from models.schema import Schema
+
+
+@dataclass(frozen=True)
+class Recruits:
+    """The nodes and the witness that a campaign can begin with, and who is missing and why."""
+
+    nodes: tuple[RosterEntry, ...]
+    witness: RosterEntry
+    missing: Mapping[str, str]
+
+
+def check_order(order: CampaignFile, schema: Schema, enrolled: Collection[Party]) -> None:
+    """Refuse an order that could never run.
+
+    Raises:
+        CampaignOrderError: it contradicts its schema, names parties that are not enrolled, or has an encoder of another
+            kind than the label's.
+        SchemaError: an option of the encoder is out of range.
+    """
+    for field, sentence in order.check_against(schema):
+        raise CampaignOrderError(f"{sentence}.", field=field, remedy="Correct the campaign file.")
+    kinds = {party.party_id: party.kind for party in enrolled}
+    for party_id in order.nodes or ():
+        if kinds.get(party_id) not in schema.kinds:
+            known = f"is of kind {kinds[party_id]}" if party_id in kinds else "is not enrolled"
+            raise CampaignOrderError(
+                f"{party_id} {known}; the schema has {', '.join(schema.kinds)}.",
+                field="nodes",
+                remedy="Name enrolled nodes of the schema's kinds, or leave nodes out.",
+                party=party_id,
+            )
+    if "encoder" in order.stages:
+        order_spec(order, schema)
+
+
+def order_spec(order: CampaignFile, schema: Schema) -> EncoderSpec:
+    """Return the encoder that an order asks for.
+
+    Raises:
+        CampaignOrderError: its kind holds no label.
+        SchemaError: an option is out of range.
+    """
+    label = schema.label.kind
+    options = {} if order.encoder is None else order.encoder.model_dump(exclude={"kind"})
+    if order.encoder is not None and order.encoder.kind not in (None, label):
+        raise CampaignOrderError(
+            f"Kind {order.encoder.kind} has no label in schema {schema.name}.",
+            field="encoder.kind",
+            remedy=f"Train the encoder of kind {label}.",
+        )
+    return spec_for(schema, label, **options)
+
+
+def needed_kinds(order: CampaignFile, schema: Schema) -> tuple[str, ...]:
+    """Return the kinds whose nodes the order's stages need."""
+    return schema.kinds_in_order() if "scorecard" in order.stages else (schema.label.kind,)
+
+
+def recruit(
+    order: CampaignFile,
+    schema: Schema,
+    *,
+    roster: Roster | None,
+    enrolled: Collection[Party],
+    connected: Collection[str],
+) -> Recruits:
+    """Choose the connected nodes that the witness approved, of the schema's kinds, from those invited.
+
+    Raises:
+        PeerUnreachable: the witness is not connected.
+        QuorumError: a kind has too few nodes; it names who is missing and why.
+    """
+    kinds = needed_kinds(order, schema)
+    approved = {} if roster is None else {party.party_id: party for party in roster.parties}
+    witness = next((party for party in approved.values() if party.kind == "witness"), None)
+    if witness is None:
+        raise QuorumError(
+            "The witness has cosigned no roster yet, so no node is approved.",
+            field="witness",
+            remedy="Start the witness's agent and have its owner approve the parties.",
+        )
+    if witness.party_id not in connected:
+        raise PeerUnreachable(witness.party_id)
+    invited = [
+        party
+        for party in sorted(enrolled, key=lambda each: each.party_id)
+        if party.kind in kinds and (order.nodes is None or party.party_id in order.nodes)
+    ]
+    missing: dict[str, str] = {}
+    nodes: list[RosterEntry] = []
+    for party in invited:
+        entry = approved.get(party.party_id)
+        if entry is None or entry.kind != party.kind:
+            missing[party.party_id] = "not approved by the witness"
+        elif party.party_id not in connected:
+            missing[party.party_id] = "not connected"
+        else:
+            nodes.append(roster_entry(entry))
+    for kind in kinds:
+        here = sum(node.kind == kind for node in nodes)
+        due = max(1, order.quorum.get(kind, 1))
+        if here < due:
+            absent = [
+                f"{p.party_id} is {missing[p.party_id]}" for p in invited if p.kind == kind and p.party_id in missing
+            ]
+            raise QuorumError(
+                f"Kind {kind} has {here} nodes of the {due} that the campaign needs: "
+                f"{', '.join(absent) or 'no others are enrolled'}.",
+                field=f"quorum.{kind}",
+                remedy="Start the missing nodes' agents, have them approved, or lower the quorum.",
+            )
+    return Recruits(tuple(nodes), roster_entry(witness), missing)
+
+
+def make_plan(
+    campaign: Campaign,
+    recruits: Recruits,
+    merchants: TrainingMerchants,
+    *,
+    hub_id: str,
+    identity: IdentityKey,
+    attempts_before: Mapping[str, int],
+    clock: Clock,
+) -> CampaignPlan:
+    """Make the plan of a campaign from its order, its nodes and the merchants who consented.
+
+    Raises:
+        QuorumError: no merchant's consent covers the schema at these nodes.
+    """
+    order, schema = campaign.order, campaign.schema
+    kinds, label = schema.kinds_in_order(), schema.label.kind
+    cohort = Cohort.form(recruits.nodes, kinds, label, merchants.pseudonyms, merchants.sources)
+    if cohort.size == 0:
+        raise QuorumError(
+            f"No merchant has an active consent to model training that names a connected node of kind {label} and only "
+            f"kinds of schema {schema.name}.",
+            field="consents",
+            remedy="Collect consents first; each names a source of the label's kind and, if there are any, of another.",
+        )
+    return CampaignPlan(
+        campaign_id=campaign.campaign_id,
+        schema=schema,
+        stages=order.stages,
+        epsilon=order.epsilon,
+        delta=order.delta,
+        cohort=cohort,
+        witness=recruits.witness,
+        hub_id=hub_id,
+        identity=identity,
+        holdout_salt=campaign.holdout_salt,
+        holdout_fraction=order.holdout,
+        t_collude=order.t_collude,
+        noise=order.noise,
+        quorum=order.quorum,
+        pair_share=order.pair_share,
+        encoder_share=order.encoder_share,
+        attempts_before=attempts_before,
+        clock=clock,
+    )
+
+
+def roster_entry(party: Party) -> RosterEntry:
+    """Return a party as terms name it."""
+    return RosterEntry(party_id=party.party_id, kind=party.kind, sign_key=party.sign_key, box_key=party.box_key)
