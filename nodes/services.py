@@ -5,7 +5,7 @@ Commands use the same services beside a running `digua-node run`: the store is s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from crypto.errors import CryptoError
@@ -22,6 +22,7 @@ from nodes.policy import Limits
 from nodes.requester import Requester
 from nodes.runtime import NodeRuntime
 from nodes.scoring import Scorer
+from nodes.training_link import TrainingDesk
 from nodes.witness.service import WitnessService
 
 NO_SOURCE = frozenset({"client", "witness"})
@@ -79,6 +80,7 @@ def equip(runtime: NodeRuntime) -> Services:
         journal=journal,
         clock=clock,
     )
+    runtime.consents = consents
     scorer = witness = None
     if config.kind not in NO_SOURCE:
         scorer = Scorer(
@@ -99,10 +101,12 @@ def equip(runtime: NodeRuntime) -> Services:
             clock=clock,
         )
         runtime.handlers["query"] = scorer.answer
+        training = replace(runtime.training_context(), encoder=lambda model_id: released_encoder(models, model_id))
+        runtime.handlers["flower"] = TrainingDesk(training).answer
     if config.kind == "witness":
         witness = WitnessService.open(runtime, journal)
         runtime.handlers.update(witness.handlers)
-    runtime.consents = consents
+        runtime.handlers["flower"] = TrainingDesk(witness.context).answer
     runtime.feed.register_runs(("consent", "consent-event"), consents.apply_all)
     for kind in ("model-release", "model-withdrawal"):
         runtime.feed.register(kind, models.apply)
