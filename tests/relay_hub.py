@@ -1,0 +1,138 @@
+"""A hub that relays in this process: VOPRF, models, queries, and a log that the witness cosigns. Tests may bend it."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import httpx
+
+from crypto.canonical import canonical_bytes, digest
+from crypto.checkpoint import Checkpoint, assemble, sign_note
+from crypto.merkle import consistency_proof, inclusion_proof, leaf_hash
+from crypto.merkle import root as tree_root
+from crypto.wire.audit import CheckpointCosignature, CheckpointOffer, InclusionProof, LogEntry
+from crypto.wire.party import MerchantKeySubmission, VoprfAnswer, VoprfRequest
+from crypto.wire.scoring import QueryResult, ScoreRequest, SourceFailure
+from nodes.errors import NodeError, PolicyRefusal
+
+if TYPE_CHECKING:
+    from tests.scoring_world import ScoringWorld
+
+ORIGIN = "hub.example/log"
+
+
+def payload_of(token: str | bytes) -> bytes:
+    """A token's payload, nothing verified."""
+    part = (token if isinstance(token, str) else token.decode()).split(".")[1]
+    return urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+class Relay:
+    """The hub's part: VOPRF, models, queries and a log that the witness cosigns. Tests may bend it."""
+
+    def __init__(self, world: ScoringWorld) -> None:
+        self.world = world
+        self.models: dict[str, bytes] = {}
+        self.submissions: list[MerchantKeySubmission] = []
+        self.leaves: list[bytes] = []
+        self.lost: set[str] = set()
+        self.retoken: Callable[[str, str], str] = lambda source, token: token
+        self.reanswer: Callable[[str, str], str] = lambda source, answer: answer
+        self.reproof: Callable[[InclusionProof], InclusionProof] = lambda proof: proof
+        self._cosigned = 0
+        self._note = ""
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if path == "/v1/voprf":
+            return self._voprf(request.content)
+        if path == "/v1/queries":
+            return self._query(request.content.decode())
+        if path == "/v1/merchant-keys":
+            self.submissions.append(MerchantKeySubmission.model_validate_json(request.content))
+            return httpx.Response(201, json={"batch_id": "x", "stored": 1})
+        model_id = path.removeprefix("/v1/models/")
+        if model_id in self.models:
+            return httpx.Response(200, content=self.models[model_id])
+        return httpx.Response(404, json={"code": "not-found", "title": "Not found"})
+
+    def _voprf(self, token: bytes) -> httpx.Response:
+        request = VoprfRequest.model_validate_json(payload_of(token))
+        if request.target == "witness":
+            try:
+                answer = self.world.witness.handlers["voprf"](token)
+            except NodeError as problem:
+                code = problem.reason if isinstance(problem, PolicyRefusal) else problem.code
+                return httpx.Response(403, json={"code": code, "detail": problem.message, "party": "witness"})
+            return httpx.Response(200, content=answer)
+        evaluated = self.world.hub_voprf.evaluate(list(request.blinded))
+        answer = canonical_bytes(VoprfAnswer(evaluated=evaluated, remaining=1))
+        return httpx.Response(200, content=answer)
+
+    def _query(self, token: str) -> httpx.Response:
+        request = ScoreRequest.model_validate_json(payload_of(token))
+        request_hash = digest(token.encode())
+        first = len(self.leaves)
+        for place, item in enumerate(request.items):
+            entry = LogEntry(
+                type="query",
+                time=self.world.now,
+                actor=request.requester,
+                subject=bytes(32),
+                facts={
+                    "request_hash": request_hash.hex(),
+                    "item": place,
+                    "model_id": request.model_id,
+                    "consent_id": item.consent_id,
+                    "sources": ",".join(sorted(set(item.sources.values()))),
+                },
+            )
+            self.leaves.append(canonical_bytes(entry))
+        answers: list[str] = []
+        failures: list[SourceFailure] = []
+        for source in sorted({party for item in request.items for party in item.sources.values()}):
+            if source in self.lost:
+                failures.append(SourceFailure(source=source, code="source-unreachable"))
+                continue
+            try:
+                answer = self.world.answer(source, self.retoken(source, token)).decode()
+            except PolicyRefusal as refusal:
+                failures.append(SourceFailure(source=source, code=refusal.reason))
+                continue
+            answers.append(self.reanswer(source, answer))
+        result = QueryResult(
+            request_hash=request_hash,
+            answers=tuple(answers),
+            failures=tuple(failures),
+            proofs=tuple(self.reproof(self.proof(place)) for place in range(first, len(self.leaves))),
+        )
+        return httpx.Response(200, content=result.model_dump_json().encode())
+
+    def proof(self, index: int) -> InclusionProof:
+        hashes = [leaf_hash(leaf) for leaf in self.leaves]
+        return InclusionProof(
+            index=index,
+            entry=self.leaves[index].decode(),
+            hashes=tuple(inclusion_proof(index, hashes)),
+            checkpoint=self.checkpoint(),
+        )
+
+    def checkpoint(self) -> str:
+        """A note over all leaves, cosigned by the witness after its own check."""
+        hashes = [leaf_hash(leaf) for leaf in self.leaves]
+        if self._cosigned < len(hashes):
+            body = Checkpoint(ORIGIN, len(hashes), tree_root(hashes)).body()
+            own = sign_note(body, ORIGIN, self.world.hub_key)
+            offer = CheckpointOffer(
+                old_size=self._cosigned,
+                proof=tuple(consistency_proof(self._cosigned, hashes)),
+                note=assemble(body, [own]),
+            )
+            answer = self.world.witness.handlers["cosign-checkpoint"](canonical_bytes(offer))
+            line = CheckpointCosignature.model_validate_json(answer).line
+            assert line is not None
+            self._cosigned = len(hashes)
+            self._note = assemble(body, [own, line])
+        return self._note
