@@ -1,0 +1,275 @@
+"""Consents at a node: what it stores, what it refuses without holding up the rest, and what training may use."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from crypto.canonical import canonical_bytes
+from crypto.jws import generate_merchant_key, sign_merchant, sign_model
+from crypto.wire.consent import ConsentEvent, ConsentRecord, FeedItem
+from models.schema import Schema
+from nodes.consents import counts_for
+from nodes.errors import PolicyRefusal
+from tests.scoring_world import SOURCES, ScoringWorld
+
+NODE = "bank-01"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScoringWorld]:
+    world = ScoringWorld(tmp_path_factory.mktemp("world"))
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def merchant(world: ScoringWorld) -> str:
+    world.heartbeat()
+    return world.newcomer()
+
+
+def codes(world: ScoringWorld, *items: FeedItem) -> list[str | None]:
+    return world.nodes[NODE].consents.apply_all(items)
+
+
+def state(world: ScoringWorld, record: ConsentRecord, **later: float) -> str:
+    return world.nodes[NODE].consents.state(record.record_id, world.now + timedelta(**later))
+
+
+def test_a_consent_is_held_exactly_and_met_twice(world: ScoringWorld, merchant: str) -> None:
+    record = world.record(merchant)
+    item = world.consent_item(record, merchant=merchant)
+    assert codes(world, item, item) == [None, None]
+    assert codes(world, item) == [None]
+    held = world.nodes[NODE].consents.get(record.record_id, world.now)
+    assert held is not None
+    assert item.consent is not None
+    assert (held.record, held.state, held.token) == (record, "active", item.consent.consent)
+    assert state(world, record, days=60) == "expired"
+    assert state(world, record, hours=-2) == "not-yet-valid"
+
+
+def test_bad_items_do_not_hold_up_the_rest(world: ScoringWorld, merchant: str) -> None:
+    good, foreign = world.record(merchant), world.record(merchant, sources={**SOURCES, NODE[:4]: "bank-02"})
+    wrong_kind = world.record(merchant, sources={"bank": "bank-02", "tax": NODE, "utility": "utility-01"})
+    forged = sign_merchant(canonical_bytes(good), generate_merchant_key(), typ="consent", kid="x")
+    items = [
+        world.consent_item(good, merchant=merchant, token=forged),
+        FeedItem(seq=1, kind="consent"),
+        world.consent_item(foreign, merchant=merchant),
+        world.consent_item(wrong_kind, merchant=merchant),
+        FeedItem(seq=1, kind="consent-event", token="a.b.c"),
+        FeedItem(seq=1, kind="consent-event"),
+        world.event_item(good, "revoked", merchant=merchant),
+        world.consent_item(good, merchant=merchant),
+    ]
+    assert codes(world, *items) == [
+        "signature-invalid",
+        "feed-item-invalid",
+        "consent-names-others",
+        "consent-names-others",
+        "signature-invalid",
+        "feed-item-invalid",
+        "consent-unknown",
+        None,
+    ]
+    assert state(world, good) == "active"
+    with pytest.raises(PolicyRefusal) as caught:
+        world.nodes[NODE].consents.apply(items[1])
+    assert caught.value.reason == "feed-item-invalid"
+
+
+def test_a_record_id_is_used_once(world: ScoringWorld, merchant: str) -> None:
+    record = world.record(merchant)
+    other = world.record(merchant, record_id=record.record_id, recipients=("platform",))
+    items = [world.consent_item(each, merchant=merchant) for each in (record, other)]
+    assert codes(world, *items) == [None, "record-id-reused"]
+    assert codes(world, items[1]) == ["record-id-reused"]
+
+
+def test_a_key_that_was_replaced_signs_no_new_consents(world: ScoringWorld, merchant: str) -> None:
+    held = world.merchants[merchant]
+    before = world.record(merchant)
+    old_item = world.consent_item(world.record(merchant), merchant=merchant)
+    assert codes(world, world.consent_item(before, merchant=merchant)) == [None]
+    old_key, held.jwk = held.jwk, generate_merchant_key("ES256")
+    world.now += timedelta(seconds=5)
+    world.enrol_keys([held])
+    after = world.record(merchant)
+    new_item = world.consent_item(after, merchant=merchant)
+    assert codes(world, new_item, old_item) == [None, "merchant-key-superseded"]
+    # The consent under the old key is paused by either key, the new one coming with its statement.
+    by_new = world.event_item(before, "paused", merchant=merchant)
+    assert codes(world, by_new) == ["signature-invalid"]
+    assert codes(world, by_new.model_copy(update={"consent": new_item.consent})) == [None]
+    held.jwk = old_key
+    assert codes(world, world.event_item(before, "revoked", merchant=merchant)) == [None]
+    assert state(world, before) == "revoked"
+    stranger = world.consent_item(world.record("M001")).consent
+    foreign = world.event_item(after, "revoked", merchant="M001").model_copy(update={"consent": stranger})
+    assert codes(world, foreign) == ["signature-invalid"]
+
+
+@pytest.mark.parametrize(
+    ("events", "refused", "last"),
+    [
+        (("paused", "resumed", "paused"), (None, None, None), "paused"),
+        (("paused", "paused"), (None, None), "paused"),
+        (("resumed",), ("consent-event-out-of-order",), "active"),
+        (("given",), ("consent-event-out-of-order",), "active"),
+        (("revoked", "resumed", "paused"), (None, "consent-final", "consent-final"), "revoked"),
+        (("expired", "resumed"), (None, "consent-final"), "expired"),
+        (("refused", "revoked"), (None, "consent-final"), "refused"),
+    ],
+)
+def test_states_follow_from_events(
+    world: ScoringWorld, merchant: str, events: tuple[str, ...], refused: tuple[str | None, ...], last: str
+) -> None:
+    record = world.record(merchant)
+    items = [world.event_item(record, event, merchant=merchant) for event in events]
+    assert codes(world, world.consent_item(record, merchant=merchant), *items) == [None, *refused]
+    assert state(world, record) == last
+    assert codes(world, items[0]) in ([None], [refused[0]], ["consent-final"])
+    assert state(world, record) == last
+
+
+def test_late_and_old_events(world: ScoringWorld, merchant: str) -> None:
+    record = world.record(merchant)
+    old = [
+        world.event_item(record, event, merchant=merchant, event_time=world.now - timedelta(seconds=9))
+        for event in ("paused", "revoked")
+    ]
+    assert codes(world, world.consent_item(record, merchant=merchant), *old) == [None, "consent-event-old", None]
+
+
+def test_the_hub_may_say_that_a_consent_expired_and_nothing_else(world: ScoringWorld, merchant: str) -> None:
+    record = world.record(merchant)
+    assert codes(world, world.consent_item(record, merchant=merchant)) == [None]
+    for event, code in (("revoked", "signature-invalid"), ("expired", None)):
+        change = ConsentEvent.model_validate(
+            {
+                "suite": record.suite,
+                "record_id": record.record_id,
+                "pii_principal_id": record.pii_principal_id,
+                "event": event,
+                "event_time": world.now,
+                "event_id": secrets.token_hex(16),
+            }
+        )
+        token = sign_model(change, world.hub_key, typ="consent-event", kid="hub")
+        assert codes(world, FeedItem(seq=1, kind="consent-event", token=token)) == [code]
+    assert state(world, record) == "expired"
+
+
+def test_the_newest_active_consent_for_a_purpose_is_found(world: ScoringWorld, merchant: str) -> None:
+    lender = world.nodes["lender"].consents
+    pseudonym = world.merchants[merchant].pseudonym
+    first = world.give(merchant)
+    world.now += timedelta(seconds=1)
+    second = world.give(merchant)
+    world.now += timedelta(seconds=1)
+    world.give(merchant, purposes=("programme-statistics",))
+    found = lender.find(pseudonym, purpose="credit-scoring", now=world.now)
+    assert found is not None
+    assert found.record == second
+    world.change(second, "paused", merchant=merchant)
+    found = lender.find(pseudonym, purpose="credit-scoring", now=world.now)
+    assert found is not None
+    assert found.record == first
+    assert [held.state for held in lender.of_merchant(pseudonym, world.now)] == ["active", "paused", "active"]
+    assert lender.find(pseudonym, purpose="pre-qualification", now=world.now) is None
+
+
+# training
+
+
+def consortium(schema: Schema) -> Schema:
+    """The same schema with the label's kind alone."""
+    plain = schema.model_dump()
+    return Schema.model_validate({**plain, "kinds": {"bank": plain["kinds"]["bank"]}})
+
+
+@pytest.mark.parametrize(
+    ("sources", "across", "alone"),
+    [
+        ({"bank": "a"}, False, True),
+        ({"bank": "a", "tax": "b"}, True, False),
+        ({"bank": "a", "tax": "b", "utility": "c"}, True, False),
+        ({"tax": "b", "utility": "c"}, False, False),
+        ({"bank": "a", "customs": "d"}, False, False),
+    ],
+)
+def test_which_consents_count_for_a_campaign(
+    world: ScoringWorld, sources: dict[str, str], across: bool, alone: bool
+) -> None:
+    assert counts_for(world.schema, sources) is across
+    assert counts_for(consortium(world.schema), sources) is alone
+
+
+def sources_of(world: ScoringWorld, *merchants: str, schema: Schema | None = None) -> dict[str, list[str | None]]:
+    rows = b"".join(world.merchants[each].pseudonym for each in merchants)
+    pseudonyms = np.frombuffer(rows, dtype=np.uint8).reshape(-1, 32)
+    return world.nodes[NODE].consents.sources(pseudonyms, schema or world.schema)
+
+
+def test_training_reads_sources_from_the_newest_consent_that_counts(world: ScoringWorld, merchant: str) -> None:
+    second = world.newcomer()
+    world.give(merchant)
+    world.give(second, sources={"bank": NODE, "tax": "tax-02"})
+    alone = world.give(merchant, sources={"bank": NODE})
+    found = sources_of(world, second, merchant)
+    assert found == {"bank": [NODE, NODE], "tax": ["tax-02", "tax-01"], "utility": [None, "utility-01"]}
+    assert sources_of(world, merchant, schema=consortium(world.schema)) == {"bank": [NODE]}
+    world.now += timedelta(seconds=1)
+    newer = world.give(merchant, sources={"bank": NODE, "utility": "utility-01"})
+    assert sources_of(world, merchant)["tax"] == [None]
+    world.change(newer, "revoked", merchant=merchant)
+    assert sources_of(world, merchant)["tax"] == ["tax-01"]
+    world.change(alone, "revoked", merchant=merchant)
+    with pytest.raises(PolicyRefusal):
+        sources_of(world, merchant, schema=consortium(world.schema))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"purposes": ("credit-scoring",)},
+        {"sources": {"bank": "bank-02", "tax": "tax-01"}, "recipients": (NODE,)},
+        {"valid_until_days": -1},
+    ],
+)
+def test_training_refuses_a_slice_with_a_merchant_that_did_not_consent(
+    world: ScoringWorld, merchant: str, changes: dict[str, object]
+) -> None:
+    if "valid_until_days" in changes:
+        changes = {"valid_from": world.now - timedelta(days=2), "valid_until": world.now - timedelta(days=1)}
+    willing = world.newcomer()
+    world.give(willing)
+    world.give(merchant, **changes)
+    assert sources_of(world, willing)["bank"] == [NODE]
+    with pytest.raises(PolicyRefusal) as caught:
+        sources_of(world, willing, merchant)
+    assert caught.value.reason == "consent-unknown"
+
+
+def test_a_consent_with_another_bank_does_not_end_the_one_with_this_bank(world: ScoringWorld, merchant: str) -> None:
+    world.give(merchant)
+    world.now += timedelta(seconds=1)
+    world.give(merchant, sources={"bank": "bank-02", "tax": "tax-01"}, recipients=(NODE,))
+    # Which of the two a cohort uses is checked by the witness: a merchant stands at one bank only.
+    assert sources_of(world, merchant)["bank"] == [NODE]
+
+
+def test_training_waits_for_a_fresh_feed(world: ScoringWorld, merchant: str) -> None:
+    world.give(merchant)
+    world.now += timedelta(seconds=61)
+    with pytest.raises(PolicyRefusal) as caught:
+        sources_of(world, merchant)
+    assert caught.value.reason == "feed-stale"
+    world.heartbeat()
+    assert sources_of(world, merchant)["bank"] == [NODE]
