@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from typing import Any
 
 import rfc8785
 from pydantic import BaseModel, JsonValue
 
 from crypto.errors import CanonicalFormError
+
+_MAX_INTEGER = (1 << 53) - 1
+_PLAIN = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
 
 
 def canonical_bytes(obj: BaseModel | JsonValue) -> bytes:
@@ -24,6 +29,8 @@ def canonical_bytes(obj: BaseModel | JsonValue) -> bytes:
     """
     value = obj.model_dump(mode="json") if isinstance(obj, BaseModel) else obj
     try:
+        if _is_plain(value):
+            return _PLAIN.encode(value).encode()
         encoded: bytes = rfc8785.dumps(value)
     except (ValueError, TypeError, RecursionError) as error:
         raise CanonicalFormError(
@@ -32,6 +39,22 @@ def canonical_bytes(obj: BaseModel | JsonValue) -> bytes:
             remedy="Carry integers beyond 2^53 - 1 and bytes as strings; leave out NaN and infinities.",
         ) from error
     return encoded
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the standard library's encoder gives the canonical form, at a tenth of the time.
+
+    It escapes strings as RFC 8785 does. It differs in floats, in the range of integers, and in the order of names that
+    are not ASCII (code points instead of UTF-16 code units).
+    """
+    kind = type(value)
+    if kind is dict:
+        return all(type(name) is str and name.isascii() and _is_plain(each) for name, each in value.items())
+    if kind is list:
+        return all(map(_is_plain, value))
+    if kind is int:
+        return bool(-_MAX_INTEGER <= value <= _MAX_INTEGER)
+    return kind is str or kind is bool or value is None
 
 
 def digest(data: bytes) -> bytes:

@@ -78,13 +78,12 @@ class MerchantKeyVerifier:
             SignatureError: a signature is wrong, or the two are over different bytes.
             PeerError: a signer is not in the cosigned roster.
             PolicyRefusal: a signer is of the wrong kind or not the one that the batch names.
-            ProofError: the key is not in the batch.
-            KeyFormatError: it is no public key of a merchant.
+            ProofError: the key is not in the batch. (What uses the key refuses one that is malformed.)
         """
         batch = self._batch(statement.batch, statement.countersignature)
         leaf = canonical_bytes(statement.leaf)
         verify_inclusion(leaf_hash(leaf), statement.index, batch.size, statement.proof, batch.root)
-        return VerifiedKey(statement.leaf.pseudonym, dict(merchant_public(statement.leaf.jwk)), batch.issued_at)
+        return VerifiedKey(statement.leaf.pseudonym, dict(statement.leaf.jwk), batch.issued_at)
 
     def _batch(self, token: str, countersignature: str) -> MerchantKeyBatch:
         with self._lock:
