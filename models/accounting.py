@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Literal
 
-from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr
 
 from models.errors import BudgetError
@@ -86,14 +85,14 @@ def gdp_epsilon(mu: float, delta: float) -> float:
         return 0.0
     if gdp_delta(mu, _EPSILON_CEILING) > delta:
         raise BudgetError(f"mu {mu:g} means epsilon above 200", field="mu", remedy="add noise")
-    return float(brentq(lambda epsilon: gdp_delta(mu, epsilon) - delta, 0.0, _EPSILON_CEILING, xtol=1e-12))
+    return _root(lambda epsilon: gdp_delta(mu, epsilon) - delta, 0.0, _EPSILON_CEILING, tolerance=1e-12)
 
 
 def gdp_budget(epsilon: float, delta: float) -> float:
     """Largest μ whose μ-GDP guarantee implies (ε, δ)-DP; the inverse of `gdp_epsilon`."""
     _check_epsilon(epsilon)
     _check_delta(delta)
-    return float(brentq(lambda mu: gdp_delta(mu, epsilon) - delta, 1e-9, 100.0, xtol=1e-13))
+    return _root(lambda mu: gdp_delta(mu, epsilon) - delta, 1e-9, 100.0, tolerance=1e-13)
 
 
 def gdp_mu(mechanisms: Iterable[Mechanism], *, adjacency: Adjacency = "replaced-by-empty") -> float:
@@ -288,6 +287,12 @@ def _loss_distribution(mechanism: Mechanism, adjacency: Adjacency) -> pld.Privac
         value_discretization_interval=_INTERVAL,
         use_connect_dots=True,
     )
+
+
+def _root(function: Callable[[float], float], low: float, high: float, *, tolerance: float) -> float:
+    from scipy.optimize import brentq  # noqa: PLC0415 (half a second to import, and every command imports this module)
+
+    return float(brentq(function, low, high, xtol=tolerance))
 
 
 def _sigma(mechanism: Mechanism) -> float:
