@@ -60,13 +60,17 @@ def run_campaign(federation: Federation, file: Path, show: Callable[[str], None]
     model_id = str(state["model_id"])
     federation.hub_command("model", "release", model_id, "--config", config)
     artefact = ModelArtefact.from_bytes(federation.http.get(f"/v1/models/{model_id}").raise_for_status().content)
-    return Trained(campaign_id, model_id, artefact, str(state["holdout_salt"]), round(time.monotonic() - start, 1))
+    salt = str(state["holdout"]["salt"])
+    return Trained(campaign_id, model_id, artefact, salt, round(time.monotonic() - start, 1))
 
 
 def _line(state: dict[str, Any]) -> str:
-    events = state.get("events") or state.get("progress") or []
-    last = events[-1] if events else {}
-    return " ".join(str(part) for part in (last.get("what", ""), last.get("detail", "")) if part)
+    """The newest step: what, k of n, and since when."""
+    if not state["progress"]:
+        return str(state["status"])
+    last = state["progress"][-1]
+    count = f" {last['done']}/{last['total']}" if last["total"] else ""
+    return f"{last['stage']}: {last['what']}{count} · {last['seconds']:.0f} s {last['detail']}".rstrip()
 
 
 def measure(

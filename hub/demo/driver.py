@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hub.demo import campaigns, people
 from hub.demo.data import NODES, Population, populations, write_node_file
+from hub.demo.errors import DemoError
 from hub.demo.federation import PLATFORM, WITNESS, Federation
 from hub.demo.processes import ProcessGroup
 from hub.demo.queries import run_queries
@@ -28,6 +29,7 @@ CROSS, CONSORTIUM = "give-me-some-credit.yaml", "gmsc-bank-consortium.yaml"
 CAMPAIGNS = {"consortium": "campaign-bank-consortium.yaml", "cross": "campaign-cross-source.yaml"}
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _QUERIES = 20
+_MARK = ".digua-demo"
 
 
 @dataclass
@@ -50,9 +52,7 @@ class Demo:
         """
         started = time.monotonic()
         self.report = Report(merchants=self.merchants)
-        if (self.out / "report.json").exists():
-            shutil.rmtree(self.out)
-        self.out.mkdir(parents=True, exist_ok=True)
+        self._empty_folder()
         with ProcessGroup(self.out / "logs") as group:
             federation = Federation(self.out, group, CONFIGS)
             self._run_steps(federation)
@@ -64,6 +64,20 @@ class Demo:
             if self.stay:
                 self._wait_for_interrupt(federation)
         return self.report
+
+    def _empty_folder(self) -> None:
+        """Take away an earlier run's files, and nobody else's."""
+        mark = self.out / _MARK
+        if mark.exists():
+            shutil.rmtree(self.out)
+        elif self.out.exists() and any(self.out.iterdir()):
+            raise DemoError(
+                f"{self.out} holds files that the demo did not make",
+                field="out",
+                remedy="name an empty folder with --out",
+            )
+        self.out.mkdir(parents=True, exist_ok=True)
+        mark.write_text("Made by digua-hub demo, which empties this folder when it runs again.\n", encoding="utf-8")
 
     def _run_steps(self, federation: Federation) -> None:
         cross_schema, consortium_schema = load_schema(CONFIGS / CROSS), load_schema(CONFIGS / CONSORTIUM)
@@ -118,7 +132,7 @@ class Demo:
         title = {"consortium": "银行联盟 bank consortium", "cross": "跨机构评分卡 cross-source"}[name]
         with self.step(f"{title}: {' + '.join(file.stages)}") as show:
             trained = campaigns.run_campaign(federation, CONFIGS / CAMPAIGNS[name], show)
-            salt = base64.urlsafe_b64decode(trained.holdout_salt)
+            salt = base64.urlsafe_b64decode(trained.holdout_salt + "=" * (-len(trained.holdout_salt) % 4))
             found = campaigns.measure(trained, population, pseudonyms, salt, file.holdout)
         privacy = trained.artefact.privacy
         self.report.campaigns[name] = CampaignReport(

@@ -133,7 +133,7 @@ class Federation:
         made = _json(
             run_command([executable("digua-node"), *arguments, "--json"], what=f"{node.party_id}: digua-node init")
         )
-        self.fingerprints[node.party_id] = made["sign_key_fingerprint"]
+        self.fingerprints[node.party_id] = made["fingerprint"]
         if node is WITNESS:
             self.witness_key = made["sign_key"]
         if node.kind in ("bank", "client"):

@@ -19,7 +19,7 @@ TRAINING_ONLY_EVERY = 100
 """One merchant in so many consents to training alone; its score must be refused."""
 PLATFORM_ONLY_EVERY = 77
 """One merchant in so many names the platform alone as recipient; its own bank must be refused."""
-_BATCH = 1000
+_BATCH = 20_000
 
 
 @dataclass(frozen=True)
