@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 
 import structlog
 
@@ -17,19 +16,16 @@ from crypto.errors import CryptoError
 from crypto.jws import verify_model
 from crypto.wire.campaign import Terms
 from crypto.wire.party import Party
-from hub.attempt_run import void_attempt
 from hub.campaign_book import Campaign, Status
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, Progress, ReleasedTable
 from hub.campaign_record import CampaignRecord
 from hub.campaign_services import CampaignServices
-from hub.encoder_terms import EncoderBudget, encoder_budget
 from hub.errors import CampaignAbortedError, CampaignError, HubError, InternalError, PeerUnreachable, QuorumError
 from hub.grids.agent import AgentGrid
-from hub.grids.channel import Channel
 from hub.problems import describe
 from hub.recruiting import Recruits, make_plan, order_spec, recruit
 from hub.scorecard_model import make_scorecard
-from hub.server_app import open_table, train_encoder
+from hub.server_app import CampaignJob, EncoderResult, LeftOver, run_server_app
 from hub.training_consents import training_merchants
 from models.errors import ModelsError
 
@@ -99,45 +95,47 @@ class CampaignRun:
         self._await_run(checkpoint)
         parties = [*(node.party_id for node in recruits.nodes), *_nodes_of(self._terms(checkpoint))]
         number = dict(enumerate(sorted({*parties, recruits.witness.party_id}), start=2))
-        grid = AgentGrid(self._services.links(), number)
-        channel = Channel(grid, {party: node for node, party in number.items()}, self._services.trip_timeout_s)
-        try:
-            self._stages(campaign, recruits, channel, checkpoint)
-        finally:
-            grid.close()
+        released = self._record().released() or self._train(campaign, recruits, number, checkpoint)
+        if released is not None:
+            self._check()
+            self._fit(released)
 
     def _note_missing(self, recruits: Recruits) -> None:
         if recruits.missing:
             self._record().lost(f"{self._campaign_id}/start", recruits.missing)
 
-    def _stages(
-        self, campaign: Campaign, recruits: Recruits, channel: Channel, checkpoint: EncoderCheckpoint | None
-    ) -> None:
-        record = self._record()
-        self._void_left_over(channel, recruits, record)
-        released = record.released()
-        if released is None:
-            plan = self._plan(campaign, recruits)
-            charge: EncoderBudget | None = None
-            if "encoder" in campaign.order.stages:
-                spec = order_spec(campaign.order, campaign.schema)
-                charge = encoder_budget(plan, spec)
-                model_id = campaign.encoder_model
-                if model_id is None:
-                    done = train_encoder(channel, plan, spec, charge, self._tell, record, resume=checkpoint)
-                    model_id = self._services.models.register(
-                        done.artefact.to_bytes(),
-                        campaign_id=self._campaign_id,
-                        attempt=done.trained.terms.attempt,
-                    )
-                    self._book.set_model(self._campaign_id, "encoder", model_id)
-                encoder = self._services.models.artefact(model_id, unreleased=True)
-                plan = replace(plan, encoders={campaign.schema.label.kind: encoder})
-            if "scorecard" not in campaign.order.stages:
-                return
-            released = open_table(channel, plan, self._tell, record, charge=None if charge is None else charge.charge)
-        self._check()
-        self._fit(released)
+    def _train(
+        self, campaign: Campaign, recruits: Recruits, parties: Mapping[int, str], checkpoint: EncoderCheckpoint | None
+    ) -> ReleasedTable | None:
+        """The stages that are left, over the parties' links; None for a campaign that opens no table."""
+        order = campaign.order
+        known = campaign.encoder_model
+        undecided = self._book.undecided(self._campaign_id)
+        job = CampaignJob(
+            self._plan(campaign, recruits),
+            self._tell,
+            {party: node for node, party in parties.items()},
+            store=self._record(),
+            timeout=self._services.trip_timeout_s,
+            spec=order_spec(order, campaign.schema) if "encoder" in order.stages else None,
+            left=LeftOver(
+                undecided=tuple((self._signed(each.terms), each.h) for each in undecided),
+                checkpoint=checkpoint,
+                encoder=None if known is None else self._services.models.artefact(known, unreleased=True),
+            ),
+            keep_encoder=self._keep_encoder,
+        )
+        grid = AgentGrid(self._services.links(), parties)
+        try:
+            return run_server_app(grid, job).released
+        finally:
+            grid.close()
+
+    def _keep_encoder(self, done: EncoderResult) -> None:
+        model_id = self._services.models.register(
+            done.artefact.to_bytes(), campaign_id=self._campaign_id, attempt=done.trained.terms.attempt
+        )
+        self._book.set_model(self._campaign_id, "encoder", model_id)
 
     def _fit(self, released: ReleasedTable) -> None:
         _, artefact = make_scorecard(released, self._book.clock())
@@ -168,12 +166,6 @@ class CampaignRun:
             raise CampaignError("No witness is enrolled.", field="witness", remedy="Enrol the regulator's witness.")
         return CampaignRecord(self._book, self._campaign_id, hub_key=self._services.identity.public, witness=witness)
 
-    def _void_left_over(self, channel: Channel, recruits: Recruits, record: CampaignRecord) -> None:
-        """T4 of what was under way when the hub stopped: charges are taken back, then a new attempt is made."""
-        for left in self._book.undecided(self._campaign_id):
-            terms = verify_model(left.terms, self._services.identity.public, Terms, typ="terms", kid=self._book.hub_id)
-            void_attempt(channel, recruits.witness, terms, left.h, record)
-
     def _recruit(self, campaign: Campaign) -> Recruits:
         """Who can take part now; a campaign that is taken up again gives the links time to come back."""
         deadline = time.monotonic() + (self._services.reconnect_s if self._resumed else 0.0)
@@ -200,9 +192,10 @@ class CampaignRun:
             self._pause()
 
     def _terms(self, checkpoint: EncoderCheckpoint | None) -> Terms | None:
-        if checkpoint is None:
-            return None
-        return verify_model(checkpoint.terms, self._services.identity.public, Terms, typ="terms", kid=self._book.hub_id)
+        return None if checkpoint is None else self._signed(checkpoint.terms)
+
+    def _signed(self, token: str) -> Terms:
+        return verify_model(token, self._services.identity.public, Terms, typ="terms", kid=self._book.hub_id)
 
     def _enrolled(self) -> Collection[Party]:
         return self._services.parties.all()

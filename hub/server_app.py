@@ -1,15 +1,21 @@
-"""The campaign over a Flower grid: the logic of the hub's `ServerApp`, whatever grid carries it.
+"""The hub's Flower `ServerApp`: a campaign's logic, written once, whatever grid carries it.
 
-Plain functions: no HTTP, no database. The caller gives a grid, a plan, and who is to be told.
+`run_server_app` calls it in this process, with the grid it is given; simulations and the serving hub alike go through
+it. No HTTP, no database: the caller gives a plan, who is to be told, and what an earlier process of the hub left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
+from flwr.app import Context, RecordDict
+from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.serverapp import ServerApp
 from flwr.serverapp.grid import Grid
 
+from crypto.wire.campaign import Terms
+from hub.attempt_run import void_attempt
 from hub.campaign_plan import (
     CampaignPlan,
     CampaignStore,
@@ -57,42 +63,99 @@ class CampaignResult:
         return self.released
 
 
-def run_campaign(
-    grid: Grid,
-    plan: CampaignPlan,
-    progress: ProgressCallback,
-    store: CampaignStore | None = None,
-    *,
-    node_ids: Mapping[str, int],
-    timeout: float = TRIP_TIMEOUT_S,
-    spec: EncoderSpec | None = None,
-) -> CampaignResult:
-    """Runs a campaign's stages in order.
+@dataclass(frozen=True)
+class LeftOver:
+    """Where an earlier process of the hub left the campaign.
 
-    Args:
-        grid: any Flower grid.
-        plan: the campaign.
+    Attributes:
+        undecided: terms and manifest hash of table attempts that were under way; they are voided first.
+        checkpoint: where the encoder run stands.
+        encoder: the finished encoder's artefact; its stage is not run again.
+    """
+
+    undecided: tuple[tuple[Terms, bytes], ...] = ()
+    checkpoint: EncoderCheckpoint | None = None
+    encoder: bytes | None = None
+
+
+NOTHING_LEFT = LeftOver()
+
+
+@dataclass(frozen=True)
+class CampaignJob:
+    """All that the `ServerApp` is told about one campaign, but for the grid.
+
+    Attributes:
         progress: told every step of every attempt.
-        store: what must survive the hub; nothing is kept without one.
         node_ids: party id → the grid's node id, for the nodes and the witness.
+        store: what must survive the hub; nothing is kept without one.
         timeout: seconds that a trip may take before its missing nodes count as lost.
         spec: of the encoder, the schema's default where not given.
+        left: where to go on.
+        keep_encoder: given the trained encoder before the next stage begins.
+    """
+
+    plan: CampaignPlan
+    progress: ProgressCallback
+    node_ids: Mapping[str, int]
+    store: CampaignStore = field(default_factory=NoStore)
+    timeout: float = TRIP_TIMEOUT_S
+    spec: EncoderSpec | None = None
+    left: LeftOver = NOTHING_LEFT
+    keep_encoder: Callable[[EncoderResult], None] = lambda _: None
+
+
+def build_server_app(job: CampaignJob, finish: Callable[[CampaignResult], None]) -> ServerApp:
+    """The app that runs a campaign on whatever grid it is called with.
+
+    Args:
+        job: the campaign.
+        finish: given the result; the app itself returns nothing, as Flower has it, and raises as `run_campaign`.
+    """
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        finish(run_campaign(grid, job))
+
+    return app
+
+
+def run_server_app(grid: Grid, job: CampaignJob) -> CampaignResult:
+    """Calls the campaign's app in this process; raises as `run_campaign`."""
+    results: list[CampaignResult] = []
+    context = Context(
+        run_id=grid.run.run_id, node_id=SUPERLINK_NODE_ID, node_config={}, state=RecordDict(), run_config={}
+    )
+    build_server_app(job, results.append)(grid, context)
+    return results[0]
+
+
+def run_campaign(grid: Grid, job: CampaignJob) -> CampaignResult:
+    """Runs a campaign's stages in order, from where they were left.
 
     Raises:
         CampaignError: too few nodes, or the witness refuses or is lost.
         BudgetError, NoiseError: the plan's privacy cannot be had.
     """
-    channel, keeper = Channel(grid, node_ids, timeout), store or NoStore()
+    plan, left = job.plan, job.left
+    channel = Channel(grid, job.node_ids, job.timeout)
+    for terms, h in left.undecided:  # T4: charges are taken back before a new attempt is made
+        void_attempt(channel, plan.witness, terms, h, job.store)
+    if "encoder" not in plan.stages:
+        return CampaignResult(None, open_table(channel, plan, job.progress, job.store))
+    spec = job.spec or spec_for(plan.schema, plan.schema.label.kind)
+    budget = encoder_budget(plan, spec)
     encoder: EncoderResult | None = None
-    if "encoder" in plan.stages:
-        chosen = spec or spec_for(plan.schema, plan.schema.label.kind)
-        budget = encoder_budget(plan, chosen)
-        encoder = train_encoder(channel, plan, chosen, budget, progress, keeper)
-        if "scorecard" in plan.stages:
-            plan = replace(plan, encoders={plan.schema.label.kind: encoder.artefact.to_bytes()})
-            return CampaignResult(encoder, open_table(channel, plan, progress, keeper, charge=budget.charge))
+    artefact = left.encoder
+    if artefact is None:
+        encoder = train_encoder(channel, plan, spec, budget, job.progress, job.store, resume=left.checkpoint)
+        artefact = encoder.artefact.to_bytes()
+        job.keep_encoder(encoder)
+    if "scorecard" not in plan.stages:
         return CampaignResult(encoder, None)
-    return CampaignResult(None, open_table(channel, plan, progress, keeper))
+    plan = replace(plan, encoders={plan.schema.label.kind: artefact})
+    return CampaignResult(encoder, open_table(channel, plan, job.progress, job.store, charge=budget.charge))
 
 
 def train_encoder(

@@ -29,7 +29,7 @@ from hub.clock import Clock, utc_now
 from hub.cohort import Cohort
 from hub.errors import SimulationError
 from hub.grids.local import LocalGrid
-from hub.server_app import TRIP_TIMEOUT_S, CampaignResult, run_campaign
+from hub.server_app import TRIP_TIMEOUT_S, CampaignJob, CampaignResult, run_server_app
 from hub.simulated_data import SplitTable
 from models.encoder_spec import EncoderSpec
 from models.schema import Schema
@@ -229,7 +229,8 @@ class Federation:
         spec: EncoderSpec | None = None,
     ) -> CampaignResult:
         """Runs all of the plan's stages; `spec` is that of the encoder, the schema's default where not given."""
-        return run_campaign(self.grid, plan, progress, node_ids=self.node_ids, timeout=timeout, spec=spec)
+        job = CampaignJob(plan, progress, self.node_ids, timeout=timeout, spec=spec)
+        return run_server_app(self.grid, job)
 
     def spent(self) -> dict[str, Spent]:
         """Every node's ledger."""
