@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
@@ -37,7 +38,7 @@ from nodes.model_book import ListedModel, ModelBook
 _LOG = logging.getLogger(__name__)
 PROBLEM = "application/problem+json"
 MAX_BATCH = 50_000
-_START_SECONDS = 10.0
+_BEARER = HTTPBearer(auto_error=False)
 _STATUS = {
     "identifier-invalid": 422,
     "consent-unknown": 404,
@@ -134,9 +135,8 @@ def create_gateway(
         connected: whether the link to the hub is up.
     """
     app = FastAPI(title="digua gateway", version=version("digua"))
-    bearer = HTTPBearer(auto_error=False)
 
-    def authorise(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
+    def authorise(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
         if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
             raise GatewayError(
                 "the bearer token is missing or wrong",
@@ -182,16 +182,14 @@ class GatewayServer:
 
     def __init__(self, app: FastAPI, config: GatewayConfig) -> None:
         self._config = config
-        settings = uvicorn.Config(
-            app, host=config.host, port=config.port, log_config=None, access_log=False, lifespan="off"
-        )
-        self._server = uvicorn.Server(settings)
-        self._thread = threading.Thread(target=self._server.run, name="gateway", daemon=True)
+        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none"))
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
-        return int(self._server.servers[0].sockets[0].getsockname()[1])
+        """The port it listens on; the configured one before it does."""
+        return self._config.port if self._socket is None else int(self._socket.getsockname()[1])
 
     def start(self) -> None:
         """Listen.
@@ -199,25 +197,26 @@ class GatewayServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        self._thread.start()
-        waited = threading.Event()
-        for _ in range(int(_START_SECONDS / 0.02)):
-            if self._server.started:
-                _LOG.info("the gateway listens on %s:%d", self._config.host, self.port)
-                return
-            if not self._thread.is_alive():
-                break
-            waited.wait(0.02)
-        raise ConfigError(
-            f"the gateway cannot listen on {self._config.host}:{self._config.port}",
-            field="gateway.port",
-            remedy="choose a free port under gateway in the configuration",
+        address = (self._config.host, self._config.port)
+        try:
+            self._socket = socket.create_server(address)
+        except OSError as problem:
+            raise ConfigError(
+                f"the gateway cannot listen on {address[0]}:{address[1]}: {problem.strerror}",
+                field="gateway.port",
+                remedy="choose a free port and an address of this machine under gateway in the configuration",
+            ) from problem
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="gateway", daemon=True
         )
+        self._thread.start()
+        _LOG.info("the gateway listens on %s:%d", address[0], self.port)
 
     def stop(self) -> None:
         """Stop listening."""
         self._server.should_exit = True
-        self._thread.join(10)
+        if self._thread is not None:
+            self._thread.join(10)
 
 
 def gateway_token(config: GatewayConfig) -> str:

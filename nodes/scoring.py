@@ -268,7 +268,7 @@ class Scorer:
                 reasons = own[index].reasons if may_give_reasons(consent.record, request.requester) else ()
                 peers = _peers(item.sources, roster, self._party_id)
                 masked = masks.mask_points(own[index].points, peers, item=index)
-                answered.append(_fitting(index, masked, reasons))
+                answered.append(fitting_item(index, masked, reasons))
             answer = self._signed(query, answered, tuple(refusals))
             decisions = [Decision(each.item, ANSWERED) for each in answered]
             decisions += [Decision(each.item, each.code) for each in refusals]
@@ -318,7 +318,7 @@ def pad_body(body: AnswerBody, items: int) -> bytes:
     return canonical_bytes(body).ljust(ANSWER_BYTES_PER_ITEM * items)
 
 
-def _fitting(index: int, masked: int, reasons: tuple[str, ...]) -> AnswerItem:
+def fitting_item(index: int, masked: int, reasons: tuple[str, ...]) -> AnswerItem:
     """An answered item; the last reasons are left out where names are so long that the item would not fit."""
     while True:
         item = AnswerItem(item=index, masked_points=masked, reasons=reasons)

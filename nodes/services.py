@@ -36,6 +36,7 @@ class Services:
     journal: Journal
     consents: ConsentStore
     models: ModelBook
+    points: PointsDesk
     enquiries: Enquiries
     scorer: Scorer | None
     witness: WitnessService | None
@@ -110,7 +111,7 @@ def equip(runtime: NodeRuntime) -> Services:
     runtime.feed.register_runs(("consent", "consent-event"), consents.apply_all)
     for kind in ("model-release", "model-withdrawal"):
         runtime.feed.register(kind, models.apply)
-    return Services(runtime, journal, consents, models, enquiries, scorer, witness)
+    return Services(runtime, journal, consents, models, points, enquiries, scorer, witness)
 
 
 def released_encoder(models: ModelBook, model_id: str) -> ReleasedEncoder:

@@ -479,13 +479,14 @@ def expected_score(world: ScoringWorld, merchant: str) -> int:
     return int(np.clip(total + card.base, 300, 850))
 
 
-def write_config(world: ScoringWorld, name: str) -> Path:
-    """The party's configuration as a file, for commands."""
+def write_config(world: ScoringWorld, name: str, url: str = "http://127.0.0.1:1", **changes: object) -> Path:
+    """The party's configuration as a file, for commands; `url` is its hub's."""
     config = world.nodes[name].runtime.config
     path = world.config_path(name)
     values = json.loads(config.model_dump_json(by_alias=True, exclude_none=True))
     trust = values["trust"]
     trust["hub_sign_key"] = key_to_text(world.trust.hub_sign_key)
     trust["witness_sign_key"] = key_to_text(world.trust.witness_sign_key)
+    values.update(changes, hub={"url": url})
     path.write_text(json.dumps(values), encoding="utf-8")
     return path
