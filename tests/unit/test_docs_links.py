@@ -74,8 +74,14 @@ def test_relative_links_resolve(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_that_are_named_exist(document: Path) -> None:
-    spans = [span for span in _CODE.findall(prose(document)) if _PATH.fullmatch(span)]
-    assert not [span for span in spans if not (ROOT / span).exists()]
+    spans = [span.partition("::")[0] for span in _CODE.findall(prose(document))]
+    assert not [span for span in spans if _PATH.fullmatch(span) and not (ROOT / span).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_that_are_named_exist(document: Path) -> None:
+    spans = [span.split("::") for span in _CODE.findall(prose(document)) if span.startswith("tests/") and "::" in span]
+    assert not [f"{path}::{name}" for path, name in spans if name not in members(ROOT / path)]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
