@@ -19,5 +19,5 @@ def test_the_worked_example_of_privacy_prints_what_it_says(monkeypatch: pytest.M
     monkeypatch.chdir(ROOT)
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(compile(program, "docs/privacy.md", "exec"), {})  # noqa: S102  (our own document)
+        exec(compile(program, "docs/privacy.md", "exec"), {})
     assert out.getvalue() == printed
