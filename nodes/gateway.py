@@ -199,7 +199,8 @@ class GatewayServer:
         """
         address = (self._config.host, self._config.port)
         try:
-            self._socket = socket.create_server(address)
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            self._socket = socket.create_server(address, family=family)
         except OSError as problem:
             raise ConfigError(
                 f"the gateway cannot listen on {address[0]}:{address[1]}: {problem.strerror}",

@@ -48,7 +48,7 @@ def pseudonyms(
     kind = cast("IdentifierType", id_type)
     wanted = [each.id for each in read_enquiries(ids)]
     normalised = [normalise(kind, each) for each in wanted]
-    with open_services(config) as services:
+    with open_services(config, roster=True) as services:
         with _progress(quiet=as_json) as report:
             new = services.runtime.pseudonyms.ensure(normalised, id_type=kind, progress=report)
         data = services.runtime.pseudonyms.pseudonyms(normalised, id_type=kind)
@@ -69,7 +69,7 @@ def batch(
 ) -> None:
     """Sign a batch of merchants' public keys, at the platform. 平台签署商户公钥批次。"""
     leaves = _leaves(keys)
-    with open_services(config) as services:
+    with open_services(config, roster=True) as services:
         runtime = services.runtime
         draft = draft_batch(
             leaves,
@@ -91,7 +91,7 @@ def countersign_batch(
 ) -> None:
     """Countersign a batch whose merchants are all own customers, at the bank. 银行会签本行客户的批次。"""
     draft = _read(batch, MerchantKeyDraft)
-    with open_services(config) as services:
+    with open_services(config, roster=True) as services:
         runtime = services.runtime
         signed = countersign(
             draft,
@@ -110,7 +110,7 @@ def countersign_batch(
 def submit(batch: BatchOption, config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -> None:
     """Bring a countersigned batch to the hub, at the platform. 平台向枢纽提交已会签批次。"""
     submission = _read(batch, MerchantKeySubmission)
-    with open_services(config) as services:
+    with open_services(config, roster=True) as services:
         signed = check_submission(submission, services.runtime.roster)
         services.runtime.hub.request(
             "POST", "/v1/merchant-keys", submission.model_dump_json().encode(), idempotency_key=signed.batch_id

@@ -12,14 +12,21 @@ from nodes.services import Services, equip
 
 
 @contextmanager
-def open_services(config: Path) -> Iterator[Services]:
+def open_services(config: Path, *, roster: bool = False) -> Iterator[Services]:
     """The services of the node whose configuration this is.
+
+    Args:
+        config: the node's configuration.
+        roster: fetch the cosigned roster from the hub where the node has none yet, as `run` would.
 
     Raises:
         ConfigError, KeyFormatError, SchemaError: it cannot be opened; see `NodeRuntime.open`.
+        PeerError, SignatureError: there is no roster to be had, or it is not the pinned witness's.
     """
     runtime = NodeRuntime.open(load_node_config(config))
     try:
+        if roster and runtime.roster.version == 0:
+            runtime.roster.update(runtime.hub.roster())
         yield equip(runtime)
     finally:
         runtime.close()

@@ -52,7 +52,7 @@ def score(
             remedy=f"purposes are {', '.join(PURPOSES)}",
         )
     wanted = cast("Purpose", purpose)
-    with open_services(config) as services:
+    with open_services(config, roster=True) as services:
         if merchant is not None:
             answer = services.enquiries.score(Enquiry(merchant, consent_id), purpose=wanted, model_id=model_id)
             reasons = services.enquiries.reason_texts(answer, language_from_env())
