@@ -183,7 +183,9 @@ def ask_witness(channel: Channel, witness: RosterEntry, step: str, parcel: Parce
         CampaignError: it stays lost, or refuses.
     """
     reply: Reply = Lost("not asked")
-    for _ in range(_WITNESS_TRIES):
+    for number in range(_WITNESS_TRIES):
+        if number:
+            channel.wait_for([witness.party_id])
         reply = channel.ask_one(step, witness.party_id, parcel, attempt)
         if isinstance(reply, Parcel):
             break

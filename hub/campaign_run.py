@@ -30,6 +30,7 @@ from hub.training_consents import training_merchants
 from models.errors import ModelsError
 
 _LOOK_S = 0.2
+_SETTLE_S = 1.0
 _NO_WAY_BACK = frozenset({"release", "outcome", "open"})
 """Once the witness is asked for its term the attempt is carried through: it is paid for, and cannot be voided."""
 _logger = structlog.get_logger("hub.campaigns")
@@ -92,7 +93,8 @@ class CampaignRun:
         recruits = self._recruit(campaign)
         self._note_missing(recruits)
         checkpoint = None if campaign.encoder_model else self._book.checkpoint(self._campaign_id)
-        self._await_run(checkpoint)
+        if checkpoint is not None:  # each round of an interrupted run needs all its nodes
+            self._wait_for(_nodes_of(self._terms(checkpoint)))
         parties = [*(node.party_id for node in recruits.nodes), *_nodes_of(self._terms(checkpoint))]
         number = dict(enumerate(sorted({*parties, recruits.witness.party_id}), start=2))
         released = self._record().released() or self._train(campaign, recruits, number, checkpoint)
@@ -124,6 +126,7 @@ class CampaignRun:
                 encoder=None if known is None else self._services.models.artefact(known, unreleased=True),
             ),
             keep_encoder=self._keep_encoder,
+            wait_for=self._wait_for,
         )
         grid = AgentGrid(self._services.links(), parties)
         try:
@@ -184,11 +187,13 @@ class CampaignRun:
                     raise
             self._pause()
 
-    def _await_run(self, checkpoint: EncoderCheckpoint | None) -> None:
-        """Wait for the nodes of an interrupted encoder run: each of its rounds needs all of them."""
-        wanted = set(_nodes_of(self._terms(checkpoint)))
-        deadline = time.monotonic() + self._services.reconnect_s
-        while not wanted <= self._services.links().connected() and time.monotonic() < deadline:
+    def _wait_for(self, parties: Collection[str]) -> None:
+        """Give lost parties time to come back. All are lost at once when the hub shuts down: then this raises."""
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < self._services.reconnect_s:
+            # A link that is just closing still counts as open for a moment.
+            if passed >= _SETTLE_S and set(parties) <= self._services.links().connected():
+                return
             self._pause()
 
     def _terms(self, checkpoint: EncoderCheckpoint | None) -> Terms | None:

@@ -5,15 +5,15 @@ E2  Each round: parameters and a signed order to all nodes and the witness, in o
     the witness's add up to the noisy sum of clipped gradients; one step on it; a checkpoint.
 E3  The run is over: keys are forgotten.
 
-A node that is lost in a round is asked once more for the same try, whose bytes it has on record; then the round is
-tried again under the next number, which is a further charged try. When the further tries are used up the run ends. No
-torch here: the step is post-processing of integers.
+A node that is lost in a round is asked once more for the same try, whose bytes it has on record. Then, once it is back,
+the round is tried again under the next number: a further charged try. When these are used up the run ends.
+
+No torch here: the step is post-processing of integers.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -49,7 +49,6 @@ from hub.manifests import build_manifest
 from models.encoder_spec import EncoderSpec
 from models.encoder_step import apply_step, final_parameters, initial_parameters, initial_state
 
-RETRY_PAUSE_S = 2.0
 Term = NDArray[np.uint64]
 
 
@@ -62,7 +61,6 @@ def run_encoder_stage(
     store: CampaignStore,
     *,
     resume: EncoderCheckpoint | None = None,
-    pause: Callable[[float], None] = time.sleep,
 ) -> TrainedEncoder:
     """Trains the encoder of the label kind's nodes.
 
@@ -74,7 +72,6 @@ def run_encoder_stage(
         progress: told every step.
         store: told the manifest and, after every round, where the run stands.
         resume: go on from here instead of beginning anew.
-        pause: waits between two tries of a round, so that a node that lost its link can come back.
 
     Raises:
         QuorumError: too few nodes accept.
@@ -85,7 +82,7 @@ def run_encoder_stage(
     began = time.monotonic()
     seconds: dict[str, float] = {}
     checkpoint = resume or _begin(channel, plan, spec, budget, progress, store, began, seconds)
-    rounds = _Rounds(channel, plan, spec, checkpoint, progress, began, pause)
+    rounds = _Rounds(channel, plan, spec, checkpoint, progress, began)
     start = time.monotonic()
     try:
         while checkpoint.state.step < spec.rounds:
@@ -165,7 +162,6 @@ class _Rounds:
         checkpoint: EncoderCheckpoint,
         progress: ProgressCallback,
         began: float,
-        pause: Callable[[float], None],
     ) -> None:
         self.terms = verify_model(checkpoint.terms, plan.identity.public, Terms, typ="terms", kid=plan.hub_id)
         self._channel = channel
@@ -173,7 +169,6 @@ class _Rounds:
         self._spec = spec
         self._progress = progress
         self._began = began
-        self._pause = pause
         self._grid: RoundGrid = terms_rounds(self.terms)
 
     def advance(self, checkpoint: EncoderCheckpoint, store: CampaignStore) -> EncoderCheckpoint:
@@ -196,7 +191,7 @@ class _Rounds:
                     remedy="bring the lost nodes back, then start a new campaign; what was sent stays charged",
                 )
             number += 1
-            self._pause(RETRY_PAUSE_S)
+            self._channel.wait_for(list(lost))
         opened = open_sum(terms, bound=self._grid.bound)
         parameters, state = apply_step(
             checkpoint.parameters,

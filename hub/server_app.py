@@ -6,7 +6,7 @@ it. No HTTP, no database: the caller gives a plan, who is to be told, and what a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from flwr.app import Context, RecordDict
@@ -93,6 +93,7 @@ class CampaignJob:
         spec: of the encoder, the schema's default where not given.
         left: where to go on.
         keep_encoder: given the trained encoder before the next stage begins.
+        wait_for: gives lost parties time to come back; see `hub.grids.channel.Channel`.
     """
 
     plan: CampaignPlan
@@ -103,6 +104,7 @@ class CampaignJob:
     spec: EncoderSpec | None = None
     left: LeftOver = NOTHING_LEFT
     keep_encoder: Callable[[EncoderResult], None] = lambda _: None
+    wait_for: Callable[[Collection[str]], None] = lambda _: None
 
 
 def build_server_app(job: CampaignJob, finish: Callable[[CampaignResult], None]) -> ServerApp:
@@ -139,7 +141,7 @@ def run_campaign(grid: Grid, job: CampaignJob) -> CampaignResult:
         BudgetError, NoiseError: the plan's privacy cannot be had.
     """
     plan, left = job.plan, job.left
-    channel = Channel(grid, job.node_ids, job.timeout)
+    channel = Channel(grid, job.node_ids, job.timeout, job.wait_for)
     for terms, h in left.undecided:  # T4: charges are taken back before a new attempt is made
         void_attempt(channel, plan.witness, terms, h, job.store)
     if "encoder" not in plan.stages:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
@@ -52,11 +52,14 @@ class Channel:
         grid: any Flower grid.
         node_ids: party id → the grid's node id.
         timeout: seconds that a trip may take.
+        wait_for: gives lost parties time to come back before they are asked again; it may raise to end the campaign.
+            Where nobody can come back it does nothing.
     """
 
     grid: Grid
     node_ids: Mapping[str, int]
     timeout: float
+    wait_for: Callable[[Collection[str]], None] = lambda parties: None
 
     def ask(self, step: str, parcels: Mapping[str, Parcel], group: str) -> dict[str, Reply]:
         """One trip: sends each party its parcel and collects what came back in time.

@@ -55,7 +55,7 @@ def run_stage(world: World, plan: CampaignPlan, spec: EncoderSpec, **options: ob
     channel = Channel(federation.grid, federation.node_ids, 30.0)
     budget = encoder_budget(plan, spec)
     store = options.pop("store", NoStore())
-    return run_encoder_stage(channel, plan, spec, budget, world.events.append, store, pause=lambda _: None, **options)
+    return run_encoder_stage(channel, plan, spec, budget, world.events.append, store, **options)
 
 
 def undisturbed(tmp_path: Path):
