@@ -2,9 +2,7 @@
 
 Terms give the total σ of class and of pair cells, in counts. All parties derive the rest from them alike: a share of
 σ/√(n−t) per node, and, where a share would be below 2, a power of two by which counts and σ are multiplied. The hub
-divides by it after the opening. A larger scale is the same mechanism on a finer grid: the accountant takes σ on the
-grid of counts; composed over a table's cells, ε on finer grids lies below that by up to 2e-6 of it for σ from 2 on, and
-above it by up to 6e-5 of it at σ = 1 (computed for scales 2 and 4).
+divides by it after the opening. The accountant is told the scale and composes the mechanism on that very grid.
 """
 
 from __future__ import annotations
@@ -77,12 +75,21 @@ def table_grid(
     if not noise:
         return TableGrid(1, 1, 0.0, 0.0, sum_bound(cohort_size, 0.0, width=32))
     shares = [share_sigma(sigma, n_nodes, t_collude) for sigma in (sigma_class, sigma_pair)]
-    scales = [grid_scale(share) for share in shares]
+    scales = [table_scale(sigma, n_nodes=n_nodes, t_collude=t_collude) for sigma in (sigma_class, sigma_pair)]
     bounds = [
         sum_bound(cohort_size * scale, share * scale * math.sqrt(n_nodes), width=32)
         for share, scale in zip(shares, scales, strict=True)
     ]
     return TableGrid(scales[0], scales[1], shares[0] * scales[0], shares[1] * scales[1], max(bounds))
+
+
+def table_scale(sigma: float, *, n_nodes: int, t_collude: int) -> int:
+    """The power of two by which counts are multiplied so that a node's share of σ is at least 2.
+
+    Raises:
+        NoiseError: n and t, or σ, outside the range of the argument.
+    """
+    return grid_scale(share_sigma(sigma, n_nodes, t_collude))
 
 
 def table_delta(n_nodes: int, n_cells: int) -> float:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from crypto.canonical import canonical_bytes
 from crypto.layout import KindBlocks, TableLayout
 from crypto.round_grid import round_grid
-from crypto.table_grid import table_delta
+from crypto.table_grid import table_delta, table_scale
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import (
     EncoderTerms,
@@ -17,12 +18,11 @@ from crypto.wire.campaign import (
     MechanismTerms,
     PrivacyTerms,
     RoundsMechanism,
-    TablesMechanism,
     Terms,
 )
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
-from hub.manifests import EncoderCharge
+from hub.manifests import EncoderCharge, cells_terms
 from models.accounting import Mechanism, calibrate_tables, epsilon_of, split_budget, usable_delta
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
 from models.encoder_spec import EncoderSpec, calibrate_rounds, discreteness_allowance
@@ -59,6 +59,7 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
         return EncoderBudget(noise.sigma_grid, _privacy(plan, (rounds,), delta_sum, noise.epsilon_replace_one), None)
     layout = _scorecard_layout(plan, {plan.schema.label.kind: ENCODER_FEATURE_WIDTH})
     delta_sum = table_delta(len(plan.cohort.nodes), layout.n_cells)
+    scale_of = partial(table_scale, n_nodes=len(plan.cohort.nodes), t_collude=plan.t_collude)
     mu = split_budget(
         plan.epsilon,
         plan.delta,
@@ -68,6 +69,7 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
         charged_attempts=spec.charged_attempts,
         pair_share=plan.pair_share,
         delta_sum=delta_sum,
+        scale_of=scale_of,
     )
     noise = calibrate_rounds(spec, plan.epsilon, plan.delta, mu_budget=mu["encoder"], delta_sum=delta_sum)
     tables = calibrate_tables(
@@ -77,19 +79,16 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
         pair_share=plan.pair_share,
         mu_budget=mu["scorecard"],
         delta_sum=delta_sum,
+        scale_of=scale_of,
     )
     rounds = _rounds(noise.sigma_over_sensitivity, spec)
-    cells = tuple(
-        TablesMechanism(mechanism="discrete-gaussian-cells", stage="scorecard", sigma=each.sigma, count=each.count)
-        for each in tables.mechanisms
-    )
     accounted: list[Mechanism] = [*noise.mechanisms, *tables.mechanisms]
     usable = usable_delta(plan.epsilon, plan.delta, delta_sum)
     allowance = discreteness_allowance(spec.n_parameters, spec.charged_attempts, noise.sigma_grid)
     replace_one = epsilon_of(accounted, usable, adjacency="replace-one") + 4 * allowance
     return EncoderBudget(
         noise.sigma_grid,
-        _privacy(plan, (rounds, *cells), delta_sum, replace_one),
+        _privacy(plan, (rounds, *cells_terms(tables)), delta_sum, replace_one),
         EncoderCharge(rounds, mu["scorecard"]),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from crypto.manifest import (
 )
 from crypto.parcel import Array, Parcel, as_array
 from crypto.slices import slice_arrays, slice_bytes
-from crypto.table_grid import table_delta, terms_grid
+from crypto.table_grid import table_delta, table_scale, terms_grid
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import (
     HoldoutRule,
@@ -37,7 +37,15 @@ from crypto.wire.campaign import (
 )
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
-from models.accounting import Adjacency, GaussianRounds, Mechanism, calibrate_tables, epsilon_of, usable_delta
+from models.accounting import (
+    Adjacency,
+    GaussianRounds,
+    Mechanism,
+    TablesNoise,
+    calibrate_tables,
+    epsilon_of,
+    usable_delta,
+)
 
 
 @dataclass(frozen=True)
@@ -189,11 +197,9 @@ def _privacy(
         pair_share=plan.pair_share,
         mu_budget=None if encoder is None else encoder.mu_tables,
         delta_sum=delta_sum,
+        scale_of=partial(table_scale, n_nodes=n_nodes, t_collude=plan.t_collude),
     )
-    mechanisms: list[MechanismTerms] = [
-        TablesMechanism(mechanism="discrete-gaussian-cells", stage="scorecard", sigma=each.sigma, count=each.count)
-        for each in noise.mechanisms
-    ]
+    mechanisms: list[MechanismTerms] = [*cells_terms(noise)]
     accounted: list[Mechanism] = list(noise.mechanisms)
     replace_one = noise.epsilon_replace_one
     if encoder is not None:
@@ -212,6 +218,20 @@ def _privacy(
         epsilon_replace_one=replace_one,
     )
     return TablesTerms(sigma_class=noise.sigma_class, sigma_pair=noise.sigma_pair), privacy
+
+
+def cells_terms(noise: TablesNoise) -> tuple[TablesMechanism, ...]:
+    """The table's mechanisms as terms name them."""
+    return tuple(
+        TablesMechanism(
+            mechanism="discrete-gaussian-cells",
+            stage="scorecard",
+            sigma=each.sigma,
+            count=each.count,
+            scale=each.scale,
+        )
+        for each in noise.mechanisms
+    )
 
 
 def _rows(hashes: list[bytes]) -> Array:

@@ -69,7 +69,7 @@ def privacy_entry(terms: Terms) -> PrivacyEntry:
     """The terms' privacy as the artefact states it; without noise there is nothing to state."""
     privacy = terms.privacy
     mechanisms: list[Mechanism] = [
-        DiscreteGaussianCells(each.sigma, each.count)
+        DiscreteGaussianCells(each.sigma, each.count, each.scale)
         if isinstance(each, TablesMechanism)
         else GaussianRounds(each.sigma_over_sensitivity, each.rounds)
         for each in privacy.mechanisms

@@ -3,8 +3,8 @@
 Adjacency is *replaced-by-empty*: one merchant's data is replaced by empty rows at every kind. Then
 
 * each one-hot feature block of the class table and each pair block loses exactly one count, so the table is a
-  product of one-dimensional discrete Gaussian mechanisms of sensitivity 1, which a privacy loss distribution
-  (PLD) composes exactly: `DiscreteGaussianCells`;
+  product of one-dimensional discrete Gaussian mechanisms, which a privacy loss distribution (PLD) composes exactly:
+  `DiscreteGaussianCells`, on the very grid on which the noise is drawn, where one count is `scale` units;
 * an encoder round is a Gaussian mechanism; full-participation rounds compose exactly: `GaussianRounds`.
 
 Under *replace-one* a record leaves one cell of each block and enters another: twice the cells, that is √2 times
@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, replace
+from functools import lru_cache, reduce
+from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 from scipy.special import log_ndtr, ndtr
@@ -36,10 +37,16 @@ _EPSILON_CEILING = 200.0
 
 @dataclass(frozen=True)
 class DiscreteGaussianCells:
-    """`count` cells that one merchant touches, sensitivity 1 each, discrete Gaussian noise of `sigma` counts."""
+    """`count` cells that one merchant touches, by one count each.
+
+    Attributes:
+        sigma: of the discrete Gaussian noise, in counts.
+        scale: units of the noise's integer grid in one count. On it the noise has σ·scale, the sensitivity is `scale`.
+    """
 
     sigma: float
     count: int
+    scale: int = 1
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,12 @@ class GaussianRounds:
 
 
 Mechanism = DiscreteGaussianCells | GaussianRounds
+ScaleOf = Callable[[float], int]
+
+
+def whole_counts(sigma: float) -> int:
+    """The scale of noise that is drawn on the grid of counts itself."""
+    return 1
 
 
 @dataclass(frozen=True)
@@ -124,11 +137,13 @@ def epsilon_of(mechanisms: Sequence[Mechanism], delta: float, *, adjacency: Adja
     return float(composed.get_epsilon_for_delta(delta))
 
 
-def tables_mechanisms(n_features: int, sigma_class: float, sigma_pair: float) -> tuple[DiscreteGaussianCells, ...]:
+def tables_mechanisms(
+    n_features: int, sigma_class: float, sigma_pair: float, *, class_scale: int = 1, pair_scale: int = 1
+) -> tuple[DiscreteGaussianCells, ...]:
     """What opening one noisy table costs: F class cells and F(F−1)/2 pair cells are touched by a merchant."""
-    cells = [DiscreteGaussianCells(sigma_class, n_features)]
+    cells = [DiscreteGaussianCells(sigma_class, n_features, class_scale)]
     if n_features > 1:
-        cells.append(DiscreteGaussianCells(sigma_pair, n_features * (n_features - 1) // 2))
+        cells.append(DiscreteGaussianCells(sigma_pair, n_features * (n_features - 1) // 2, pair_scale))
     return tuple(cells)
 
 
@@ -140,6 +155,7 @@ def calibrate_tables(
     pair_share: float = 0.5,
     mu_budget: float | None = None,
     delta_sum: float = 0.0,
+    scale_of: ScaleOf = whole_counts,
 ) -> TablesNoise:
     """Least noise for the tables of F features within (ε, δ).
 
@@ -152,6 +168,7 @@ def calibrate_tables(
         mu_budget: μ of this stage, or None to spend all of (ε, δ) here.
         delta_sum: statistical distance of the summed noise shares from one discrete Gaussian (Kairouz et al. 2021).
             It costs (1 + e^ε)·delta_sum of δ, which is set aside first.
+        scale_of: σ in counts → the scale of the grid on which noise of that σ is drawn.
 
     Raises:
         BudgetError: if the budget is malformed, spent on `delta_sum` alone, or exceeded by `mu_budget`.
@@ -161,16 +178,12 @@ def calibrate_tables(
     if not 0 < pair_share < 1:
         raise BudgetError(f"pair_share {pair_share} is not between 0 and 1", field="pair_share", remedy="use 0.5")
     usable = usable_delta(epsilon, delta, delta_sum)
-    spent = pair_share if n_features > 1 else 0.0
 
     def mechanisms(mu: float) -> tuple[DiscreteGaussianCells, ...]:
-        sigma_class = math.sqrt(n_features) / (mu * math.sqrt(1 - spent))
-        pairs = n_features * (n_features - 1) / 2
-        sigma_pair = math.sqrt(pairs) / (mu * math.sqrt(pair_share)) if pairs else sigma_class
-        return tables_mechanisms(n_features, sigma_class, sigma_pair)
+        return _tables_of(n_features, mu, pair_share, scale_of)
 
     if mu_budget is None:
-        mu = _largest_scale(gdp_budget(epsilon, usable), epsilon, usable, mechanisms)
+        mu = _largest_mu(gdp_budget(epsilon, usable), epsilon, usable, lambda mu: [mechanisms(mu)])
     else:
         mu = mu_budget
     cells = mechanisms(mu)
@@ -201,11 +214,13 @@ def split_budget(
     charged_attempts: int = 60,
     pair_share: float = 0.5,
     delta_sum: float = 0.0,
+    scale_of: ScaleOf = whole_counts,
 ) -> dict[Stage, float]:
     """μ per stage such that the PLD composition of all stages stays within (ε, δ).
 
     `encoder_share` is the encoder stage's share of μ² when both run. Feature and attempt counts only shape the
-    mechanisms that are composed to check the sum; the Gaussian limit hardly depends on them.
+    mechanisms that are composed to check the sum; the Gaussian limit hardly depends on them. The sum is checked for
+    the scales of `scale_of` and for all smaller ones: nodes that leave between the stages make shares wider.
     """
     usable = usable_delta(epsilon, delta, delta_sum)
     chosen = tuple(dict.fromkeys(stages))
@@ -219,22 +234,34 @@ def split_budget(
     if len(chosen) == 1:
         shares = {chosen[0]: 1.0}
 
-    def mechanisms(mu: float) -> tuple[Mechanism, ...]:
-        parts: list[Mechanism] = []
-        for stage, share in shares.items():
-            part = mu * math.sqrt(share)
-            if stage == "encoder":
-                parts.append(GaussianRounds(math.sqrt(charged_attempts) / part, charged_attempts))
-                continue
-            pairs = n_features * (n_features - 1) / 2
-            spent = pair_share if pairs else 0.0
-            sigma_class = math.sqrt(n_features) / (part * math.sqrt(1 - spent))
-            sigma_pair = math.sqrt(pairs) / (part * math.sqrt(pair_share)) if pairs else sigma_class
-            parts.extend(tables_mechanisms(n_features, sigma_class, sigma_pair))
-        return tuple(parts)
+    def alternatives(mu: float) -> list[tuple[Mechanism, ...]]:
+        rounds: tuple[Mechanism, ...] = ()
+        if "encoder" in shares:
+            sigma = math.sqrt(charged_attempts) / (mu * math.sqrt(shares["encoder"]))
+            rounds = (GaussianRounds(sigma, charged_attempts),)
+        if "scorecard" not in shares:
+            return [rounds]
+        cells = _tables_of(n_features, mu * math.sqrt(shares["scorecard"]), pair_share, scale_of)
+        return [(*rounds, *each) for each in product(*map(_coarser, cells))]
 
-    mu = _largest_scale(gdp_budget(epsilon, usable), epsilon, usable, mechanisms)
+    mu = _largest_mu(gdp_budget(epsilon, usable), epsilon, usable, alternatives)
     return {stage: mu * math.sqrt(share) for stage, share in shares.items()}
+
+
+def _tables_of(n_features: int, mu: float, pair_share: float, scale_of: ScaleOf) -> tuple[DiscreteGaussianCells, ...]:
+    """The table's mechanisms at μ."""
+    pairs = n_features * (n_features - 1) / 2
+    spent = pair_share if pairs else 0.0
+    sigma_class = math.sqrt(n_features) / (mu * math.sqrt(1 - spent))
+    sigma_pair = math.sqrt(pairs) / (mu * math.sqrt(pair_share)) if pairs else sigma_class
+    return tables_mechanisms(
+        n_features, sigma_class, sigma_pair, class_scale=scale_of(sigma_class), pair_scale=scale_of(sigma_pair)
+    )
+
+
+def _coarser(cells: DiscreteGaussianCells) -> list[DiscreteGaussianCells]:
+    """These cells on their own grid and on every coarser one."""
+    return [replace(cells, scale=cells.scale >> step) for step in range(cells.scale.bit_length())]
 
 
 def usable_delta(epsilon: float, delta: float, delta_sum: float) -> float:
@@ -255,29 +282,33 @@ def usable_delta(epsilon: float, delta: float, delta_sum: float) -> float:
     return left
 
 
-def _largest_scale(
-    start: float, epsilon: float, delta: float, mechanisms: Callable[[float], Sequence[Mechanism]]
+def _largest_mu(
+    start: float, epsilon: float, delta: float, alternatives: Callable[[float], Sequence[Sequence[Mechanism]]]
 ) -> float:
-    """A μ just below `start` whose mechanisms cost at most ε; almost always the first step already does.
+    """A μ just below `start` whose mechanisms, in every alternative, cost at most ε; mostly the first step does.
 
     The PLD of these mechanisms is within 1e-5 of the Gaussian limit unless σ is near 1, so steps beat bisection.
     """
     for margin in (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.4, 0.6):
         mu = start * (1 - margin)
-        if epsilon_of(mechanisms(mu), delta) <= epsilon:
+        if all(epsilon_of(each, delta) <= epsilon for each in alternatives(mu)):
             return mu
     raise BudgetError(
         f"epsilon {epsilon:g} cannot be met at delta {delta:g}", field="epsilon", remedy="raise epsilon or delta"
     )
 
 
+@lru_cache(maxsize=32)
 def _loss_distribution(mechanism: Mechanism, adjacency: Adjacency) -> pld.PrivacyLossDistribution:
     from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415 (a second to import, rarely needed)
 
     replaced = adjacency == "replace-one"
     if isinstance(mechanism, DiscreteGaussianCells):
         cell = pld.from_discrete_gaussian_mechanism(
-            mechanism.sigma, value_discretization_interval=_INTERVAL, use_connect_dots=True
+            mechanism.sigma * mechanism.scale,
+            sensitivity=mechanism.scale,
+            value_discretization_interval=_INTERVAL,
+            use_connect_dots=True,
         )
         return cell.self_compose(mechanism.count * (2 if replaced else 1))
     # Adaptive composition of R Gaussian mechanisms is one Gaussian mechanism of √R times the sensitivity.
@@ -305,9 +336,10 @@ def _check_mechanisms(mechanisms: Sequence[Mechanism]) -> None:
     for mechanism in mechanisms:
         count = mechanism.count if isinstance(mechanism, DiscreteGaussianCells) else mechanism.rounds
         sigma = _sigma(mechanism)
-        if count < 1 or not math.isfinite(sigma) or sigma < 0:
+        scale = mechanism.scale if isinstance(mechanism, DiscreteGaussianCells) else 1
+        if count < 1 or scale < 1 or not math.isfinite(sigma) or sigma < 0:
             raise BudgetError(
-                f"not a mechanism: {mechanism}", field="mechanisms", remedy="use finite sigma ≥ 0, count ≥ 1"
+                f"not a mechanism: {mechanism}", field="mechanisms", remedy="use finite sigma ≥ 0, count and scale ≥ 1"
             )
 
 

@@ -94,11 +94,12 @@ class ScorecardEntry(_Closed):
 
 
 class CellsEntry(_Closed):
-    """`count` cells of sensitivity 1 with discrete Gaussian noise."""
+    """`count` cells, one count of each touched, with discrete Gaussian noise on a grid of `scale` units to a count."""
 
     mechanism: Literal["discrete-gaussian-cells"] = "discrete-gaussian-cells"
     sigma: Number
     count: Count
+    scale: Annotated[int, Field(ge=1, le=1 << 20, strict=True)] = 1
 
 
 class RoundsEntry(_Closed):
@@ -311,7 +312,7 @@ class ModelArtefact(_Closed):
 def mechanism_entries(mechanisms: Sequence[Mechanism]) -> tuple[CellsEntry | RoundsEntry, ...]:
     """Mechanisms of the accountant as the artefact states them."""
     return tuple(
-        CellsEntry(sigma=mechanism.sigma, count=mechanism.count)
+        CellsEntry(sigma=mechanism.sigma, count=mechanism.count, scale=mechanism.scale)
         if isinstance(mechanism, DiscreteGaussianCells)
         else RoundsEntry(sigma_over_sensitivity=mechanism.sigma_over_sensitivity, rounds=mechanism.rounds)
         for mechanism in mechanisms
@@ -323,7 +324,7 @@ def mechanisms_of(privacy: PrivacyEntry) -> tuple[Mechanism, ...]:
     found: list[Mechanism] = []
     for entry in privacy.mechanisms:
         if isinstance(entry, CellsEntry):
-            found.append(DiscreteGaussianCells(entry.sigma, entry.count))
+            found.append(DiscreteGaussianCells(entry.sigma, entry.count, entry.scale))
         else:
             found.append(GaussianRounds(entry.sigma_over_sensitivity, entry.rounds))
     return tuple(found)

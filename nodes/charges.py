@@ -112,7 +112,7 @@ def stage_of(campaign_id: str, attempt: str) -> Stage | None:
 
 def _accounted(mechanism: MechanismTerms) -> Mechanism:
     if isinstance(mechanism, TablesMechanism):
-        return DiscreteGaussianCells(sigma=mechanism.sigma, count=mechanism.count)
+        return DiscreteGaussianCells(sigma=mechanism.sigma, count=mechanism.count, scale=mechanism.scale)
     return GaussianRounds(sigma_over_sensitivity=mechanism.sigma_over_sensitivity, rounds=mechanism.rounds)
 
 

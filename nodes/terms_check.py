@@ -155,9 +155,18 @@ def check_tables_privacy(checked: CheckedTerms) -> None:
         if privacy.mechanisms or tables.sigma_class or tables.sigma_pair:
             raise dishonest("terms without noise claim mechanisms")
         return
-    due = tables_mechanisms(checked.layout.n_features, tables.sigma_class, tables.sigma_pair)
+    if min(tables.sigma_class, tables.sigma_pair) <= 0:
+        raise dishonest("terms with noise have a table without it")
+    grid = checked.grid
+    due = tables_mechanisms(
+        checked.layout.n_features,
+        tables.sigma_class,
+        tables.sigma_pair,
+        class_scale=grid.class_scale,
+        pair_scale=grid.pair_scale,
+    )
     claimed = tuple(
-        DiscreteGaussianCells(each.sigma, each.count)
+        DiscreteGaussianCells(each.sigma, each.count, each.scale)
         for each in privacy.mechanisms
         if isinstance(each, TablesMechanism) and each.stage == _SCORECARD
     )
@@ -195,7 +204,7 @@ def check_epsilon(checked: CheckedTerms, *, allowance: float = 0.0) -> None:
 def accounted(mechanism: MechanismTerms) -> Mechanism:
     """A mechanism of the wire as the accountant knows it."""
     if isinstance(mechanism, TablesMechanism):
-        return DiscreteGaussianCells(mechanism.sigma, mechanism.count)
+        return DiscreteGaussianCells(mechanism.sigma, mechanism.count, mechanism.scale)
     return GaussianRounds(mechanism.sigma_over_sensitivity, mechanism.rounds)
 
 

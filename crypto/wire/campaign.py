@@ -49,12 +49,16 @@ class PairMembership(WireModel):
 
 
 class TablesMechanism(WireModel):
-    """`count` cells of sensitivity 1, each with discrete Gaussian noise of `sigma` (in counts)."""
+    """`count` cells, one count of each touched, with discrete Gaussian noise of `sigma` (in counts).
+
+    Noise is drawn on an integer grid with `scale` units to a count.
+    """
 
     mechanism: Literal["discrete-gaussian-cells"]
     stage: Stage
     sigma: Annotated[float, Field(gt=0)]
     count: Annotated[int, Field(ge=1)]
+    scale: Annotated[int, Field(ge=1, le=1 << 20)] = 1
 
 
 class RoundsMechanism(WireModel):

@@ -185,7 +185,7 @@ def _check_terms(artefact: ModelArtefact, terms: Terms) -> None:
     numbers = (stated.epsilon, stated.delta, stated.epsilon_replace_one)
     expected = (due.epsilon, due.delta, due.epsilon_replace_one) if on else (None, None, None)
     mechanisms = tuple(
-        CellsEntry(sigma=each.sigma, count=each.count)
+        CellsEntry(sigma=each.sigma, count=each.count, scale=each.scale)
         if isinstance(each, TablesMechanism)
         else RoundsEntry(sigma_over_sensitivity=each.sigma_over_sensitivity, rounds=each.rounds)
         for each in due.mechanisms

@@ -59,6 +59,12 @@ def test_terms_that_claim_less_than_they_cost_are_refused(world: World) -> None:
         return {"privacy": honest.privacy.model_dump() | privacy}
 
     fewer = [each.model_dump() | {"count": 1} for each in honest.privacy.mechanisms]
+    scales = [each.scale for each in honest.privacy.mechanisms]
+    assert max(scales) > 1  # shares below 2 are drawn on a finer grid, and charged there
+    grids = [
+        [each.model_dump() | {"scale": change(each.scale)} for each in honest.privacy.mechanisms]
+        for change in (lambda _: 1, lambda scale: scale * 2)
+    ]
     louder = [each.model_dump() | {"sigma": each.sigma * 2} for each in honest.privacy.mechanisms]
     lies = [
         claiming(epsilon=1.0),
@@ -67,6 +73,7 @@ def test_terms_that_claim_less_than_they_cost_are_refused(world: World) -> None:
         claiming(mechanisms=[]),
         claiming(mechanisms=fewer),
         claiming(mechanisms=louder),
+        *(claiming(mechanisms=lie) for lie in grids),
         {"tables": {**tables, "sigma_class": tables["sigma_class"] / 2}},
         {"tables": {**tables, "sigma_pair": 0.0}},
     ]

@@ -84,6 +84,38 @@ def test_replacing_a_merchant_doubles_the_sensitivity_of_a_round() -> None:
     assert gdp_mu([GaussianRounds(40.0, 60)], adjacency="replace-one") == pytest.approx(math.sqrt(60) / 20)
 
 
+@pytest.mark.parametrize(("sigma", "scale"), [(1.0, 1), (1.0, 4), (0.7, 8), (3.0, 2)])
+def test_cells_are_accounted_on_the_grid_of_their_noise(sigma: float, scale: int) -> None:
+    # δ(ε) of one discrete Gaussian in closed form (Canonne, Kamath, Steinke 2020, Theorem 7), then by PLD.
+    width, shift = sigma * scale, scale
+    support = range(-int(40 * width), int(40 * width) + 1)
+    total = math.fsum(math.exp(-(x**2) / (2 * width**2)) for x in support)
+    epsilon = epsilon_of([DiscreteGaussianCells(sigma, 1, scale)], DELTA)
+
+    def delta_at(epsilon: float) -> float:
+        mass = {x: math.exp(-(x**2) / (2 * width**2)) / total for x in support}
+        return math.fsum(max(0.0, mass[x] - math.exp(epsilon) * mass.get(x + shift, 0.0)) for x in support)
+
+    assert delta_at(epsilon) <= DELTA * (1 + 1e-9)  # never understated
+    assert delta_at(epsilon * 0.995) > DELTA  # and hardly overstated
+
+
+def test_a_finer_grid_costs_what_the_coarser_one_hides() -> None:
+    coarse, fine = (epsilon_of(tables_mechanisms(10, 1.0, 1.0, class_scale=k, pair_scale=k), DELTA) for k in (1, 2))
+    assert coarse < fine < coarse * 1.001
+    noise = calibrate_tables(10, 8.0, DELTA, scale_of=lambda sigma: 4 if sigma < 4 else 2)
+    assert [each.scale for each in noise.mechanisms] == [4, 2]
+    assert noise.epsilon_pld == epsilon_of(noise.mechanisms, DELTA) <= 8.0
+
+
+def test_split_budget_holds_on_coarser_grids_too() -> None:
+    mu = split_budget(8.0, DELTA, ["encoder", "scorecard"], charged_attempts=63, scale_of=lambda _: 4)
+    rounds = GaussianRounds(math.sqrt(63) / mu["encoder"], 63)
+    for scale in (1, 2, 4):
+        tables = calibrate_tables(10, 8.0, DELTA, mu_budget=mu["scorecard"], scale_of=lambda _, k=scale: k)
+        assert epsilon_of([*tables.mechanisms, rounds], DELTA) <= 8.0
+
+
 def test_rounds_compose_with_tables_like_gaussians() -> None:
     both = [*tables_mechanisms(10, 30.0, 60.0), GaussianRounds(40.0, 60)]
     total = epsilon_of(both, DELTA)
@@ -137,6 +169,7 @@ def test_no_noise_is_no_privacy_and_nothing_costs_nothing() -> None:
         lambda: split_budget(1.0, DELTA, []),
         lambda: split_budget(1.0, DELTA, ["encoder", "scorecard"], 1.0),
         lambda: epsilon_of([GaussianRounds(1.0, 0)], DELTA),
+        lambda: epsilon_of([DiscreteGaussianCells(1.0, 1, 0)], DELTA),
         lambda: gdp_epsilon(-1.0, DELTA),
         lambda: gdp_epsilon(50.0, DELTA),
     ],

@@ -40,7 +40,7 @@ def trained():
     }
     risk = -2.5 + 0.25 * (codes["bank"][:, 1] - 5) + 0.3 * (codes["utility"][:, 0] - 3)
     outcomes = np.where(rng.random(4_000) < 1 / (1 + np.exp(-risk)), 0, 1).astype(np.uint8)
-    noise = calibrate_tables(len(features), 3.0, 1e-5)
+    noise = calibrate_tables(len(features), 3.0, 1e-5, scale_of=lambda sigma: 2 if sigma < 10 else 1)
     table = from_codes(features, codes, outcomes).with_gaussian_noise(
         np.random.default_rng(2), noise.sigma_class, noise.sigma_pair
     )
