@@ -97,8 +97,16 @@ class Journal:
         decisions: Iterable[Decision],
         time: datetime,
     ) -> None:
-        """Append one entry per item of a query, in the caller's transaction; nothing if it is on record already."""
+        """Append one entry per item of a query, in the caller's transaction.
+
+        A query that was refused as a whole and is decided again has its entries already (they are what reconciles with
+        the hub's); then one note says how it was decided now.
+        """
+        decided = list(decisions)
         if session.scalar(select(JournalRow.seq).where(JournalRow.request_hash == request_hash).limit(1)) is not None:
+            codes = ",".join(dict.fromkeys(decision.code for decision in decided))
+            again: dict[str, Fact] = {"request_hash": request_hash.hex(), "items": len(decided), "decisions": codes}
+            self.note("query-decided-again", again, session=session)
             return
         entries = [
             canonical_bytes(
@@ -114,7 +122,7 @@ class Journal:
                     },
                 )
             )
-            for decision in decisions
+            for decision in decided
         ]
         _append(session, entries, request_hash)
 

@@ -45,14 +45,16 @@ def query(journal: Journal, store: Store, number: int, codes: tuple[str, ...] = 
 def test_entries_are_chained_and_come_back_in_order(journal: Journal, store: Store) -> None:
     journal.note("model-release", {"model_id": "m"})
     query(journal, store, 1, ("answered", "consent-revoked"))
-    query(journal, store, 1, ("answered", "consent-revoked"))  # asked again: on record once
+    query(journal, store, 1, ("feed-stale", "feed-stale"))  # decided again
     with store.session() as session:
         journal.note("feed-item-refused", {"seq": 1, "code": "x"}, session=session)
     lines = list(journal.lines())
-    assert [line.type for line in lines] == ["model-release", "query", "query", "feed-item-refused"]
-    assert [line.seq for line in lines] == [1, 2, 3, 4]
-    assert verify_lines(lines) == (4, lines[-1].hash)
-    assert journal.count() == 4
+    types = ["model-release", "query", "query", "query-decided-again", "feed-item-refused"]
+    assert [line.type for line in lines] == types
+    assert json.loads(lines[3].entry)["facts"]["decisions"] == "feed-stale"
+    assert [line.seq for line in lines] == [1, 2, 3, 4, 5]
+    assert verify_lines(lines) == (5, lines[-1].hash)
+    assert journal.count() == 5
     entry = LogEntry.model_validate_json(lines[2].entry)
     assert entry.facts == {
         "request_hash": "01" * 32,

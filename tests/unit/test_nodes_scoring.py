@@ -27,7 +27,7 @@ from nodes.journal import verify_lines
 from nodes.policy import Limits
 from nodes.scoring import Scorer, answer_context, fitting_item, pad_body
 from nodes.services import released_encoder
-from tests.scoring_world import MERCHANTS, SOURCES, ScoringWorld, answer_of, expected_score
+from tests.scoring_world import MERCHANTS, POINTS, SOURCES, ScoringWorld, answer_of, expected_score
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,21 @@ def test_scores_are_what_joined_rows_would_give(world: ScoringWorld) -> None:
     assert first.reasons == ("age", "income", "late")
     assert first.proof is not None
     assert lender.reason_texts(first, "zh")[0].startswith("年龄")
+
+
+def test_a_bank_is_source_and_requester_at_once(world: ScoringWorld) -> None:
+    merchant = world.newcomer()
+    world.give(merchant, recipients=("bank-01",))
+    answer = world.nodes["bank-01"].enquiries.score(Enquiry(merchant))
+    assert answer.score == expected_score(world, merchant)
+
+
+def test_a_kind_that_the_consent_does_not_name_gives_absent_points(world: ScoringWorld) -> None:
+    world.give("M001", sources={"bank": "bank-01", "tax": "tax-01"}, recipients=("platform",))
+    answer = world.nodes["platform"].enquiries.score(Enquiry("M001"))
+    card = world.artefact().card()
+    late = POINTS["late"][2]  # the utility's points, which nobody was asked for
+    assert answer.score == expected_score(world, "M001") - late + card.absent["utility"]
 
 
 def test_single_answers_say_nothing(world: ScoringWorld, model_id: str) -> None:
