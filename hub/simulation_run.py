@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,22 @@ from crypto.identifiers import normalise
 from crypto.manifest import holdout_mask
 from crypto.wire.campaign import Stage
 from hub.campaign_plan import ProgressCallback, ReleasedTable
+from hub.encoder_model import encoder_logits_of, with_encoder_column
+from hub.errors import SimulationError
 from hub.scorecard_model import make_scorecard, opened_table
+from hub.server_app import CampaignResult, EncoderResult
 from hub.simulated_data import SplitTable, read_joined, split_table
 from hub.simulation import Budget, Federation, NodeData, load_nodes, simulated_pseudonyms
 from models.artefact import MetricsEntry, ModelArtefact
 from models.baselines import auc_lightgbm, auc_nonprivate
 from models.bins import ABSENT, UNLABELLED
 from models.card import model_card
+from models.encoder_scores import ENCODER_FEATURE_WIDTH
 from models.evaluation import auc, ks
 from models.schema import Schema
 from models.schema_file import load_schema
 from models.scorecard import Scorecard
-from models.tables import feature_bins, from_codes
+from models.tables import FeatureBins, feature_bins, from_codes
 
 Codes = NDArray[np.uint8]
 
@@ -82,6 +87,70 @@ class _Joined:
 
     def where(self, kept: NDArray[np.bool_]) -> _Joined:
         return _Joined(self.pseudonyms[kept], {k: c[kept] for k, c in self.codes.items()}, self.outcome[kept])
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What the stages gave: an encoder, a scorecard, or a scorecard with an encoder's output as a feature."""
+
+    encoder: EncoderResult | None
+    released: ReleasedTable | None
+    card: Scorecard | None
+    artefact: ModelArtefact
+
+    @classmethod
+    def of(cls, result: CampaignResult, created: datetime) -> _Model:
+        if result.released is not None:
+            card, artefact = make_scorecard(result.released, created)
+            return cls(result.encoder, result.released, card, artefact)
+        if result.encoder is None:
+            raise SimulationError("no stage was run", field="stages", remedy="name encoder, scorecard, or both")
+        return cls(result.encoder, None, None, result.encoder.artefact)
+
+    def features(self, schema: Schema) -> tuple[FeatureBins, ...]:
+        """Blocks of the table, the encoder's among them."""
+        used = self.artefact.encoders_used
+        return feature_bins(schema, dict.fromkeys(used, ENCODER_FEATURE_WIDTH) if used else None)
+
+    def codes(self, schema: Schema, codes: Mapping[str, Codes]) -> dict[str, Codes]:
+        """Codes as the model takes them."""
+        if self.encoder is None or self.card is None:
+            return dict(codes)
+        kind = schema.label.kind
+        return {**codes, kind: with_encoder_column(self.encoder.artefact, codes[kind])}
+
+    def scores(self, schema: Schema, codes: Mapping[str, Codes]) -> NDArray[np.float64]:
+        """(n,) scores, higher is safer."""
+        if self.card is None:
+            return -encoder_logits_of(self.artefact, codes[schema.label.kind])
+        return self.card.score(self.codes(schema, codes)).astype(np.float64)
+
+    @property
+    def attempts(self) -> int:
+        """Of the last stage."""
+        if self.released is not None:
+            return self.released.attempts
+        return 0 if self.encoder is None else self.encoder.trained.attempts
+
+    @property
+    def lost(self) -> dict[str, str]:
+        """Parties that were lost in any stage, and why."""
+        encoder = {} if self.encoder is None else self.encoder.trained.lost
+        return {**encoder, **({} if self.released is None else self.released.lost)}
+
+    @property
+    def steps(self) -> dict[str, float]:
+        """Seconds of each step; those of both stages add up."""
+        encoder = {} if self.encoder is None else dict(self.encoder.trained.seconds)
+        table = {} if self.released is None else dict(self.released.seconds)
+        return {name: encoder.get(name, 0.0) + table.get(name, 0.0) for name in (*encoder, *table)}
+
+    def seconds(self, trained: float) -> dict[str, float]:
+        """Seconds per stage of the `trained` that both took."""
+        encoder = 0.0 if self.encoder is None else sum(self.encoder.trained.seconds.values())
+        if self.released is None:
+            return {"encoder": trained}
+        return {"scorecard": trained} if self.encoder is None else {"encoder": encoder, "scorecard": trained - encoder}
 
 
 def simulate(options: SimulationOptions, progress: ProgressCallback) -> Simulated:
@@ -142,14 +211,15 @@ def _run(
         stages=options.stages,
     )
     began = time.monotonic()
-    released = federation.run(plan, progress)
+    result = federation.train(plan, progress)
     trained = time.monotonic() - began
-    card, artefact = make_scorecard(released, plan.clock())
+    model = _Model.of(result, plan.clock())
+    artefact = model.artefact
     fitted = time.monotonic() - began - trained
 
     joined = _join(schema, nodes, plan.cohort.pseudonyms)
     held = holdout_mask(joined.pseudonyms, salt, options.holdout)
-    measured = _measure(options, schema, card, joined.where(~held), joined.where(held))
+    measured = _measure(options, schema, model, joined.where(~held), joined.where(held))
     spent = federation.spent()
     traffic = federation.traffic()
     report: dict[str, Any] = {
@@ -162,17 +232,18 @@ def _run(
         "sigma_class": artefact.privacy.sigma_class,
         "sigma_pair": artefact.privacy.sigma_pair,
         "stages": list(options.stages),
-        "table_equals_joined": None if options.noise_on else _equals(schema, released, joined.where(~held)),
+        "table_equals_joined": None if options.noise_on else _equals(schema, model, joined.where(~held)),
         "seed": options.seed,
         "merchants": len(joined.pseudonyms),
         "held_out": int(held.sum()),
         "nodes": {kind: len(plan.cohort.nodes_of(kind)) for kind in schema.kinds_in_order()},
-        "attempts": released.attempts,
-        "lost": dict(released.lost),
-        "seconds": {"load": loaded, "scorecard": trained, "fit": fitted, "steps": dict(released.seconds)},
+        "attempts": model.attempts,
+        "lost": model.lost,
+        "seconds": {"load": loaded, **model.seconds(trained), "fit": fitted, "steps": model.steps},
         "bytes_per_node": {party: sent + received for party, (sent, received, _) in traffic.items()},
         "trips": max(trips for party, (_, _, trips) in traffic.items() if party in federation.contexts),
         "model_id": artefact.model_id,
+        "encoder_model_id": None if model.encoder is None else model.encoder.artefact.model_id,
         "table_digest": artefact.table_digest,
     }
     _write(folder, report, artefact)
@@ -201,14 +272,14 @@ def _join(schema: Schema, nodes: list[NodeData], pseudonyms: NDArray[np.uint8]) 
 
 
 def _measure(
-    options: SimulationOptions, schema: Schema, card: Scorecard, train: _Joined, test: _Joined
+    options: SimulationOptions, schema: Schema, model: _Model, train: _Joined, test: _Joined
 ) -> dict[str, float | None]:
     """AUC and KS of the model and of what joined rows would give, on held-out merchants."""
     names = ("auc", "ks", "auc_nonprivate", "auc_lightgbm")
     if options.holdout == 0:
         return dict.fromkeys(names)
     features = feature_bins(schema)
-    scores = card.score(test.codes)
+    scores = model.scores(schema, test.codes)
     values = (
         auc(scores, test.outcome),
         ks(scores, test.outcome),
@@ -218,10 +289,12 @@ def _measure(
     return dict(zip(names, values, strict=True))
 
 
-def _equals(schema: Schema, released: ReleasedTable, train: _Joined) -> bool:
-    """Whether the opened table is the joined rows' table, count for count."""
-    exact = from_codes(feature_bins(schema), train.codes, train.outcome)
-    return bool(np.array_equal(opened_table(released).to_vector(), exact.to_vector()))
+def _equals(schema: Schema, model: _Model, train: _Joined) -> bool | None:
+    """Whether the opened table is the joined rows' table, count for count; None where no table was opened."""
+    if model.released is None:
+        return None
+    exact = from_codes(model.features(schema), model.codes(schema, train.codes), train.outcome)
+    return bool(np.array_equal(opened_table(model.released).to_vector(), exact.to_vector()))
 
 
 def _write(folder: Path, report: Mapping[str, Any], artefact: ModelArtefact) -> None:

@@ -36,7 +36,7 @@ def simulate(
     epsilon: Annotated[float, typer.Option(help="Privacy budget of all published results. 隐私预算。")],
     delta: Annotated[float, typer.Option(help="δ of the same budget.")] = 1e-5,
     nodes: Annotated[str, typer.Option(help="Nodes per kind, e.g. bank=12,tax=6,utility=6; 3 each if empty.")] = "",
-    stages: Annotated[str, typer.Option(help="Stages, e.g. scorecard.")] = "scorecard",
+    stages: Annotated[str, typer.Option(help="scorecard, encoder, or encoder,scorecard.")] = "scorecard",
     holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Share of merchants held out.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Of sampling, split and hold-out; noise never depends on it.")] = 0,
     merchants: Annotated[int | None, typer.Option(min=2, help="Sample this many rows.")] = None,
