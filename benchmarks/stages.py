@@ -114,8 +114,22 @@ def compare(
     return result
 
 
+def summary(runs: list[dict[str, float]]) -> dict[str, object]:
+    """Mean AUC per choice; beside it the paired difference to the scorecard alone, and its standard error."""
+    found: dict[str, object] = {}
+    for key in runs[0]:
+        differences = np.array([run[key] - run["scorecard"] for run in runs])
+        error = float(differences.std(ddof=1) / np.sqrt(len(runs))) if len(runs) > 1 else float("nan")
+        found[key] = {
+            "auc": round(float(np.mean([run[key] for run in runs])), 4),
+            "minus_scorecard": round(float(differences.mean()), 4),
+            "standard_error": round(error, 4),
+        }
+    return found
+
+
 def main() -> None:
-    """Print one JSON line of mean AUCs per schema, size and ε."""
+    """Print one JSON line of mean AUCs and paired differences per schema, size and ε."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[28_000])
     parser.add_argument("--epsilon", type=float, nargs="+", default=[1.0, 3.0])
@@ -145,8 +159,8 @@ def main() -> None:
                     )
                     for seed in chosen.seeds
                 ]
-                means = {key: round(float(np.mean([run[key] for run in runs])), 4) for key in runs[0]}
-                print(json.dumps({"schema": name, "rows": n_rows, "epsilon": epsilon, **means}), flush=True)
+                line = {"schema": name, "rows": n_rows, "epsilon": epsilon, "seeds": len(runs), **summary(runs)}
+                print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -140,3 +140,18 @@ def test_a_cell_that_does_not_fit_is_named_as_the_node_names_it(files: tuple[Pat
         CliRunner().invoke(
             app, ["--schema", str(schema), "--table", str(spoiled), "--epsilon", "1"], catch_exceptions=False
         )
+
+
+@pytest.mark.parametrize("stages", ["encoder", "encoder,scorecard"])
+def test_encoder_stages_are_simulated_too(files: tuple[Path, Path], stages: str) -> None:
+    schema, table = files
+    args = ["--schema", schema, "--table", table, "--epsilon", 3, "--nodes", "bank=2,tax=1,utility=1", "--json"]
+    exact = run(*args, "--stages", stages, "--noise", "off")
+    assert 0.6 < exact["auc"] < 1
+    assert exact["table_equals_joined"] is (True if "scorecard" in stages else None)
+    assert exact["stages"] == stages.split(",")
+    assert list(exact["seconds"])[1:-2] == stages.split(",")
+    noisy = run(*args, "--stages", stages, "--merchants", 600)
+    assert 2.9 < noisy["epsilon"] <= 3.0
+    assert noisy["encoder_model_id"].startswith("sha256:")
+    assert (noisy["model_id"] == noisy["encoder_model_id"]) is (stages == "encoder")
