@@ -160,9 +160,9 @@ class Demo:
         agreed = True
         for node in NODES:
             journal = self.out / f"{node.party_id}.journal.ndjson"
-            federation.node_command(node.party_id, "audit", "export", "--out", str(journal))
+            federation.node_command(node.party_id, "audit", "journal", "export", "--out", str(journal))
             found = federation.hub_command("audit", "reconcile", str(export), str(journal), "--node", node.party_id)
-            agreed = agreed and not found["differences"]
+            agreed = agreed and bool(found["ok"])
         self.report.queries_reconciled = agreed
 
     def _wait_for_interrupt(self, federation: Federation) -> None:
