@@ -95,9 +95,12 @@ class Federation:
 
     def approve(self, party_ids: list[str]) -> None:
         """The witness's owner approves parties by name and fingerprint, learned out of band."""
-        for party_id in party_ids:
-            approve = ("witness", "approve", party_id, self.fingerprints[party_id])
-            self.node_command(WITNESS.party_id, *approve)
+
+        def approve(party_id: str) -> None:
+            self.node_command(WITNESS.party_id, "witness", "approve", party_id, self.fingerprints[party_id])
+
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            list(pool.map(approve, party_ids))
 
     def run_nodes(self) -> None:
         """Run every node's agent, each from its own folder."""
