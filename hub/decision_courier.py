@@ -1,4 +1,4 @@
-"""Brings the witness's decisions to nodes that were away, and has left-over attempts voided (docs/protocol.md, T4).
+"""Brings the witness's decisions to nodes that were away, and has left-over attempts decided (docs/protocol.md, T4).
 
 A node's charge for a void attempt is taken back only when it has the witness's signed void; a campaign that ended while
 the witness was out of reach leaves attempts without any decision.
@@ -58,7 +58,7 @@ class DecisionCourier:
         witness = self._services.parties.witness()
         if witness is not None and witness.party_id in connected:
             for left in self._services.book.undecided():
-                done += self._void(left)
+                done += self._settle(left)
         return done
 
     def _loop(self) -> None:
@@ -88,10 +88,10 @@ class DecisionCourier:
         self._services.book.delivered(attempt, party_id)
         return True
 
-    def _void(self, left: OpenAttempt) -> bool:
-        from hub.attempt_run import void_attempt  # noqa: PLC0415
+    def _settle(self, left: OpenAttempt) -> bool:
         from hub.grids.agent import AgentGrid  # noqa: PLC0415
         from hub.grids.channel import Channel  # noqa: PLC0415
+        from hub.table_opening import settle_attempt  # noqa: PLC0415
 
         services, book = self._services, self._services.book
         witness = services.parties.witness()
@@ -105,11 +105,11 @@ class DecisionCourier:
         channel = Channel(grid, {party: number for number, party in numbers.items()}, _TRIP_S)
         record = CampaignRecord(book, left.campaign_id, hub_key=key, witness=witness)
         try:
-            void_attempt(channel, roster_entry(witness), terms, left.h, record)
+            settle_attempt(channel, roster_entry(witness), terms, left.h, record, reopen=False)
         except (HubError, CryptoError) as refused:
             if witness.party_id in services.links().connected():
                 self._hopeless.add(left.attempt)
-            _logger.warning("attempt-not-voided", attempt=left.attempt, code=refused.code, reason=str(refused))
+            _logger.warning("attempt-not-settled", attempt=left.attempt, code=refused.code, reason=str(refused))
             return False
         finally:
             grid.close()

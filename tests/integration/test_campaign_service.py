@@ -128,8 +128,8 @@ def test_a_campaign_over_links_gives_the_table_of_the_local_grid(world: ServedWo
     assert log_types(world, campaign_id) == [
         "campaign-started",
         "manifest",
-        "attempt-decision",
         "table-opened",
+        "attempt-decision",
         "model-registered",
         "campaign-ended",
     ]
@@ -219,6 +219,32 @@ def test_a_restarted_hub_voids_what_was_under_way_and_tries_again(world: ServedW
     assert types.count("manifest") == 2
     assert types.count("attempt-decision") == 2
     assert world.hub.campaigns.book.undecided(campaign_id) == ()
+    world.wait_connected()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_hub_killed_after_the_release_opens_what_was_released(
+    world: ServedWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = threading.Event()
+
+    def die(self: CampaignRecord, result: object) -> None:
+        killed.set()
+        raise SystemExit  # ends the campaign's thread as a kill would: nothing is written
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CampaignRecord, "opened", die)
+        campaign_id = world.start(noise="off")
+        assert killed.wait(30)
+        wait_until(lambda: world.hub.campaigns.wait(campaign_id, 0.1), what="the end of the thread")
+    world.process.restart()
+    state = world.ended(campaign_id)
+    assert state["status"] == "succeeded", state["failure"]
+    assert {each["attempt"] for each in state["progress"]} == {f"{campaign_id}/scorecard/1"}
+    assert np.array_equal(opened_counts(world, campaign_id), local_counts(world, state, tmp_path))
+    assert log_types(world, campaign_id).count("attempt-decision") == 1
+    charges = [e for e in world.agents["bank-1"].runtime.ledger.charges() if e.campaign_id == campaign_id]
+    assert [each.refunded for each in charges] == [False]
     world.wait_connected()
 
 

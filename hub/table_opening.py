@@ -1,0 +1,155 @@
+"""The end of a table attempt: shares, the witness's term, the opened table; and what to do with one that was cut off.
+
+After a restart of the hub an attempt may be undecided, or released by the witness and not yet kept by the hub. Nodes
+and witness repeat what they sent, so nothing is asked of the merchants' privacy twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from crypto.canonical import digest
+from crypto.errors import CryptoError
+from crypto.jws import verify_model
+from crypto.parcel import Parcel
+from crypto.secure_sum import open_sum
+from crypto.table_grid import terms_grid, terms_layout
+from crypto.wire.campaign import Decision, Receipt, RosterEntry, Terms
+from hub.attempt_run import announce_decision, ask_witness, refusers, void_attempt, witness_at_fault
+from hub.campaign_plan import CampaignStore, ReleasedTable
+from hub.errors import CampaignError
+from hub.grids.channel import Channel, Reply
+
+Share = NDArray[np.uint32]
+
+
+def read_shares(
+    terms: Terms, h: bytes, replies: Mapping[str, Reply], lost: dict[str, str]
+) -> tuple[dict[str, Share], dict[str, str]]:
+    """T3: every node's term and receipt, in order of the roster; who gave none that is valid is added to `lost`."""
+    shares: dict[str, Share] = {}
+    receipts: dict[str, str] = {}
+    for entry in terms.roster:
+        reply = replies[entry.party_id]
+        if entry.party_id in lost or not isinstance(reply, Parcel) or "refusal" in reply.texts:
+            continue  # whoever refused without being lost accused another, who is
+        try:
+            token, term = reply.text("receipt"), reply.array("term", np.uint32, 1)
+            receipt = verify_model(token, entry.sign_key, Receipt, typ="receipt", kid=entry.party_id)
+        except (CryptoError, ValidationError):
+            lost[entry.party_id] = "no valid receipt"
+            continue
+        sent = (receipt.party_id, receipt.attempt, receipt.h, receipt.sha256)
+        if sent != (entry.party_id, terms.attempt, h, digest(_bytes(term))):
+            lost[entry.party_id] = "a receipt of other bytes"
+        shares[entry.party_id], receipts[entry.party_id] = term, token
+    return shares, receipts
+
+
+def read_release(witness: RosterEntry, terms: Terms, h: bytes, reply: Parcel) -> tuple[str, Share]:
+    """T3′: the witness's signed release and its term.
+
+    Raises:
+        CampaignError: it decided otherwise, or its decision names another term.
+        CryptoError: a part is missing or not signed by it.
+    """
+    token, term = reply.text("decision"), reply.array("term", np.uint32, 1)
+    decision = verify_model(token, witness.sign_key, Decision, typ="decision", kid=witness.party_id)
+    if (decision.attempt, decision.h, decision.decision) != (terms.attempt, h, "released"):
+        raise witness_at_fault(witness, "signed another decision than a release")
+    if decision.term_sha256 != digest(_bytes(term)):
+        raise witness_at_fault(witness, "sent a term that its decision does not name")
+    return token, term
+
+
+def open_shares(
+    terms: Terms,
+    h: bytes,
+    shares: Mapping[str, Share],
+    receipts: Mapping[str, str],
+    release: tuple[str, Share],
+    *,
+    seconds: Mapping[str, float],
+    lost: Mapping[str, str],
+) -> ReleasedTable:
+    """T4: the noisy table.
+
+    Raises:
+        RangeError: a total is beyond its bound.
+    """
+    token, term = release
+    grid, layout = terms_grid(terms), terms_layout(terms)
+    opened = open_sum([*shares.values(), term], bound=grid.bound)
+    return ReleasedTable(
+        terms=terms,
+        h=h,
+        counts=grid.counts(layout, opened),
+        shares={party: _bytes(share) for party, share in shares.items()},
+        receipts=dict(receipts),
+        decision=token,
+        attempts=int(terms.attempt.rpartition("/")[2]),
+        seconds=dict(seconds),
+        lost=dict(lost),
+    )
+
+
+def settle_attempt(
+    channel: Channel, witness: RosterEntry, terms: Terms, h: bytes, store: CampaignStore, *, reopen: bool
+) -> ReleasedTable | None:
+    """Ends an attempt that was cut off: void if it still can be; else its release is announced.
+
+    Args:
+        channel: to the witness and the attempt's nodes.
+        witness: the witness.
+        terms, h: of the attempt.
+        store: told of the decision, and of the table if it is opened.
+        reopen: open the table of a released attempt from what the nodes sent before.
+
+    Returns:
+        The table, if the attempt was released and `reopen` is set.
+
+    Raises:
+        CampaignError: the witness is out of reach, or nodes are whose shares the table needs.
+    """
+    try:
+        void_attempt(channel, witness, terms, h, store)
+    except CampaignError as refused:
+        try:
+            reply = ask_witness(channel, witness, "query.release", Parcel({"attempt": terms.attempt}), terms.attempt)
+        except CampaignError:
+            raise refused from None
+        release = read_release(witness, terms, h, reply)
+        table = _repeated(channel, terms, h, release) if reopen else None
+        if table is not None:
+            store.opened(table)
+        announce_decision(channel, terms, h, release[0], store)
+        return table
+    return None
+
+
+def _repeated(channel: Channel, terms: Terms, h: bytes, release: tuple[str, Share]) -> ReleasedTable:
+    parcels = {entry.party_id: Parcel({"attempt": terms.attempt}) for entry in terms.roster}
+    replies = channel.ask("train.share", parcels, terms.attempt)
+    lost = refusers(terms.roster, replies)
+    if lost:
+        channel.wait_for(list(lost))
+        replies |= channel.ask("train.share", {party: parcels[party] for party in lost}, terms.attempt)
+        lost = refusers(terms.roster, replies)
+    shares, receipts = read_shares(terms, h, replies, lost)
+    if lost:
+        raise CampaignError(
+            f"attempt {terms.attempt} was released before the hub stopped; to open it again "
+            + ", ".join(f"{party} is needed ({why})" for party, why in lost.items()),
+            field="nodes",
+            remedy="bring these nodes back, then start a new campaign; what was sent stays charged",
+        )
+    return open_shares(terms, h, shares, receipts, release, seconds={}, lost={})
+
+
+def _bytes(term: NDArray[Any]) -> bytes:
+    return term.astype("<u4", copy=False).tobytes()
