@@ -149,6 +149,18 @@ def peek_kid(token: str, *, typ: str) -> str:
     return str(_parse(token, typ).headers()["kid"])
 
 
+def peek_payload(token: str) -> bytes:
+    """The payload, **unverified**: of a token that was verified before it was stored, or to find its signer's key.
+
+    Raises:
+        SignatureError: it is no compact JWS.
+    """
+    try:
+        return urlsafe_b64decode(token.split(".")[1].encode("ascii"))
+    except (IndexError, ValueError) as error:
+        raise _refused("The artefact is not a compact JWS.", "token") from error
+
+
 def sign_model(model: BaseModel, key: IdentityKey, *, typ: str, kid: str) -> str:
     """Sign the canonical bytes of a wire model; see `sign`."""
     return sign(canonical_bytes(model), key, typ=typ, kid=kid)

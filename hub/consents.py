@@ -9,7 +9,6 @@ C5  Connected parties get their new feed items at once.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from crypto.jws import peek_payload
 from crypto.wire.consent import ConsentEvent, ConsentItem, ConsentRecord
 from hub.clock import Clock, seconds
 from hub.consent_checks import GIVEN, check_record, next_state
@@ -217,8 +217,7 @@ class Consents:
 
 def record_of(token: str) -> ConsentRecord:
     """Parse a stored consent; it was verified before it was stored."""
-    segment = token.split(".")[1]
-    return ConsentRecord.model_validate_json(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    return ConsentRecord.model_validate_json(peek_payload(token))
 
 
 def named_parties(record: ConsentRecord) -> frozenset[str]:

@@ -8,7 +8,6 @@ E4  The witness's owner approves the party by name; only then does the roster ho
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import secrets
 from collections.abc import Callable
@@ -17,7 +16,8 @@ from datetime import timedelta
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from crypto.jws import peek_kid, verify_model
+from crypto.errors import SignatureError
+from crypto.jws import peek_kid, peek_payload, verify_model
 from crypto.keys import fingerprint
 from crypto.wire.party import EnrolmentRequest, KeyRotation, Party
 from crypto.wire.service import SIGNED_REQUEST_SECONDS, EnrolmentReceipt
@@ -202,19 +202,15 @@ def _spend(session: Session, request: EnrolmentRequest, now: int) -> bool:
 def _brought_key(token: str) -> bytes:
     """Read the key that the request brings, **unverified**, so that it can be verified with it (E2)."""
     try:
-        segment = token.split(".")[1]
-        payload = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-        return EnrolmentRequest.model_validate_json(payload).party.sign_key
-    except (IndexError, ValueError, ValidationError) as error:
+        return EnrolmentRequest.model_validate_json(peek_payload(token)).party.sign_key
+    except (SignatureError, ValidationError) as error:
         raise _refused("This is not an enrolment request.", "body", "Enrol with `digua-node enrol`.") from error
 
 
 def _rotated(rotation: KeyRotation) -> Party:
     try:
-        segment = rotation.new_party.split(".")[1]
-        payload = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-        key = Party.model_validate_json(payload).sign_key
-    except (ValueError, ValidationError) as error:
+        key = Party.model_validate_json(peek_payload(rotation.new_party)).sign_key
+    except (SignatureError, ValidationError) as error:
         raise _refused("The statement brings no party.", "new_party", "Rotate with `digua-node rotate`.") from error
     return verify_model(rotation.new_party, key, Party, typ="rotated-party", kid=rotation.party_id)
 

@@ -2,20 +2,22 @@
 
 M1  The platform signs a batch: the Merkle root over its merchants' canonical leaves.
 M2  A bank countersigns the same bytes: the platform alone must not be able to invent consents.
-M3  The hub checks both signatures against the cosigned roster, the root against the leaves, stores and logs.
+M3  The hub checks both signatures against the cosigned roster, the root against the leaves, and that no key is older
+    than the one it replaces (nodes go by that time), stores and logs.
 M4  A node gets one leaf with its proof and both signatures, and trusts nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Select, func, insert, select
 from sqlalchemy.orm import Session
 
 from crypto.canonical import canonical_bytes
 from crypto.errors import CryptoError
-from crypto.jws import merchant_public, parse_canonical, peek_kid, verify
+from crypto.jws import merchant_public, parse_canonical, peek_kid, peek_payload, verify
 from crypto.merkle import HASH_BYTES, leaf_hash, node_hash
 from crypto.wire.party import MerchantKeyBatch, MerchantKeyLeaf, MerchantKeyStatement, MerchantKeySubmission, Party
 from crypto.wire.service import MerchantKeysReceipt
@@ -73,7 +75,8 @@ class MerchantKeys:
 
         Raises:
             MerchantKeysError: signatures over different bytes, wrong kinds of signers, a root that is not the
-                leaves', a leaf that is not one public key, a merchant twice, or a batch id that was used.
+                leaves', a leaf that is not one public key, a merchant twice, a key older than the one it would
+                replace, or a batch id that was used.
             PartyUnknownError: a signer is not on the cosigned roster.
             SignatureError: a signature is wrong.
         """
@@ -86,7 +89,7 @@ class MerchantKeys:
         with self._db.session() as session:
             if session.get(MerchantKeyBatchRow, batch.batch_id) is not None:
                 raise _refused("A batch of this id is stored already.", "batch_id", "Give every batch a fresh id.")
-            replaced = _count_known(session, [leaf.pseudonym for leaf in submission.leaves])
+            replaced = _count_replaced(session, [leaf.pseudonym for leaf in submission.leaves], batch.issued_at)
             session.add(
                 MerchantKeyBatchRow(
                     batch_id=batch.batch_id,
@@ -183,25 +186,37 @@ def _check_leaves(leaves: Sequence[MerchantKeyLeaf]) -> None:
             raise _refused(f"Leaf {position} has more than the members of one public key.", f"leaves.{position}.jwk")
 
 
-def _count_known(session: Session, pseudonyms: Sequence[bytes]) -> int:
+def _count_replaced(session: Session, pseudonyms: Sequence[bytes], issued_at: datetime) -> int:
+    """How many merchants have a key by now; refuses where it was issued later than the one that is to replace it."""
     known = 0
     for start in range(0, len(pseudonyms), 500):
-        part = pseudonyms[start : start + 500]
-        query = select(func.count(func.distinct(MerchantKeyRow.pseudonym))).where(MerchantKeyRow.pseudonym.in_(part))
-        known += session.scalar(query) or 0
+        newest = _newest_ids(pseudonyms[start : start + 500])
+        known += session.scalar(select(func.count(MerchantKeyRow.id)).where(MerchantKeyRow.id.in_(newest))) or 0
+        batches = select(MerchantKeyRow.batch_id).where(MerchantKeyRow.id.in_(newest)).distinct()
+        query = select(MerchantKeyBatchRow.batch).where(MerchantKeyBatchRow.batch_id.in_(batches))
+        if any(_batch_of(token).issued_at > issued_at for token in session.scalars(query)):
+            raise _refused("A merchant of the batch has a key that was issued later.", "issued_at")
     return known
 
 
-def _statements(session: Session, pseudonyms: Sequence[bytes]) -> dict[bytes, MerchantKeyStatement]:
-    newest = (
+def _newest_ids(pseudonyms: Sequence[bytes]) -> Select[int]:
+    return (
         select(func.max(MerchantKeyRow.id))
         .where(MerchantKeyRow.pseudonym.in_(pseudonyms))
         .group_by(MerchantKeyRow.pseudonym)
     )
+
+
+def _batch_of(token: str) -> MerchantKeyBatch:
+    """A stored batch; it was verified before it was stored."""
+    return MerchantKeyBatch.model_validate_json(peek_payload(token))
+
+
+def _statements(session: Session, pseudonyms: Sequence[bytes]) -> dict[bytes, MerchantKeyStatement]:
     query = (
         select(MerchantKeyRow, MerchantKeyBatchRow)
         .join(MerchantKeyBatchRow, MerchantKeyBatchRow.batch_id == MerchantKeyRow.batch_id)
-        .where(MerchantKeyRow.id.in_(newest))
+        .where(MerchantKeyRow.id.in_(_newest_ids(pseudonyms)))
     )
     return {key.pseudonym: statement_of(key, batch) for key, batch in session.execute(query)}
 
@@ -222,10 +237,7 @@ def newest_keys(session: Session, pseudonyms: Iterable[bytes]) -> dict[bytes, Me
     wanted = list(set(pseudonyms))
     found: dict[bytes, MerchantKeyRow] = {}
     for start in range(0, len(wanted), 500):
-        part = wanted[start : start + 500]
-        newest = select(func.max(MerchantKeyRow.id)).where(MerchantKeyRow.pseudonym.in_(part))
-        rows = session.scalars(
-            select(MerchantKeyRow).where(MerchantKeyRow.id.in_(newest.group_by(MerchantKeyRow.pseudonym)))
-        )
+        newest = _newest_ids(wanted[start : start + 500])
+        rows = session.scalars(select(MerchantKeyRow).where(MerchantKeyRow.id.in_(newest)))
         found.update((row.pseudonym, row) for row in rows)
     return found

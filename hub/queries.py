@@ -17,7 +17,6 @@ that was away for a moment. After expiry nothing is answered and answers are del
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from sqlalchemy import delete, select
 
 from crypto.canonical import canonical_bytes
 from crypto.errors import CryptoError
-from crypto.jws import peek_kid, verify_model
+from crypto.jws import peek_kid, peek_payload, verify_model
 from crypto.wire.party import Party
 from crypto.wire.scoring import QueryForward, QueryResult, ScoreRequest, SourceAnswer, SourceFailure
 from hub.clock import Clock, seconds
@@ -247,8 +246,7 @@ def _again(token: str, request: ScoreRequest, row: QueryRow, now: int) -> _Asked
 def _complete(result: QueryResult) -> Iterator[tuple[str, str]]:
     """Yield source and token of answers without any refusal; they were verified before they were stored."""
     for token in result.answers:
-        segment = token.split(".")[1]
-        answer = SourceAnswer.model_validate_json(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+        answer = SourceAnswer.model_validate_json(peek_payload(token))
         if not answer.refusals:
             yield answer.source, token
 

@@ -3,9 +3,10 @@
 C1  The merchant's key: platform and bank signed for it, and no newer one is known (`nodes.merchant_keys`).
 C2  The consent's exact bytes verify under that key, and are the canonical form of a record about that very merchant.
 C3  The record names this node, as the source of its own kind or as a recipient; its id is new or the bytes are known.
-C4  Events verify under the key that the consent verified with, or a newer one that comes with them. Revocation,
-    refusal and expiry are final and count whatever their time. Only a paused consent is resumed, by an event not older
-    than the pause, so that an old one cannot be played again.
+C4  Events verify under the merchant's newest key: known from a consent or an earlier event, or brought along by this
+    one in a statement that both signed. Once a newer key is known, an older one signs nothing any more (the phone may
+    be lost). Revocation, refusal and expiry are final and count whatever their time. Only a paused consent is resumed,
+    by an event not older than the pause, so that an old one cannot be played again.
 
 What fails is refused, journalled and never stored as a consent, and holds up nothing else of the feed.
 
@@ -19,7 +20,6 @@ signed and then by its id.
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from crypto.errors import CryptoError, SignatureError
-from crypto.jws import parse_canonical, peek_kid, verify_merchant, verify_model
+from crypto.jws import parse_canonical, peek_kid, peek_payload, verify_merchant, verify_model
 from crypto.wire.consent import ConsentEvent, ConsentRecord, FeedItem, Purpose
 from models.errors import ModelsError
 from models.schema import Schema
@@ -47,6 +47,7 @@ from nodes.training_context import Pseudonyms
 ConsentState = Literal["active", "paused", "revoked", "refused", "expired", "not-yet-valid", "unknown"]
 CONSENT_TYPE = "consent"
 EVENT_TYPE = "consent-event"
+_SUPERSEDED = "merchant-key-superseded"
 FINAL = frozenset({"revoked", "refused", "expired"})
 _LOOKUP = 500  # SQLite binds a limited number of values
 _STATES: dict[str, ConsentState] = {
@@ -231,7 +232,7 @@ class ConsentStore:
             payload = verify_merchant(item.consent.consent, key.jwk, typ=CONSENT_TYPE)
             record = parse_canonical(payload, ConsentRecord)
         except (CryptoError, ModelsError, NodeError) as problem:
-            return problem.reason if isinstance(problem, PolicyRefusal) else problem.code
+            return _code_of(problem)
         if record.pii_principal_id != key.pseudonym:
             return "signature-invalid"
         named = self._party_id in record.recipients or record.sources.get(self._kind) == self._party_id
@@ -261,8 +262,8 @@ class ConsentStore:
             return self._add(session, known, verified)
         try:
             return self._follow(session, known, item)
-        except (CryptoError, NodeError) as problem:
-            return problem.code
+        except (CryptoError, ModelsError, NodeError) as problem:
+            return _code_of(problem)
 
     def _add(self, session: Session, known: _Known, verified: _Verified) -> str | None:
         """C3, and C1 as to newer keys."""
@@ -270,19 +271,16 @@ class ConsentStore:
         row = known.consents.get(record.record_id)
         if row is not None:
             return None if row.token == verified.token else "record-id-reused"
-        issued = int(key.issued_at.timestamp())
         newest = known.keys.get(key.pseudonym)
-        if newest is not None and newest.issued_at > issued:
-            return "merchant-key-superseded"
         if newest is None:
-            known.keys[key.pseudonym] = newest = MerchantKeyRow(pseudonym=key.pseudonym, issued_at=issued)
+            known.keys[key.pseudonym] = newest = _key_row(key)
             session.add(newest)
-        newest.issued_at = issued
+        if not _is_newest(newest, key):
+            return _SUPERSEDED
         row = ConsentRow(
             record_id=record.record_id,
             pseudonym=record.pii_principal_id,
             token=verified.token,
-            jwk=json.dumps(key.jwk),
             sources=json.dumps(record.sources),
             training="model-training" in record.purposes and record.sources.get(self._kind) == self._party_id,
             event_time=int(record.event_time.timestamp()),
@@ -306,7 +304,7 @@ class ConsentStore:
         if claimed.event == "expired" and peek_kid(item.token, typ=EVENT_TYPE) == self._roster.hub_id:
             event = verify_model(item.token, self._roster.hub_sign_key, ConsentEvent, typ=EVENT_TYPE)
         else:
-            event = self._merchants_event(item, row)
+            event = self._merchants_event(session, known, item, row)
         if event.pii_principal_id != row.pseudonym:
             return "signature-invalid"
         if session.get(ConsentEventRow, event.event_id) is not None:
@@ -323,12 +321,19 @@ class ConsentStore:
         )
         return None
 
-    def _merchants_event(self, item: FeedItem, row: ConsentRow) -> ConsentEvent:
-        """An event under the consent's own key, or under the merchant's newer one that came with it."""
-        jwk: dict[str, str] = json.loads(row.jwk)
+    def _merchants_event(self, session: Session, known: _Known, item: FeedItem, row: ConsentRow) -> ConsentEvent:
+        """C4: an event under the merchant's newest key, which may have come with it."""
+        newest = known.keys.get(row.pseudonym) or session.get_one(MerchantKeyRow, row.pseudonym)
         if item.consent is not None:
-            newer = self._keys.verify(item.consent.merchant_key)
-            jwk = newer.jwk if newer.pseudonym == row.pseudonym else jwk
+            key = self._keys.verify(item.consent.merchant_key)
+            if key.pseudonym == row.pseudonym and not _is_newest(newest, key):
+                raise PolicyRefusal(
+                    _SUPERSEDED,
+                    "the merchant's key that came with an event was replaced by a newer one",
+                    field="items",
+                    remedy="the merchant signs again with its new key",
+                )
+        jwk: dict[str, str] = json.loads(newest.jwk)
         return parse_canonical(verify_merchant(item.token or "", jwk, typ=EVENT_TYPE), ConsentEvent)
 
     def _query(self, query: Select[ConsentRow], session: Session | None) -> Sequence[ConsentRow]:
@@ -353,6 +358,25 @@ def counts_for(schema: Schema, sources: Mapping[str, str]) -> bool:
     return named <= kinds and schema.label.kind in named and (len(kinds) < 2 or len(named) >= 2)
 
 
+def _key_row(key: VerifiedKey) -> MerchantKeyRow:
+    return MerchantKeyRow(
+        pseudonym=key.pseudonym, issued_at=int(key.issued_at.timestamp()), jwk=json.dumps(key.jwk, sort_keys=True)
+    )
+
+
+def _is_newest(known: MerchantKeyRow, key: VerifiedKey) -> bool:
+    """Whether no key issued later is known; the row then becomes this key's."""
+    stated = _key_row(key)
+    if stated.issued_at < known.issued_at:
+        return False
+    known.issued_at, known.jwk = stated.issued_at, stated.jwk
+    return True
+
+
+def _code_of(problem: CryptoError | ModelsError | NodeError) -> str:
+    return problem.reason if isinstance(problem, PolicyRefusal) else problem.code
+
+
 def _transition_refusal(row: ConsentRow, event: ConsentEvent, time: int) -> str | None:
     """C4: why an event does not count, or None."""
     if row.state in FINAL:
@@ -368,7 +392,7 @@ def _transition_refusal(row: ConsentRow, event: ConsentEvent, time: int) -> str 
 
 
 def _held(row: ConsentRow, now: datetime) -> HeldConsent:
-    record = ConsentRecord.model_validate_json(_payload(row.token))
+    record = ConsentRecord.model_validate_json(peek_payload(row.token))
     state = _STATES[row.state]
     if state in ("active", "paused"):
         if now >= datetime.fromtimestamp(row.valid_until, UTC):
@@ -378,17 +402,11 @@ def _held(row: ConsentRow, now: datetime) -> HeldConsent:
     return HeldConsent(record, state, row.token)
 
 
-def _payload(token: str) -> bytes:
-    """The payload of a token that was verified before it was stored, or that is about to be."""
-    part = token.split(".")[1]
-    return urlsafe_b64decode(part + "=" * (-len(part) % 4))
-
-
 def _unverified_event(token: str) -> ConsentEvent:
     """**Nothing is verified yet**: only to find the consent, hence the key, that an event is about."""
     try:
-        return ConsentEvent.model_validate_json(_payload(token))
-    except (ValidationError, ValueError) as problem:
+        return ConsentEvent.model_validate_json(peek_payload(token))
+    except ValidationError as problem:
         raise SignatureError(
             "the token is no consent event", field="token", remedy="ask the hub for the item again"
         ) from problem

@@ -15,8 +15,6 @@ class ConsentRow(NodeTableBase):
     record_id: Mapped[str] = mapped_column(primary_key=True)
     pseudonym: Mapped[bytes] = mapped_column(index=True)
     token: Mapped[str]
-    jwk: Mapped[str]
-    """Public key of the merchant under which it verified; events verify under it."""
     sources: Mapped[str]
     """JSON: kind → party."""
     training: Mapped[bool]
@@ -42,9 +40,11 @@ class ConsentEventRow(NodeTableBase):
 
 
 class MerchantKeyRow(NodeTableBase):
-    """When the newest key that a merchant is known to have was issued: an older one signs no new consents."""
+    """The newest key that a merchant is known to have, of a statement that was verified: an older one signs nothing."""
 
     __tablename__ = "merchant_keys"
 
     pseudonym: Mapped[bytes] = mapped_column(primary_key=True)
     issued_at: Mapped[int]
+    jwk: Mapped[str]
+    """JSON."""

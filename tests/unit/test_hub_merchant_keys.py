@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from crypto.jws import generate_merchant_key, verify_model
 from crypto.wire.party import MerchantKeyBatch, MerchantKeyLeaf, MerchantKeyStatement, MerchantKeySubmission
 from hub.errors import MerchantKeysError, NotFoundError, PartyUnknownError
 from hub.merchant_keys import tree_with_proofs
-from tests.hub_world import HubWorld, Member, merchant_batch, merchant_leaves
+from tests.hub_world import START, HubWorld, Member, merchant_batch, merchant_leaves
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,10 @@ def test_newest_key_counts(world: HubWorld) -> None:
     assert world.hub.merchant_keys.statement(first[0].pseudonym).leaf == second[0]
     with pytest.raises(MerchantKeysError, match="stored already"):
         world.hub.merchant_keys.store(merchant_batch(second, *signers(world), batch_id="c" * 32))
+    earlier = {"issued_at": START - timedelta(seconds=1)}
+    with pytest.raises(MerchantKeysError, match="issued later"):
+        world.hub.merchant_keys.store(merchant_batch(first, *signers(world), batch_id="d" * 32, changed=earlier))
+    assert world.hub.merchant_keys.statement(first[0].pseudonym).leaf == second[0]
 
 
 @pytest.mark.parametrize("change", ["root", "size", "platform", "countersigner"])

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from crypto.canonical import canonical_bytes
-from crypto.jws import generate_merchant_key, sign_merchant, sign_model
+from crypto.jws import generate_merchant_key, merchant_public, peek_payload, sign, sign_merchant, sign_model
+from crypto.keys import IdentityKey
 from crypto.wire.consent import ConsentEvent, ConsentRecord, FeedItem
+from crypto.wire.party import MerchantKeyLeaf
 from models.schema import Schema
 from nodes.consents import counts_for
 from nodes.errors import PolicyRefusal
@@ -103,16 +105,62 @@ def test_a_key_that_was_replaced_signs_no_new_consents(world: ScoringWorld, merc
     after = world.record(merchant)
     new_item = world.consent_item(after, merchant=merchant)
     assert codes(world, new_item, old_item) == [None, "merchant-key-superseded"]
-    # The consent under the old key is paused by either key, the new one coming with its statement.
-    by_new = world.event_item(before, "paused", merchant=merchant)
-    assert codes(world, by_new) == ["signature-invalid"]
-    assert codes(world, by_new.model_copy(update={"consent": new_item.consent})) == [None]
+    # The consent under the old key is paused by the new key, and no longer resumed by the old one.
+    assert codes(world, world.event_item(before, "paused", merchant=merchant)) == [None]
     held.jwk = old_key
-    assert codes(world, world.event_item(before, "revoked", merchant=merchant)) == [None]
-    assert state(world, before) == "revoked"
+    assert codes(world, world.event_item(before, "resumed", merchant=merchant)) == ["signature-invalid"]
+    assert state(world, before) == "paused"
     stranger = world.consent_item(world.record("M001")).consent
     foreign = world.event_item(after, "revoked", merchant="M001").model_copy(update={"consent": stranger})
     assert codes(world, foreign) == ["signature-invalid"]
+
+
+def test_a_merchant_who_lost_its_key_revokes_under_a_new_one(world: ScoringWorld, merchant: str) -> None:
+    held, record = world.merchants[merchant], world.record(merchant)
+    given = world.consent_item(record, merchant=merchant)
+    assert codes(world, given) == [None]
+    held.jwk = generate_merchant_key()
+    revoked = world.event_item(record, "revoked", merchant=merchant)
+    assert codes(world, revoked) == ["signature-invalid"]  # the node knows no such key
+    world.now += timedelta(seconds=5)
+    world.enrol_keys([held])
+    newer = world.consent_item(record, merchant=merchant, token=given.consent.consent).consent
+    pause = revoked.model_copy(update={"consent": newer})
+
+    # Statements that only the hub, or only the platform, made up.
+    forged = newer.merchant_key.model_copy(update={"batch": _resigned(newer.merchant_key.batch, world.hub_key)})
+    platform = world.nodes["platform"].runtime.identity
+    own = _resigned(newer.merchant_key.batch, platform, typ="merchant-keys-countersignature", kid="platform")
+    alone = newer.merchant_key.model_copy(update={"countersignature": own})
+    swapped = newer.merchant_key.model_copy(
+        update={"leaf": MerchantKeyLeaf(pseudonym=held.pseudonym, jwk=merchant_public(generate_merchant_key()))}
+    )
+    for statement in (forged, alone, swapped):
+        lie = pause.model_copy(update={"consent": newer.model_copy(update={"merchant_key": statement})})
+        assert codes(world, lie)[0] in ("signature-invalid", "proof-invalid", "merchant-keys-signer")
+    assert state(world, record) == "active"
+
+    assert codes(world, pause) == [None]
+    assert state(world, record) == "revoked"
+
+
+def test_an_event_under_the_old_key_counts_no_more_once_a_newer_is_known(world: ScoringWorld, merchant: str) -> None:
+    held, record = world.merchants[merchant], world.record(merchant)
+    given = world.consent_item(record, merchant=merchant)
+    by_old = world.event_item(record, "revoked", merchant=merchant)
+    held.jwk = generate_merchant_key()
+    world.now += timedelta(seconds=5)
+    world.enrol_keys([held])
+    newer = world.consent_item(record, merchant=merchant, token=given.consent.consent).consent
+    paused = world.event_item(record, "paused", merchant=merchant).model_copy(update={"consent": newer})
+    with_old = by_old.model_copy(update={"consent": given.consent})
+    assert codes(world, given, paused, by_old, with_old) == [
+        None,
+        None,
+        "signature-invalid",
+        "merchant-key-superseded",
+    ]
+    assert state(world, record) == "paused"
 
 
 @pytest.mark.parametrize(
@@ -183,6 +231,11 @@ def test_the_newest_active_consent_for_a_purpose_is_found(world: ScoringWorld, m
     assert found.record == first
     assert [held.state for held in lender.of_merchant(pseudonym, world.now)] == ["active", "paused", "active"]
     assert lender.find(pseudonym, purpose="pre-qualification", now=world.now) is None
+
+
+def _resigned(token: str, key: IdentityKey, typ: str = "merchant-keys", kid: str = "platform") -> str:
+    """The same claims under another key."""
+    return sign(peek_payload(token), key, typ=typ, kid=kid)
 
 
 # training
