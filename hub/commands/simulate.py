@@ -117,6 +117,8 @@ def _timed(report: dict[str, Any]) -> list[str]:
 def _figure(value: object) -> str:
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return console.text("yes" if value else "no")
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -1,0 +1,92 @@
+"""Every text that commands hand to their console has a Chinese translation in the catalogue of its package."""
+
+from __future__ import annotations
+
+import ast
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from hub.campaign_book import Status
+from hub.campaign_plan import Step
+from hub.commands.simulate import _FIGURES as FIGURES
+from models.i18n import catalogue
+
+ROOT = Path(__file__).parents[2]
+TEXTS = {
+    "hub": {"say": 1, "text": 1, "show_table": 2},
+    "nodes": {"say": 1, "print_table": 2, "print_facts": 1},
+}
+"""Package → function of its console → how many leading arguments are texts or hold some."""
+UNTRANSLATED_TITLES = {"print_table"}  # it takes its title from `say`
+
+
+def literals(node: ast.expr) -> Iterator[str]:
+    """Texts in an argument; a formatted one, which no catalogue can have, as its source."""
+    if isinstance(node, ast.JoinedStr):
+        yield ast.unparse(node)
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from literals(node.body)
+        yield from literals(node.orelse)
+    elif isinstance(node, ast.Tuple | ast.List):
+        for each in node.elts:
+            yield from literals(each)
+    elif isinstance(node, ast.Dict):
+        for key in node.keys:
+            if key is not None:
+                yield from literals(key)
+
+
+def called(function: ast.expr) -> str:
+    """The console's function that is called: imported by name, or `console.name`; else nothing."""
+    if isinstance(function, ast.Attribute):
+        return function.attr if getattr(function.value, "id", "") == "console" else ""
+    return getattr(function, "id", "")
+
+
+def texts_of(package: str) -> Iterator[tuple[str, str]]:
+    """(place, text) of everything handed to the package's console."""
+    for file in sorted((ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = called(node.func)
+            arguments = node.args[: TEXTS[package].get(name, 0)]
+            for argument in arguments[1 if name in UNTRANSLATED_TITLES else 0 :]:
+                for text in literals(argument):
+                    if any(char.isalpha() for char in text):
+                        yield f"{file.relative_to(ROOT)}:{node.lineno}", text
+
+
+def places(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+@pytest.mark.parametrize("package", sorted(TEXTS))
+def test_every_text_of_a_console_is_translated(package: str) -> None:
+    texts = catalogue(package)
+    found = list(texts_of(package))
+    assert len(found) > 25
+    missing = [f"{place}: {text}" for place, text in found if not texts.has("zh", text)]
+    assert not missing, "\n".join(missing)
+    for place, text in found:
+        assert places(texts.translate("zh", text)) == places(text), place
+
+
+def test_what_a_campaign_and_a_simulation_report_is_translated() -> None:
+    names = [
+        *get_args(Status),
+        *get_args(Step),
+        *(title for title, _ in FIGURES),
+        "Seconds",
+        "Field",
+        "Party",
+        "Remedy",
+    ]
+    missing = [name for name in names if not catalogue("hub").has("zh", name)]
+    assert not missing, "\n".join(missing)
