@@ -125,7 +125,7 @@ def obtain_acceptances(run: AttemptRun, cosignature: str) -> str:
         LostNodesError: who refuses or gives no valid acceptance.
     """
     parcels = {
-        entry.party_id: run.manifest.for_node(index, cosignature, run.plan.encoders)
+        entry.party_id: run.manifest.for_node(index, cosignature, run.plan.encoders, run.plan.encoder_releases)
         for index, entry in enumerate(run.roster)
     }
     replies = run.ask("train.accept", "accept", parcels)

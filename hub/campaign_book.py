@@ -278,6 +278,12 @@ class CampaignBook:
             row = session.get(CampaignAttemptRow, attempt)
             return None if row is None else row.decision
 
+    def terms(self, attempt: str) -> str | None:
+        """Return the signed terms of a cosigned attempt."""
+        with self.db.reading() as session:
+            row = session.get(CampaignAttemptRow, attempt)
+            return None if row is None else row.terms
+
     def delivered(self, attempt: str, party_id: str) -> None:
         """Note that a party has heard the decision."""
         with self.db.session() as session:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crypto.canonical import digest
 from crypto.keys import IdentityKey
 from crypto.wire.campaign import RosterEntry, Stage, Terms
+from crypto.wire.link import RoundShares
 from hub.clock import Clock, utc_now
 from hub.cohort import Cohort
 from models.encoder_step import StepState
@@ -34,8 +35,10 @@ class CampaignPlan:
         identity: the hub's key, which signs terms.
         encoders: kind → artefact of an encoder whose binned output is a further feature of that kind; nodes get these
             bytes with the terms, which name their hashes.
+        encoder_releases: the witness's JWS `model-release` of each of these, which nodes demand.
+        reform: the cohort of the same nodes by the consents of now, or None where consents do not change.
         attempts_before: stage → number of the last attempt of an earlier run of this campaign, whose ids are used up.
-        max_attempts: attempts per stage, lost nodes included.
+        max_attempts: attempts per stage that may lose nodes; see `hub.cohort_course` for others.
         deadline: how long an attempt's terms can be accepted.
     """
 
@@ -56,15 +59,12 @@ class CampaignPlan:
     pair_share: float = 0.5
     encoder_share: float = 0.5
     encoders: Mapping[str, bytes] = field(default_factory=dict)
+    encoder_releases: tuple[str, ...] = ()
+    reform: Callable[[], Cohort] | None = None
     attempts_before: Mapping[str, int] = field(default_factory=dict)
     max_attempts: int = 5
     deadline: timedelta = timedelta(hours=1)
     clock: Clock = utc_now
-
-    def attempt_numbers(self, stage: Stage) -> range:
-        """Numbers that a stage's attempts may have, in order."""
-        before = self.attempts_before.get(stage, 0)
-        return range(before + 1, before + self.max_attempts + 1)
 
     @property
     def encoders_used(self) -> dict[str, str]:
@@ -168,8 +168,8 @@ class CampaignStore(Protocol):
     def opened(self, result: ReleasedTable) -> None:
         """The table was opened."""
 
-    def round_opened(self, checkpoint: EncoderCheckpoint) -> None:
-        """An encoder run began (step 0), or a round of it was opened."""
+    def round_opened(self, checkpoint: EncoderCheckpoint, opened: RoundShares | None) -> None:
+        """An encoder run began (step 0), or a round of it was opened from these shares."""
 
 
 class NoStore:
@@ -187,5 +187,5 @@ class NoStore:
     def opened(self, result: ReleasedTable) -> None:
         """Nothing to keep."""
 
-    def round_opened(self, checkpoint: EncoderCheckpoint) -> None:
+    def round_opened(self, checkpoint: EncoderCheckpoint, opened: RoundShares | None) -> None:
         """Nothing to keep."""

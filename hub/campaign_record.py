@@ -10,6 +10,7 @@ from sqlalchemy import delete, insert, select
 from crypto.canonical import digest
 from crypto.jws import verify_model
 from crypto.wire.campaign import Decision, Terms
+from crypto.wire.link import RoundShares
 from crypto.wire.party import Party
 from hub.campaign_book import CampaignBook, vector_bytes
 from hub.campaign_plan import EncoderCheckpoint, ReleasedTable
@@ -18,6 +19,7 @@ from hub.tables.campaigns import (
     CampaignAttemptRow,
     CampaignRefusalRow,
     EncoderCheckpointRow,
+    EncoderShareRow,
     OpenedTableRow,
     TableShareRow,
     UndeliveredDecisionRow,
@@ -118,8 +120,8 @@ class CampaignRecord:
             }
             self._book.log.append(session, "table-opened", self._book.hub_id, facts=facts)
 
-    def round_opened(self, checkpoint: EncoderCheckpoint) -> None:
-        """Where the encoder run stands now."""
+    def round_opened(self, checkpoint: EncoderCheckpoint, opened: RoundShares | None) -> None:
+        """Where the encoder run stands now, and what its last round was opened from."""
         values = {
             "campaign_id": self._campaign_id,
             "acceptances": checkpoint.acceptances,
@@ -131,6 +133,26 @@ class CampaignRecord:
         }
         with self._book.db.session() as session:
             session.merge(EncoderCheckpointRow(attempt=checkpoint.attempt, **values))
+            if opened is not None:
+                number = checkpoint.state.step - 1
+                # A hub that was restored from an older copy opens a round anew, maybe by another try.
+                session.execute(
+                    delete(EncoderShareRow).where(
+                        EncoderShareRow.run == checkpoint.attempt, EncoderShareRow.round == number
+                    )
+                )
+                shares = [
+                    {
+                        "attempt": opened.attempt,
+                        "party_id": party,
+                        "run": checkpoint.attempt,
+                        "round": number,
+                        "share": share,
+                        "receipt": opened.receipts[party],
+                    }
+                    for party, share in opened.shares.items()
+                ]
+                session.execute(insert(EncoderShareRow), shares)
             facts: dict[str, str | int | bool | None] = {
                 "campaign_id": self._campaign_id,
                 "attempt": checkpoint.attempt,
@@ -167,7 +189,11 @@ class CampaignRecord:
             decision=attempt.decision or "",
             attempts=int(table.attempt.rpartition("/")[2]),
             seconds={},
-            lost={each.party_id: each.reason for each in self._book.refusals(self._campaign_id)},
+            lost={
+                each.party_id: each.reason
+                for each in self._book.refusals(self._campaign_id)
+                if each.party_id not in order
+            },
         )
 
     def _terms(self, token: str) -> Terms:

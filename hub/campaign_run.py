@@ -20,17 +20,29 @@ from hub.campaign_book import Campaign, Status
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, Progress, ReleasedTable
 from hub.campaign_record import CampaignRecord
 from hub.campaign_services import CampaignServices
-from hub.errors import CampaignAbortedError, CampaignError, HubError, InternalError, PeerUnreachable, QuorumError
+from hub.errors import (
+    CampaignAbortedError,
+    CampaignError,
+    HubError,
+    InternalError,
+    PeerTimeout,
+    PeerUnreachable,
+    QuorumError,
+)
 from hub.grids.agent import AgentGrid
 from hub.problems import describe
 from hub.recruiting import Recruits, make_plan, order_spec, recruit
 from hub.scorecard_model import make_scorecard
 from hub.server_app import CampaignJob, EncoderResult, LeftOver, run_server_app
 from hub.training_consents import training_merchants
+from models.artefact import ModelArtefact
 from models.errors import ModelsError
 
 _LOOK_S = 0.2
 _SETTLE_S = 1.0
+_RELEASE_TRIES = 3
+_REJOIN_S = 20.0
+"""A node waits at most some 15 s before it tries to open its link again."""
 _NO_WAY_BACK = frozenset({"release", "outcome", "open"})
 """Once the witness is asked for its term the attempt is carried through: it is paid for, and cannot be voided."""
 _logger = structlog.get_logger("hub.campaigns")
@@ -95,7 +107,11 @@ class CampaignRun:
         checkpoint = None if campaign.encoder_model else self._book.checkpoint(self._campaign_id)
         if checkpoint is not None:  # each round of an interrupted run needs all its nodes
             self._wait_for(_nodes_of(self._terms(checkpoint)))
-        parties = [*(node.party_id for node in recruits.nodes), *_nodes_of(self._terms(checkpoint))]
+        left = [
+            self._terms(checkpoint),
+            *(self._signed(each.terms) for each in self._book.undecided(self._campaign_id)),
+        ]
+        parties = [node.party_id for node in recruits.nodes] + [party for terms in left for party in _nodes_of(terms)]
         number = dict(enumerate(sorted({*parties, recruits.witness.party_id}), start=2))
         released = self._record().released() or self._train(campaign, recruits, number, checkpoint)
         if released is not None:
@@ -124,8 +140,10 @@ class CampaignRun:
                 undecided=tuple((self._signed(each.terms), each.h) for each in undecided),
                 checkpoint=checkpoint,
                 encoder=None if known is None else self._services.models.artefact(known, unreleased=True),
+                encoder_terms=None if known is None else self._encoder_terms(known),
             ),
             keep_encoder=self._keep_encoder,
+            release_encoder=self._release_encoder,
             wait_for=self._wait_for,
         )
         grid = AgentGrid(self._services.links(), parties)
@@ -140,6 +158,26 @@ class CampaignRun:
         )
         self._book.set_model(self._campaign_id, "encoder", model_id)
 
+    def _release_encoder(self, artefact: bytes) -> str:
+        """The witness's release for evaluation, without which no node takes the encoder as a feature."""
+        model_id = ModelArtefact.from_bytes(artefact).model_id
+        models, witness = self._services.models, self._services.parties.witness()
+        for tried in range(_RELEASE_TRIES):
+            try:
+                if models.status(model_id) != "release":
+                    models.release(model_id, "evaluation")
+                break
+            except (PeerUnreachable, PeerTimeout):
+                if witness is None or tried == _RELEASE_TRIES - 1:
+                    raise
+                self._wait_for([witness.party_id])
+        return models.release_token(model_id)
+
+    def _encoder_terms(self, model_id: str) -> Terms | None:
+        attempt = self._services.models.attempt_of(model_id)
+        token = None if attempt is None else self._book.terms(attempt)
+        return None if token is None else self._signed(token)
+
     def _fit(self, released: ReleasedTable) -> None:
         _, artefact = make_scorecard(released, self._book.clock())
         model_id = self._services.models.register(
@@ -151,12 +189,11 @@ class CampaignRun:
         self._book.set_model(self._campaign_id, "scorecard", model_id)
 
     def _plan(self, campaign: Campaign, recruits: Recruits) -> CampaignPlan:
-        now = self._book.clock()
-        schema = campaign.schema
+        kinds, label = campaign.schema.kinds_in_order(), campaign.schema.label.kind
         return make_plan(
             campaign,
             recruits,
-            training_merchants(self._book.db, schema.kinds_in_order(), schema.label.kind, now),
+            lambda: training_merchants(self._book.db, kinds, label, self._book.clock()),
             hub_id=self._book.hub_id,
             identity=self._services.identity,
             attempts_before=self._book.attempts_before(self._campaign_id),
@@ -171,19 +208,23 @@ class CampaignRun:
 
     def _recruit(self, campaign: Campaign) -> Recruits:
         """Who can take part now; a campaign that is taken up again gives the links time to come back."""
-        deadline = time.monotonic() + (self._services.reconnect_s if self._resumed else 0.0)
+        began = time.monotonic()
+        patience = self._services.reconnect_s if self._resumed else 0.0
         while True:
             current = self._services.roster.current()
+            passed = time.monotonic() - began
             try:
-                return recruit(
+                found = recruit(
                     campaign.order,
                     campaign.schema,
                     roster=None if current is None else current[1],
                     enrolled=self._enrolled(),
                     connected=self._services.links().connected(),
                 )
+                if not found.missing or passed >= min(patience, _REJOIN_S):
+                    return found
             except (QuorumError, PeerUnreachable):
-                if time.monotonic() >= deadline:
+                if passed >= patience:
                     raise
             self._pause()
 

@@ -2,7 +2,8 @@
 
 E1  T0 and T1 once: manifest, cosignature, acceptances with the run's keys.
 E2  Each round: parameters and a signed order to all nodes and the witness, in one trip; every node's masked term and
-    the witness's add up to the noisy sum of clipped gradients; one step on it; a checkpoint.
+    the witness's add up to the noisy sum of clipped gradients; one step on it; a checkpoint, and with it the shares
+    and receipts from which the witness makes the encoder again.
 E3  The run is over: keys are forgotten.
 
 A node that is lost in a round is asked once more for the same try, whose bytes it has on record. Then, once it is back,
@@ -18,14 +19,17 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from crypto.canonical import digest
+from crypto.errors import CryptoError, SignatureError
 from crypto.jws import sign_model, verify_model
 from crypto.parcel import Parcel
-from crypto.round_grid import RoundGrid, terms_rounds
+from crypto.round_grid import RoundGrid, terms_rounds, try_id
 from crypto.secure_sum import open_sum
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import RosterEntry, RoundOrder, Terms
+from crypto.wire.campaign import Receipt, RosterEntry, RoundOrder, Terms
+from crypto.wire.link import RoundShares
 from hub.attempt_run import (
     AttemptRun,
     LostNodesError,
@@ -42,8 +46,9 @@ from hub.campaign_plan import (
     ProgressCallback,
     TrainedEncoder,
 )
+from hub.cohort_course import CohortCourse
 from hub.encoder_terms import EncoderBudget, encoder_attempt_terms
-from hub.errors import CampaignError, EncoderTriesUsedError, HubError
+from hub.errors import EncoderTriesUsedError, HubError
 from hub.grids.channel import Channel, Lost, Reply
 from hub.manifests import build_manifest
 from models.encoder_spec import EncoderSpec
@@ -86,8 +91,8 @@ def run_encoder_stage(
     start = time.monotonic()
     try:
         while checkpoint.state.step < spec.rounds:
-            checkpoint = rounds.advance(checkpoint, store)
-            store.round_opened(checkpoint)
+            checkpoint, opened = rounds.advance(checkpoint, store)
+            store.round_opened(checkpoint, opened)
     except HubError:  # the run ends for good: its keys need not be kept
         rounds.finish()
         raise
@@ -101,7 +106,7 @@ def run_encoder_stage(
         retries=checkpoint.retries,
         attempts=int(checkpoint.attempt.rpartition("/")[2]),
         seconds=seconds,
-        lost=dict(checkpoint.lost),
+        lost={party: why for party, why in checkpoint.lost.items() if party not in rounds.nodes},
     )
 
 
@@ -117,10 +122,10 @@ def _begin(
 ) -> EncoderCheckpoint:
     """E1: attempts until all nodes of one accept; nothing has been sent by then, so there is nothing to void."""
     kind = plan.schema.label.kind
-    cohort = plan.cohort.training(plan.holdout_salt, plan.holdout_fraction).only(kind)
-    lost: dict[str, str] = {}
-    for number in plan.attempt_numbers("encoder"):
-        check_quorum(plan, cohort, lost, kinds=(kind,))
+    course = CohortCourse(channel, plan, "encoder", kind=kind)
+    for number in course.numbers():
+        cohort = course.cohort
+        check_quorum(plan, cohort, course.lost, kinds=(kind,))
         terms = encoder_attempt_terms(plan, cohort, f"{plan.campaign_id}/encoder/{number}", spec, budget)
         run = AttemptRun(channel, plan, progress, build_manifest(terms, cohort, plan), began, seconds)
         try:
@@ -129,8 +134,7 @@ def _begin(
             acceptances = obtain_acceptances(run, cosignature)
         except LostNodesError as ended:
             store.lost(run.attempt, ended.lost)
-            lost |= ended.lost
-            cohort = cohort.without(ended.lost)
+            course.go_on(ended)
             continue
         checkpoint = EncoderCheckpoint(
             attempt=run.attempt,
@@ -140,15 +144,11 @@ def _begin(
             parameters=initial_parameters(spec),
             state=initial_state(spec),
             retries=0,
-            lost=lost,
+            lost=course.lost,
         )
-        store.round_opened(checkpoint)
+        store.round_opened(checkpoint, None)
         return checkpoint
-    raise CampaignError(
-        f"campaign {plan.campaign_id} used up its {plan.max_attempts} attempts; lost: {', '.join(lost) or 'none'}",
-        field="max_attempts",
-        remedy="look at the lost nodes' own logs, then start a new campaign",
-    )
+    raise course.used_up()
 
 
 class _Rounds:
@@ -169,14 +169,16 @@ class _Rounds:
         self._spec = spec
         self._progress = progress
         self._began = began
+        self.nodes = {entry.party_id for entry in self.terms.roster}
         self._grid: RoundGrid = terms_rounds(self.terms)
 
-    def advance(self, checkpoint: EncoderCheckpoint, store: CampaignStore) -> EncoderCheckpoint:
-        """One round: tries until every term is there, then one step."""
+    def advance(self, checkpoint: EncoderCheckpoint, store: CampaignStore) -> tuple[EncoderCheckpoint, RoundShares]:
+        """One round: tries until every term is there, then one step; with what it was opened from."""
         number, step = 0, checkpoint.state.step
         while True:
             self._tell(step, f"try {number}" if number else "")
-            terms, lost = self._try(checkpoint, number)
+            order = self._order(checkpoint, number)
+            terms, receipts, lost = self._try(checkpoint, order)
             if not lost:
                 break
             retries = checkpoint.retries + number + 1
@@ -192,7 +194,7 @@ class _Rounds:
                 )
             number += 1
             self._channel.wait_for(list(lost))
-        opened = open_sum(terms, bound=self._grid.bound)
+        opened = open_sum(list(terms.values()), bound=self._grid.bound)
         parameters, state = apply_step(
             checkpoint.parameters,
             opened,
@@ -201,7 +203,9 @@ class _Rounds:
             state=checkpoint.state,
         )
         self._tell(state.step, "")
-        return replace(checkpoint, parameters=parameters, state=state, retries=checkpoint.retries + number)
+        shares = {party: _bytes(term) for party, term in terms.items() if party in self.nodes}
+        kept = RoundShares(attempt=try_id(order), shares=shares, receipts=receipts)
+        return replace(checkpoint, parameters=parameters, state=state, retries=checkpoint.retries + number), kept
 
     def finish(self) -> None:
         """E3: to all; who is away keeps an old key, which opens nothing by itself."""
@@ -210,17 +214,21 @@ class _Rounds:
         self._channel.ask("train.finish", dict.fromkeys(nodes, parcel), self.terms.attempt)
         self._channel.ask_one("query.finish", self._plan.witness.party_id, parcel, self.terms.attempt)
 
-    def _try(self, checkpoint: EncoderCheckpoint, number: int) -> tuple[list[Term], dict[str, str]]:
-        """One trip to nodes and witness together: their terms, or who is lost and why."""
-        parameters = checkpoint.parameters
-        order = RoundOrder(
+    def _order(self, checkpoint: EncoderCheckpoint, number: int) -> RoundOrder:
+        return RoundOrder(
             suite=SUITE,
             attempt=self.terms.attempt,
             h=checkpoint.h,
             round=checkpoint.state.step,
             number=number,
-            parameters_sha256=digest(parameters.astype("<f8", copy=False).tobytes()),
+            parameters_sha256=digest(checkpoint.parameters.astype("<f8", copy=False).tobytes()),
         )
+
+    def _try(
+        self, checkpoint: EncoderCheckpoint, order: RoundOrder
+    ) -> tuple[dict[str, Term], dict[str, str], dict[str, str]]:
+        """One trip to nodes and witness together: their terms and receipts, and who is lost and why."""
+        parameters = checkpoint.parameters
         texts = {
             "attempt": self.terms.attempt,
             "order": sign_model(order, self._plan.identity, typ="round", kid=self._plan.hub_id),
@@ -235,11 +243,14 @@ class _Rounds:
         again = [party for party, reply in replies.items() if isinstance(reply, Lost)]
         if again:
             replies |= self._channel.ask_each(steps, {party: parcels[party] for party in again}, self.terms.attempt)
-        return self._terms(parties, replies)
+        return self._terms(parties, replies, try_id(order), checkpoint.h)
 
-    def _terms(self, parties: list[RosterEntry], replies: dict[str, Reply]) -> tuple[list[Term], dict[str, str]]:
+    def _terms(
+        self, parties: list[RosterEntry], replies: dict[str, Reply], attempt: str, h: bytes
+    ) -> tuple[dict[str, Term], dict[str, str], dict[str, str]]:
         lost = refusers(parties, replies)
-        terms: list[Term] = []
+        terms: dict[str, Term] = {}
+        receipts: dict[str, str] = {}
         for entry in parties:
             reply = replies[entry.party_id]
             if entry.party_id in lost or not isinstance(reply, Parcel):
@@ -248,9 +259,29 @@ class _Rounds:
             if term is None or term.dtype != np.uint64 or term.shape != (self._spec.n_parameters,):
                 lost[entry.party_id] = "no valid term"
                 continue
-            terms.append(term)
-        return terms, lost
+            if entry.party_id in self.nodes:
+                try:
+                    receipts[entry.party_id] = _receipt(reply, entry, attempt, h, term)
+                except (CryptoError, ValidationError):
+                    lost[entry.party_id] = "no valid receipt"
+                    continue
+            terms[entry.party_id] = term
+        return terms, receipts, lost
 
     def _tell(self, done: int, detail: str) -> None:
         elapsed = time.monotonic() - self._began
         self._progress(Progress("encoder", self.terms.attempt, "round", done, self._spec.rounds, elapsed, detail))
+
+
+def _receipt(reply: Parcel, entry: RosterEntry, attempt: str, h: bytes, term: Term) -> str:
+    """A node's signed receipt of exactly this term of this try; CryptoError where it is none."""
+    token = reply.text("receipt")
+    receipt = verify_model(token, entry.sign_key, Receipt, typ="receipt", kid=entry.party_id)
+    named = (receipt.party_id, receipt.attempt, receipt.h, receipt.sha256)
+    if named != (entry.party_id, attempt, h, digest(_bytes(term))):
+        raise SignatureError("a receipt of other bytes", field=entry.party_id, remedy="try the round again")
+    return token
+
+
+def _bytes(term: Term) -> bytes:
+    return term.astype("<u8", copy=False).tobytes()

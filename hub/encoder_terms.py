@@ -22,7 +22,7 @@ from crypto.wire.campaign import (
 )
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
-from hub.manifests import EncoderCharge, cells_terms
+from hub.manifests import cells_terms
 from models.accounting import Mechanism, calibrate_tables, epsilon_of, split_budget, usable_delta
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
 from models.encoder_spec import EncoderSpec, calibrate_rounds, discreteness_allowance
@@ -35,12 +35,10 @@ class EncoderBudget:
     Attributes:
         sigma_grid: standard deviation of a round's total noise, grid units; 0 with noise off.
         privacy: the whole campaign's, all stages.
-        charge: what the scorecard stage after it has to reckon with; None without one, or without noise.
     """
 
     sigma_grid: float
     privacy: PrivacyTerms
-    charge: EncoderCharge | None
 
 
 def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
@@ -50,13 +48,13 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
         BudgetError: the budget cannot be met.
     """
     if plan.noise == "off":
-        return EncoderBudget(0.0, _privacy(plan, (), 0.0, plan.epsilon), None)
+        return EncoderBudget(0.0, _privacy(plan, (), 0.0, plan.epsilon))
     label_nodes = len(plan.cohort.nodes_of(plan.schema.label.kind))
     if "scorecard" not in plan.stages:
         delta_sum = _rounds_delta(plan, spec, calibrate_rounds(spec, plan.epsilon, plan.delta).sigma_grid, label_nodes)
         noise = calibrate_rounds(spec, plan.epsilon, plan.delta, delta_sum=delta_sum)
         rounds = _rounds(noise.sigma_over_sensitivity, spec)
-        return EncoderBudget(noise.sigma_grid, _privacy(plan, (rounds,), delta_sum, noise.epsilon_replace_one), None)
+        return EncoderBudget(noise.sigma_grid, _privacy(plan, (rounds,), delta_sum, noise.epsilon_replace_one))
     layout = _scorecard_layout(plan, {plan.schema.label.kind: ENCODER_FEATURE_WIDTH})
     delta_sum = table_delta(len(plan.cohort.nodes), layout.n_cells)
     scale_of = partial(table_scale, n_nodes=len(plan.cohort.nodes), t_collude=plan.t_collude)
@@ -89,7 +87,6 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
     return EncoderBudget(
         noise.sigma_grid,
         _privacy(plan, (rounds, *cells_terms(tables)), delta_sum, replace_one),
-        EncoderCharge(rounds, mu["scorecard"]),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -27,10 +27,8 @@ from crypto.wire.base import SUITE
 from crypto.wire.campaign import (
     HoldoutRule,
     KindTerms,
-    MechanismTerms,
     PairMembership,
     PrivacyTerms,
-    RoundsMechanism,
     TablesMechanism,
     TablesTerms,
     Terms,
@@ -38,22 +36,13 @@ from crypto.wire.campaign import (
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
 from models.accounting import (
-    Adjacency,
+    DiscreteGaussianCells,
     GaussianRounds,
-    Mechanism,
     TablesNoise,
     calibrate_tables,
     epsilon_of,
     usable_delta,
 )
-
-
-@dataclass(frozen=True)
-class EncoderCharge:
-    """What an encoder stage of the same campaign charges: its rounds, and the μ that is left to the tables."""
-
-    mechanism: RoundsMechanism
-    mu_tables: float
 
 
 @dataclass(frozen=True)
@@ -95,8 +84,21 @@ class Manifest:
             arrays |= slice_arrays(own, f"slice.{index}.")
         return Parcel({"terms": self.token}, arrays)
 
-    def for_node(self, index: int, cosignature: str, encoders: Mapping[str, bytes] | None = None) -> Parcel:
-        """T1: terms, the witness's cosignature, the node's own slice with its proofs, and its kind's encoder if any."""
+    def for_node(
+        self,
+        index: int,
+        cosignature: str,
+        encoders: Mapping[str, bytes] | None = None,
+        releases: Sequence[str] = (),
+    ) -> Parcel:
+        """T1: terms, the witness's cosignature, the node's own slice with its proofs, and its kind's encoder if any.
+
+        Args:
+            index: of the node in the roster.
+            cosignature: the witness's.
+            encoders: kind → artefact of the encoder that the terms use.
+            releases: the witness's releases of these encoders, which every node demands.
+        """
         arrays = slice_arrays(self.slices[index])
         encoder = (encoders or {}).get(self.slices[index].kind)
         if encoder is not None:
@@ -104,7 +106,10 @@ class Manifest:
         arrays["salt"] = as_array(self.salts[index])
         arrays["slice_proof"] = _rows(slice_proof(self._payload, self._hashes, index))
         arrays["terms_proof"] = _rows(terms_proof(self._payload, self._hashes))
-        return Parcel({"terms": self.token, "cosignature": cosignature}, arrays)
+        texts = {"terms": self.token, "cosignature": cosignature}
+        if releases:
+            texts["encoder_releases"] = " ".join(releases)
+        return Parcel(texts, arrays)
 
 
 def build_manifest(terms: Terms, cohort: Cohort, plan: CampaignPlan) -> Manifest:
@@ -120,7 +125,7 @@ def table_terms(
     attempt: str,
     *,
     encoder_widths: Mapping[str, int] | None = None,
-    encoder: EncoderCharge | None = None,
+    promised: PrivacyTerms | None = None,
 ) -> Terms:
     """Terms of a scorecard attempt on this cohort.
 
@@ -129,7 +134,8 @@ def table_terms(
         cohort: its training part, of the nodes that are left.
         attempt: `<campaign>/scorecard/<number>`.
         encoder_widths: kind → bins of its encoder feature, for kinds in `plan.encoders_used`.
-        encoder: what the campaign's encoder stage charges, if it has one.
+        promised: the privacy that the terms of the campaign's encoder stage stated, if it has one: nodes accept no
+            other in a later stage.
 
     Raises:
         BudgetError: the budget cannot be met.
@@ -145,7 +151,7 @@ def table_terms(
         for kind, members in cohort.members().items()
     )
     layout = TableLayout(tuple(KindBlocks(each.kind, each.widths) for each in kinds), plan.schema.label.kind)
-    tables, privacy = _privacy(plan, layout, len(cohort.nodes), encoder)
+    tables, privacy = _privacy(plan, layout, len(cohort.nodes), promised)
     now = plan.clock()
     terms = Terms(
         suite=SUITE,
@@ -175,7 +181,7 @@ def table_terms(
 
 
 def _privacy(
-    plan: CampaignPlan, layout: TableLayout, n_nodes: int, encoder: EncoderCharge | None
+    plan: CampaignPlan, layout: TableLayout, n_nodes: int, promised: PrivacyTerms | None
 ) -> tuple[TablesTerms, PrivacyTerms]:
     """σ of the tables and the whole campaign's privacy."""
     if plan.noise == "off":
@@ -190,34 +196,48 @@ def _privacy(
         )
         return TablesTerms(sigma_class=0.0, sigma_pair=0.0), silent
     delta_sum = table_delta(n_nodes, layout.n_cells)
+    scale_of = partial(table_scale, n_nodes=n_nodes, t_collude=plan.t_collude)
+    if promised is not None:
+        return _promised(promised, delta_sum, scale_of)
     noise = calibrate_tables(
         layout.n_features,
         plan.epsilon,
         plan.delta,
         pair_share=plan.pair_share,
-        mu_budget=None if encoder is None else encoder.mu_tables,
         delta_sum=delta_sum,
-        scale_of=partial(table_scale, n_nodes=n_nodes, t_collude=plan.t_collude),
+        scale_of=scale_of,
     )
-    mechanisms: list[MechanismTerms] = [*cells_terms(noise)]
-    accounted: list[Mechanism] = list(noise.mechanisms)
-    replace_one = noise.epsilon_replace_one
-    if encoder is not None:
-        mechanisms.insert(0, encoder.mechanism)
-        accounted.append(GaussianRounds(encoder.mechanism.sigma_over_sensitivity, encoder.mechanism.rounds))
-        usable = usable_delta(plan.epsilon, plan.delta, delta_sum)
-        adjacency: Adjacency = "replace-one"
-        replace_one = epsilon_of(accounted, usable, adjacency=adjacency)
     privacy = PrivacyTerms(
         epsilon=plan.epsilon,
         delta=plan.delta,
         delta_sum=delta_sum,
         t_collude=plan.t_collude,
         noise="on",
-        mechanisms=tuple(mechanisms),
-        epsilon_replace_one=replace_one,
+        mechanisms=cells_terms(noise),
+        epsilon_replace_one=noise.epsilon_replace_one,
     )
     return TablesTerms(sigma_class=noise.sigma_class, sigma_pair=noise.sigma_pair), privacy
+
+
+def _promised(
+    privacy: PrivacyTerms, delta_sum: float, scale_of: Callable[[float], int]
+) -> tuple[TablesTerms, PrivacyTerms]:
+    """σ as an earlier stage's terms stated it, on the grid of the nodes that are left."""
+    mechanisms = tuple(
+        each.model_copy(update={"scale": scale_of(each.sigma)}) if isinstance(each, TablesMechanism) else each
+        for each in privacy.mechanisms
+    )
+    sigmas = [each.sigma for each in mechanisms if isinstance(each, TablesMechanism)]
+    accounted = [
+        DiscreteGaussianCells(each.sigma, each.count, each.scale)
+        if isinstance(each, TablesMechanism)
+        else GaussianRounds(each.sigma_over_sensitivity, each.rounds)
+        for each in mechanisms
+    ]
+    usable = usable_delta(privacy.epsilon, privacy.delta, delta_sum)
+    replace_one = epsilon_of(accounted, usable, adjacency="replace-one")
+    changed = {"mechanisms": mechanisms, "delta_sum": delta_sum, "epsilon_replace_one": replace_one}
+    return TablesTerms(sigma_class=sigmas[0], sigma_pair=sigmas[-1]), privacy.model_copy(update=changed)
 
 
 def cells_terms(noise: TablesNoise) -> tuple[TablesMechanism, ...]:

@@ -1,7 +1,9 @@
 """The registry of models: exact bytes by their hash, released and withdrawn by the witness's signature alone (7).
 
-R1  A campaign registers its artefact with the nodes' exact shares, so that the witness can fit it again.
-R2  The hub proposes a release over the witness's link; the witness opens the table, fits, compares, and signs.
+R1  A campaign registers its artefact with the nodes' exact shares, so that the witness can make it again. Those of an
+    encoder's rounds are kept as the rounds are opened.
+R2  The hub proposes a release over the witness's link; the witness opens what the nodes sent, makes the model again,
+    compares, and signs.
 R3  The hub verifies that signature and what it is over, stores and logs it, and tells every party's feed.
 R4  What has no valid signature of the enrolled witness is not served as released, whatever the database says.
 """
@@ -12,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Literal, TypeAlias, cast
 
 from sqlalchemy import insert, select
@@ -21,7 +24,7 @@ from crypto.canonical import canonical_bytes
 from crypto.errors import CryptoError
 from crypto.jws import verify_model
 from crypto.wire.campaign import ModelRelease, ModelWithdrawal
-from crypto.wire.link import ReleaseProposal, WithdrawalProposal
+from crypto.wire.link import ReleaseProposal, RoundShares, WithdrawalProposal
 from crypto.wire.party import Party
 from hub.clock import Clock, seconds
 from hub.db import Database
@@ -30,6 +33,7 @@ from hub.feed import Feed
 from hub.log import AuditLog, Fact
 from hub.parties import PartyBook
 from hub.peers import PeerLinks
+from hub.tables.campaigns import EncoderShareRow
 from hub.tables.models import ModelRow, ModelShareRow, ModelSignatureRow
 from models.artefact import ModelArtefact
 from models.card import model_card
@@ -152,7 +156,11 @@ class ModelRegistry:
                 )
             witness = self._witness()
             proposal = ReleaseProposal(
-                artefact=row.artefact.decode(), attempt=row.attempt, scope=scope, shares=self._shares(model_id)
+                artefact=row.artefact.decode(),
+                attempt=row.attempt,
+                scope=scope,
+                shares=self._shares(model_id),
+                rounds=self._rounds(row.attempt),
             )
             body = canonical_bytes(proposal)
             answer = self._links().request(witness.party_id, "release-model", body, WITNESS_TIMEOUT_S)
@@ -265,6 +273,10 @@ class ModelRegistry:
             raise _not_released(model_id)
         return self._token(model_id, WITHDRAWAL if status == "withdrawn" else status)
 
+    def attempt_of(self, model_id: str) -> str | None:
+        """Return the attempt that a model came from; NotFoundError where there is no such model."""
+        return self._row(model_id).attempt
+
     def card(self, model_id: str, language: str, *, unreleased: bool = False) -> str:
         """Return a model's card in Markdown; raises as `artefact`."""
         return model_card(ModelArtefact.from_bytes(self.artefact(model_id, unreleased=unreleased)), language)
@@ -280,6 +292,21 @@ class ModelRegistry:
         query = select(ModelShareRow.party_id, ModelShareRow.share).where(ModelShareRow.model_id == model_id)
         with self._db.reading() as session:
             return {row.party_id: row.share for row in session.execute(query)}
+
+    def _rounds(self, run: str | None) -> tuple[RoundShares, ...]:
+        """What the rounds of an encoder run were opened from, in order; nothing for other attempts."""
+        query = select(EncoderShareRow).where(EncoderShareRow.run == run).order_by(EncoderShareRow.round)
+        with self._db.reading() as session:
+            rows = session.scalars(query).all()
+        rounds = (list(group) for _, group in groupby(rows, key=lambda row: row.attempt))
+        return tuple(
+            RoundShares(
+                attempt=each[0].attempt,
+                shares={row.party_id: row.share for row in each},
+                receipts={row.party_id: row.receipt for row in each},
+            )
+            for each in rounds
+        )
 
     def _token(self, model_id: str, kind: str) -> str:
         with self._db.reading() as session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from crypto.keys import IdentityKey
@@ -134,21 +134,26 @@ def recruit(
 def make_plan(
     campaign: Campaign,
     recruits: Recruits,
-    merchants: TrainingMerchants,
+    merchants: Callable[[], TrainingMerchants],
     *,
     hub_id: str,
     identity: IdentityKey,
     attempts_before: Mapping[str, int],
     clock: Clock,
 ) -> CampaignPlan:
-    """Make the plan of a campaign from its order, its nodes and the merchants who consented.
+    """Make the plan of a campaign from its order, its nodes and the merchants who consent now, whenever it is asked.
 
     Raises:
         QuorumError: no merchant's consent covers the schema at these nodes.
     """
     order, schema = campaign.order, campaign.schema
     kinds, label = schema.kinds_in_order(), schema.label.kind
-    cohort = Cohort.form(recruits.nodes, kinds, label, merchants.pseudonyms, merchants.sources)
+
+    def form() -> Cohort:
+        now = merchants()
+        return Cohort.form(recruits.nodes, kinds, label, now.pseudonyms, now.sources)
+
+    cohort = form()
     if cohort.size == 0:
         raise QuorumError(
             f"No merchant has an active consent to model training that names a connected node of kind {label} and only "
@@ -173,6 +178,7 @@ def make_plan(
         quorum=order.quorum,
         pair_share=order.pair_share,
         encoder_share=order.encoder_share,
+        reform=form,
         attempts_before=attempts_before,
         clock=clock,
     )

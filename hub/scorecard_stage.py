@@ -11,18 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from crypto.canonical import digest
 from crypto.errors import CryptoError
-from crypto.jws import verify_model
 from crypto.parcel import Parcel
-from crypto.secure_sum import open_sum
-from crypto.table_grid import terms_grid, terms_layout
-from crypto.wire.campaign import Decision, Receipt
+from crypto.wire.campaign import PrivacyTerms
 from hub.attempt_run import (
     AttemptRun,
     LostNodesError,
@@ -32,12 +28,13 @@ from hub.attempt_run import (
     obtain_cosignature,
     read_refusal,
     void_attempt,
-    witness_at_fault,
 )
 from hub.campaign_plan import CampaignPlan, CampaignStore, ProgressCallback, ReleasedTable
-from hub.errors import CampaignError, HubError
+from hub.cohort_course import CohortCourse
+from hub.errors import HubError
 from hub.grids.channel import Channel, Lost, Reply
-from hub.manifests import EncoderCharge, build_manifest, table_terms
+from hub.manifests import build_manifest, table_terms
+from hub.table_opening import open_shares, read_release, read_shares
 
 _SENDER = "sender="
 
@@ -49,7 +46,7 @@ def run_scorecard_stage(
     store: CampaignStore,
     *,
     encoder_widths: Mapping[str, int] | None = None,
-    encoder: EncoderCharge | None = None,
+    promised: PrivacyTerms | None = None,
 ) -> ReleasedTable:
     """Runs attempts until one is released.
 
@@ -58,48 +55,41 @@ def run_scorecard_stage(
         plan: the campaign.
         progress: told every step.
         store: told manifests, decisions and the table.
-        encoder_widths, encoder: as in `hub.manifests.table_terms`.
+        encoder_widths, promised: as in `hub.manifests.table_terms`.
 
     Raises:
         QuorumError: too few nodes are left.
         CampaignError: the witness refuses or is lost, or attempts are used up.
         BudgetError, NoiseError: the terms cannot be made.
     """
-    cohort = plan.cohort.training(plan.holdout_salt, plan.holdout_fraction)
-    lost: dict[str, str] = {}
+    course = CohortCourse(channel, plan, "scorecard")
     began = time.monotonic()
-    for number in plan.attempt_numbers("scorecard"):
-        check_quorum(plan, cohort, lost)
+    for number in course.numbers():
+        cohort = course.cohort
+        check_quorum(plan, cohort, course.lost)
         attempt = f"{plan.campaign_id}/scorecard/{number}"
-        terms = table_terms(plan, cohort, attempt, encoder_widths=encoder_widths, encoder=encoder)
+        terms = table_terms(plan, cohort, attempt, encoder_widths=encoder_widths, promised=promised)
         run = AttemptRun(channel, plan, progress, build_manifest(terms, cohort, plan), began)
         try:
-            result = _run_attempt(run, store, number, lost)
+            return _run_attempt(run, store, course.lost)
         except LostNodesError as ended:
             store.lost(run.attempt, ended.lost)
             _void(run, store)
             run.tell("void", 0, len(run.roster), str(ended))
-            lost |= ended.lost
-            cohort = cohort.without(ended.lost)
+            course.go_on(ended)
             continue
         except (HubError, CryptoError):
             with suppress(HubError, CryptoError):  # what ended the campaign is the error to report
                 _void(run, store)
             raise
-        store.opened(result)
-        return result
-    raise CampaignError(
-        f"campaign {plan.campaign_id} used up its {plan.max_attempts} attempts; lost: {', '.join(lost) or 'none'}",
-        field="max_attempts",
-        remedy="look at the lost nodes' own logs, then start a new campaign",
-    )
+    raise course.used_up()
 
 
-def _run_attempt(run: AttemptRun, store: CampaignStore, number: int, lost: Mapping[str, str]) -> ReleasedTable:
+def _run_attempt(run: AttemptRun, store: CampaignStore, lost: Mapping[str, str]) -> ReleasedTable:
     """T0 to T4 of one attempt; `LostNodesError` where nodes end it."""
-    plan, manifest = run.plan, run.manifest
+    terms, h = run.manifest.terms, run.manifest.h
     cosignature = obtain_cosignature(run)
-    store.manifest(run.attempt, manifest.h, manifest.token)
+    store.manifest(run.attempt, h, run.manifest.token)
     acceptances = obtain_acceptances(run, cosignature)
     seeds = run.ask_witness("query.seeds", "seeds", Parcel({"attempt": run.attempt, "acceptances": acceptances}))
     boxes = _exchange(run, acceptances, seeds)
@@ -107,29 +97,14 @@ def _run_attempt(run: AttemptRun, store: CampaignStore, number: int, lost: Mappi
     ordered = " ".join(receipts[entry.party_id] for entry in run.roster)
     documents = {"attempt": run.attempt, "acceptances": acceptances, "receipts": ordered}
     final = run.ask_witness("query.release", "release", Parcel(documents))
-    token, term = final.text("decision"), final.array("term", np.uint32, 1)
-    decision = verify_model(token, plan.witness.sign_key, Decision, typ="decision", kid=plan.witness.party_id)
-    if (decision.attempt, decision.h, decision.decision) != (run.attempt, manifest.h, "released"):
-        raise witness_at_fault(plan.witness, "signed another decision than a release")
-    if decision.term_sha256 != digest(term.astype("<u4", copy=False).tobytes()):
-        raise witness_at_fault(plan.witness, "sent a term that its decision does not name")
-    start = time.monotonic()
-    announce_decision(run.channel, manifest.terms, manifest.h, token, store)
-    run.seconds["outcome"] = time.monotonic() - start
-    grid, layout = terms_grid(manifest.terms), terms_layout(manifest.terms)
-    opened = open_sum([*shares.values(), term], bound=grid.bound)
+    release = read_release(run.plan.witness, terms, h, final)
+    table = open_shares(terms, h, shares, receipts, release, seconds=run.seconds, lost=lost)
     run.tell("open", 1, 1)
-    return ReleasedTable(
-        terms=manifest.terms,
-        h=manifest.h,
-        counts=grid.counts(layout, opened),
-        shares={party: share.astype("<u4", copy=False).tobytes() for party, share in shares.items()},
-        receipts=receipts,
-        decision=token,
-        attempts=number,
-        seconds=dict(run.seconds),
-        lost=dict(lost),
-    )
+    # The table is kept before anybody hears of it: an attempt that was announced is never looked at again.
+    store.opened(table)
+    start = time.monotonic()
+    announce_decision(run.channel, terms, h, table.decision, store)
+    return replace(table, seconds={**run.seconds, "outcome": time.monotonic() - start})
 
 
 def _void(run: AttemptRun, store: CampaignStore) -> None:
@@ -170,22 +145,7 @@ def _share(
     boxes.clear()
     replies = run.ask("train.share", "share", parcels)
     lost = _refusers(run, replies)
-    shares: dict[str, NDArray[np.uint32]] = {}
-    receipts: dict[str, str] = {}
-    for entry in run.roster:
-        reply = replies[entry.party_id]
-        if entry.party_id in lost or not isinstance(reply, Parcel) or "refusal" in reply.texts:
-            continue  # whoever refused without being lost accused another, who is
-        try:
-            token, term = reply.text("receipt"), reply.array("term", np.uint32, 1)
-            receipt = verify_model(token, entry.sign_key, Receipt, typ="receipt", kid=entry.party_id)
-        except (CryptoError, ValidationError):
-            lost[entry.party_id] = "no valid receipt"
-            continue
-        sent = (receipt.party_id, receipt.attempt, receipt.h, receipt.sha256)
-        if sent != (entry.party_id, run.attempt, run.manifest.h, digest(term.astype("<u4", copy=False).tobytes())):
-            lost[entry.party_id] = "a receipt of other bytes"
-        shares[entry.party_id], receipts[entry.party_id] = term, token
+    shares, receipts = read_shares(run.manifest.terms, run.manifest.h, replies, lost)
     if lost:
         raise LostNodesError(lost)
     return shares, receipts

@@ -14,8 +14,7 @@ from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.serverapp import ServerApp
 from flwr.serverapp.grid import Grid
 
-from crypto.wire.campaign import Terms
-from hub.attempt_run import void_attempt
+from crypto.wire.campaign import PrivacyTerms, Terms
 from hub.campaign_plan import (
     CampaignPlan,
     CampaignStore,
@@ -30,8 +29,8 @@ from hub.encoder_stage import run_encoder_stage
 from hub.encoder_terms import EncoderBudget, encoder_budget
 from hub.errors import CampaignError
 from hub.grids.channel import Channel
-from hub.manifests import EncoderCharge
 from hub.scorecard_stage import run_scorecard_stage
+from hub.table_opening import settle_attempt
 from models.artefact import ModelArtefact
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
 from models.encoder_spec import EncoderSpec, spec_for
@@ -68,14 +67,16 @@ class LeftOver:
     """Where an earlier process of the hub left the campaign.
 
     Attributes:
-        undecided: terms and manifest hash of table attempts that were under way; they are voided first.
+        undecided: terms and manifest hash of table attempts that were under way: they are voided first, or opened if
+            the witness has released them.
         checkpoint: where the encoder run stands.
-        encoder: the finished encoder's artefact; its stage is not run again.
+        encoder, encoder_terms: the finished encoder's artefact and its terms; its stage is not run again.
     """
 
     undecided: tuple[tuple[Terms, bytes], ...] = ()
     checkpoint: EncoderCheckpoint | None = None
     encoder: bytes | None = None
+    encoder_terms: Terms | None = None
 
 
 NOTHING_LEFT = LeftOver()
@@ -93,6 +94,7 @@ class CampaignJob:
         spec: of the encoder, the schema's default where not given.
         left: where to go on.
         keep_encoder: given the trained encoder before the next stage begins.
+        release_encoder: an encoder's artefact → the witness's JWS `model-release`, which the next stage needs.
         wait_for: gives lost parties time to come back; see `hub.grids.channel.Channel`.
     """
 
@@ -104,6 +106,7 @@ class CampaignJob:
     spec: EncoderSpec | None = None
     left: LeftOver = NOTHING_LEFT
     keep_encoder: Callable[[EncoderResult], None] = lambda _: None
+    release_encoder: Callable[[bytes], str] | None = None
     wait_for: Callable[[Collection[str]], None] = lambda _: None
 
 
@@ -143,21 +146,33 @@ def run_campaign(grid: Grid, job: CampaignJob) -> CampaignResult:
     plan, left = job.plan, job.left
     channel = Channel(grid, job.node_ids, job.timeout, job.wait_for)
     for terms, h in left.undecided:  # T4: charges are taken back before a new attempt is made
-        void_attempt(channel, plan.witness, terms, h, job.store)
+        table = settle_attempt(channel, plan.witness, terms, h, job.store, reopen=True)
+        if table is not None:
+            return CampaignResult(None, table)
     if "encoder" not in plan.stages:
         return CampaignResult(None, open_table(channel, plan, job.progress, job.store))
     spec = job.spec or spec_for(plan.schema, plan.schema.label.kind)
     budget = encoder_budget(plan, spec)
     encoder: EncoderResult | None = None
-    artefact = left.encoder
+    artefact, stated = left.encoder, left.encoder_terms
     if artefact is None:
         encoder = train_encoder(channel, plan, spec, budget, job.progress, job.store, resume=left.checkpoint)
-        artefact = encoder.artefact.to_bytes()
+        artefact, stated = encoder.artefact.to_bytes(), encoder.trained.terms
         job.keep_encoder(encoder)
     if "scorecard" not in plan.stages:
         return CampaignResult(encoder, None)
-    plan = replace(plan, encoders={plan.schema.label.kind: artefact})
-    return CampaignResult(encoder, open_table(channel, plan, job.progress, job.store, charge=budget.charge))
+    if job.release_encoder is None or stated is None:
+        raise CampaignError(
+            "nobody can ask the witness to release the encoder, or its terms are gone",
+            field="encoder",
+            remedy="run encoder and scorecard stage from one hub, or start a new campaign",
+        )
+    plan = replace(
+        plan,
+        encoders={plan.schema.label.kind: artefact},
+        encoder_releases=(job.release_encoder(artefact),),
+    )
+    return CampaignResult(encoder, open_table(channel, plan, job.progress, job.store, promised=stated.privacy))
 
 
 def train_encoder(
@@ -181,8 +196,8 @@ def open_table(
     progress: ProgressCallback,
     store: CampaignStore,
     *,
-    charge: EncoderCharge | None = None,
+    promised: PrivacyTerms | None = None,
 ) -> ReleasedTable:
     """Runs the scorecard stage, with the encoders of the plan as further features; raises as `run_scorecard_stage`."""
     widths = dict.fromkeys(plan.encoders, ENCODER_FEATURE_WIDTH)
-    return run_scorecard_stage(channel, plan, progress, store, encoder_widths=widths, encoder=charge)
+    return run_scorecard_stage(channel, plan, progress, store, encoder_widths=widths, promised=promised)

@@ -18,13 +18,15 @@ from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
+from crypto.canonical import canonical_bytes
 from crypto.jws import sign_model
 from crypto.keys import BoxKey, IdentityKey
 from crypto.pseudonym import PseudonymKey
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import RosterEntry, Stage
+from crypto.wire.link import ReleaseProposal, RoundShares
 from crypto.wire.party import Party, Roster
-from hub.campaign_plan import CampaignPlan, ProgressCallback, ReleasedTable
+from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, NoStore, ProgressCallback, ReleasedTable
 from hub.clock import Clock, utc_now
 from hub.cohort import Cohort
 from hub.errors import SimulationError
@@ -34,8 +36,10 @@ from hub.simulated_data import SplitTable
 from models.encoder_spec import EncoderSpec
 from models.schema import Schema
 from nodes.attempts import AttemptStore
+from nodes.campaign_rules import CampaignRules
 from nodes.config import TrustConfig
 from nodes.errors import SourceError
+from nodes.journal import Journal
 from nodes.ledger import Ledger, Spent
 from nodes.roster import RosterBook
 from nodes.sources.csv import CsvSource
@@ -43,6 +47,7 @@ from nodes.sources.table import NodeTable
 from nodes.store import Store
 from nodes.training import build_client_app
 from nodes.training_context import AssumedConsents, TrainingContext, TrainingData
+from nodes.witness.release import ReleaseDesk
 from nodes.witness_attempts import WitnessAttemptStore
 from nodes.witness_stage import WitnessContext
 
@@ -74,6 +79,7 @@ class Federation:
         entries: nodes as the terms name them, in order of their ids.
         witness: the witness as the terms name it.
         contexts, witness_context: what each party's training is given.
+        desk: where the witness releases models.
         grid: messages between them.
         node_ids: party id → node id of the grid.
     """
@@ -130,6 +136,7 @@ class Federation:
                 identity=self._identities[node.party_id],
                 ledger=Ledger(store, budget.epsilon, budget.delta),
                 attempts=AttemptStore(store),
+                campaigns=CampaignRules(store),
                 roster=_book(store, trust, roster),
                 dataset={schema.hash(): node.data}.get,
                 consents=consents,
@@ -142,10 +149,12 @@ class Federation:
             identity=self._identities[WITNESS_ID],
             ledger=Ledger(store, budget.epsilon, budget.delta),
             attempts=WitnessAttemptStore(store),
+            campaigns=CampaignRules(store),
             roster=_book(store, trust, roster),
             clock=clock,
             insecure_noise_off=insecure_noise_off,
         )
+        self.desk = ReleaseDesk(store, self.witness_context, Journal(store, WITNESS_ID, clock=clock))
         self.node_ids = {party: number for number, party in enumerate(self.parties, start=2)}
         self.grid = LocalGrid(self.apps())
 
@@ -229,7 +238,16 @@ class Federation:
         spec: EncoderSpec | None = None,
     ) -> CampaignResult:
         """Runs all of the plan's stages; `spec` is that of the encoder, the schema's default where not given."""
-        job = CampaignJob(plan, progress, self.node_ids, timeout=timeout, spec=spec)
+        rounds = EncoderRounds(self.desk)
+        job = CampaignJob(
+            plan,
+            progress,
+            self.node_ids,
+            store=rounds,
+            timeout=timeout,
+            spec=spec,
+            release_encoder=rounds.release,
+        )
         return run_server_app(self.grid, job)
 
     def spent(self) -> dict[str, Spent]:
@@ -259,6 +277,29 @@ class Federation:
     def _store(self, state: Path, party_id: str) -> Store:
         self.stores[party_id] = Store.open(state / f"{party_id}.sqlite")
         return self.stores[party_id]
+
+
+class EncoderRounds(NoStore):
+    """What an encoder run was opened from, in memory, for the witness to make the encoder again."""
+
+    def __init__(self, desk: ReleaseDesk) -> None:
+        self._desk = desk
+        self._run = ""
+        self.rounds: list[RoundShares] = []
+
+    def round_opened(self, checkpoint: EncoderCheckpoint, opened: RoundShares | None) -> None:
+        """Keeps the round; a run that begins anew forgets the one before it."""
+        if opened is None:
+            self._run, self.rounds = checkpoint.attempt, []
+        else:
+            self.rounds.append(opened)
+
+    def release(self, artefact: bytes) -> str:
+        """The witness's release of the encoder for evaluation."""
+        proposal = ReleaseProposal(
+            artefact=artefact.decode(), attempt=self._run, scope="evaluation", rounds=tuple(self.rounds)
+        )
+        return self._desk.release(canonical_bytes(proposal)).decode()
 
 
 def load_nodes(schema: Schema, split: SplitTable) -> list[NodeData]:

@@ -15,7 +15,7 @@ from crypto.keys import BoxKey
 from crypto.manifest import NodeSlice, expected_inbox, holdout_mask, verify_slice, verify_terms
 from crypto.parcel import Parcel
 from crypto.slices import slice_bytes
-from crypto.wire.campaign import Cosignature, Terms
+from crypto.wire.campaign import Cosignature, ModelRelease, Terms
 from models.artefact import ModelArtefact
 from models.bins import ABSENT, UNLABELLED
 from nodes.encoder_models import ReleasedEncoder
@@ -26,7 +26,12 @@ from nodes.training_context import Codes, EncoderFeature, TrainingContext
 
 def rules_of(context: TrainingContext) -> OwnRules:
     """The owner's rules as the check of terms takes them."""
-    return OwnRules(context.min_t_collude, context.insecure_noise_off)
+    return OwnRules(
+        context.min_t_collude,
+        context.insecure_noise_off,
+        party_id=context.party_id,
+        noise_counts=context.noise_counts,
+    )
 
 
 def read_cosignature(token: str, context: TrainingContext, terms: Terms) -> Cosignature:
@@ -107,6 +112,33 @@ def check_consents(context: TrainingContext, checked: CheckedTerms, own: NodeSli
                 f"the slice names sources of kind {kind} that consents do not",
                 field=kind,
                 remedy="refuse the attempt; the hub must form the cohort from consents",
+            )
+
+
+def check_encoders(context: TrainingContext, checked: CheckedTerms, parcel: Parcel) -> None:
+    """T1: the witness made every encoder of the terms again and signed its release, in any scope.
+
+    Without its word a hub could register any function of the nodes' bins as an encoder, and have it counted.
+
+    Raises:
+        PolicyRefusal: `encoder-not-released`.
+        SignatureError: a release is not signed by the pinned witness.
+    """
+    terms, roster = checked.terms, context.roster
+    released = {
+        (release.model_id, release.campaign_id)
+        for release in (
+            verify_model(token, roster.witness_sign_key, ModelRelease, typ="model-release", kid=roster.witness_id)
+            for token in parcel.texts.get("encoder_releases", "").split()
+        )
+    }
+    for model_id in terms.encoders_used.values():
+        if (model_id, terms.campaign_id) not in released:
+            raise PolicyRefusal(
+                "encoder-not-released",
+                f"the terms came without the witness's release of encoder {model_id} in campaign {terms.campaign_id}",
+                field="encoders_used",
+                remedy="have the witness release the encoder before the next stage begins",
             )
 
 

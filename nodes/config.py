@@ -137,6 +137,8 @@ class NodeConfig(_Closed):
         feed_limit_seconds: a feed older than this means no answers.
         insecure_noise_off: take part in campaigns without noise; for synthetic data alone.
         min_t_collude: least number of colluding nodes a campaign must withstand.
+        noise_counts: other nodes whose noise the owner counts on; a campaign must withstand one more colluding node
+            for every other one. All nodes are counted on where it is left out.
         answer_time_floor_ms: no answer or refusal leaves sooner after its query.
         max_consent_versions: model versions per recipient, merchant and data life.
         voprf_quota: the witness only: identifiers that a party may have evaluated, in all.
@@ -155,6 +157,7 @@ class NodeConfig(_Closed):
     feed_limit_seconds: Annotated[int, Field(ge=1, le=600)] = 60
     insecure_noise_off: bool = False
     min_t_collude: Annotated[int, Field(ge=1, le=1000)] = 1
+    noise_counts: tuple[PartyId, ...] | None = None
     gateway: GatewayConfig | None = None
     answer_time_floor_ms: Annotated[int, Field(ge=0, le=5000)] = 50
     max_consent_versions: Annotated[int, Field(ge=1, le=3)] = 3
@@ -168,6 +171,8 @@ class NodeConfig(_Closed):
             raise ValueError("kind: hub is not a node's kind")
         if self.kind in ("witness", "client") and self.datasets:
             raise ValueError(f"datasets: a {self.kind} brings no data; remove them or correct kind")
+        if self.kind in ("witness", "client") and self.noise_counts is not None:
+            raise ValueError(f"noise_counts: a {self.kind} adds no noise and takes part in no sum; leave it out")
         if self.trust is not None and self.kind == "witness" and self.trust.witness_id != self.party_id:
             raise ValueError("trust.witness_id: the witness must name itself")
         return self

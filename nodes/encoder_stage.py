@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from crypto.attempts import NodeAttempt
 from crypto.canonical import digest
 from crypto.errors import AttemptError, ManifestError
+from crypto.jws import sign_model
 from crypto.parcel import Parcel
 from crypto.round_grid import terms_rounds, try_id
 from crypto.secure_sum import mask_vector
-from crypto.wire.campaign import Acceptance, RoundOrder
+from crypto.wire.base import SUITE
+from crypto.wire.campaign import Acceptance, Receipt, RoundOrder
 from models.bins import ABSENT
 from nodes.rounds_check import check_tries, read_order, read_spec, unpaid_mechanisms
 from nodes.table_stage import keep_once, unpack_arrays
@@ -35,7 +37,7 @@ _ACCEPTANCES = "acceptances"
 
 
 def train_round(context: TrainingContext, parcel: Parcel) -> Parcel:
-    """E2: this node's term of one try.
+    """E2: this node's term of one try, and its receipt, with which the witness makes the encoder again.
 
     Raises:
         AttemptError: the run was not accepted here, the try had other parameters, or all tries are used.
@@ -53,7 +55,10 @@ def train_round(context: TrainingContext, parcel: Parcel) -> Parcel:
     sent = context.attempts.load(attempt)
     if sent is None:
         sent = _send(context, run, checked, attempt, _gradient(context, run, checked, parameters), accepted)
-    return Parcel(arrays={"term": np.frombuffer(sent.repeat(run.h), dtype="<u8").astype(np.uint64, copy=False)})
+    receipt = Receipt(suite=SUITE, attempt=attempt, h=run.h, party_id=context.party_id, sha256=sent.receipt_sha256())
+    token = sign_model(receipt, context.identity, typ="receipt", kid=context.party_id)
+    term = np.frombuffer(sent.repeat(run.h), dtype="<u8").astype(np.uint64, copy=False)
+    return Parcel({"receipt": token}, {"term": term})
 
 
 def finish(context: TrainingContext, parcel: Parcel) -> Parcel:

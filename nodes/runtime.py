@@ -19,6 +19,7 @@ from crypto.wire.link import FrameType
 from crypto.wire.party import Party
 from models.schema import Schema
 from nodes.attempts import AttemptStore
+from nodes.campaign_rules import CampaignRules
 from nodes.clock import Clock, system_clock
 from nodes.config import NodeConfig
 from nodes.datasets import Datasets
@@ -171,12 +172,14 @@ class NodeRuntime:
             identity=self.identity,
             ledger=self.ledger,
             attempts=self.attempts,
+            campaigns=CampaignRules(self.store),
             roster=self.roster,
             dataset=self.training_data,
             consents=self.consents,
             clock=self.clock,
             min_t_collude=self.config.min_t_collude,
             insecure_noise_off=self.config.insecure_noise_off,
+            noise_counts=None if self.config.noise_counts is None else frozenset(self.config.noise_counts),
         )
 
     def check_own_entry(self) -> Party | None:

@@ -47,6 +47,7 @@ from models.bins import one_hot
 from nodes.acceptance import (
     attempt_key,
     check_consents,
+    check_encoders,
     check_manifest,
     check_merchants,
     own_rows,
@@ -91,11 +92,13 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
     check_manifest(context, checked, own, cosignature.h, parcel)
     check_merchants(checked, own)
     check_consents(context, checked, own)
+    check_encoders(context, checked, parcel)
     codes, outcome = own_rows(context, checked, own, parcel)
     X = one_hot(codes, checked.layout.blocks(context.kind).widths, outcome)
     context.ledger.check(
         terms.campaign_id, terms.privacy.mechanisms, stage=terms.stage, delta_sum=terms.privacy.delta_sum
     )
+    context.campaigns.settle(terms)
 
     frozen = matrix_sha256(X, own.positions)
     key = attempt_key(context, terms.attempt)

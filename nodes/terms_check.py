@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -17,7 +18,7 @@ from crypto.errors import ManifestError
 from crypto.jws import verify_model
 from crypto.layout import TableLayout
 from crypto.table_grid import TableGrid, table_delta, terms_grid, terms_layout
-from crypto.wire.campaign import Acceptance, MechanismTerms, RosterEntry, Stage, TablesMechanism, Terms
+from crypto.wire.campaign import Acceptance, MechanismTerms, RosterEntry, RoundsMechanism, Stage, TablesMechanism, Terms
 from models.accounting import (
     Adjacency,
     DiscreteGaussianCells,
@@ -34,14 +35,30 @@ from nodes.training_context import RosterLookup
 
 _TOLERANCE = 1e-9
 _SCORECARD: Stage = "scorecard"
+T_COLLUDE_TOO_SMALL = "t-collude-too-small"
 
 
 @dataclass(frozen=True)
 class OwnRules:
-    """What an owner asks of every campaign: `min_t_collude` and `insecure_noise_off` of its configuration."""
+    """What an owner asks of every campaign, from its configuration.
+
+    Attributes:
+        min_t_collude: colluding nodes that terms must withstand among those whose noise is counted on.
+        party_id: the owner's node.
+        noise_counts: other nodes whose noise is counted on; all of the roster's where None.
+    """
 
     min_t_collude: int
     insecure_noise_off: bool
+    party_id: str = ""
+    noise_counts: frozenset[str] | None = None
+
+    def uncounted(self, roster: Iterable[RosterEntry]) -> list[str]:
+        """Nodes of a roster whose noise this owner does not count on."""
+        if self.noise_counts is None:
+            return []
+        counted = self.noise_counts | {self.party_id}
+        return [entry.party_id for entry in roster if entry.party_id not in counted]
 
 
 @dataclass(frozen=True)
@@ -124,13 +141,7 @@ def check_terms(checked: CheckedTerms, roster: RosterLookup, rules: OwnRules, no
         _check_entry(entry, roster)
     if terms.witness.party_id != roster.witness_id or terms.witness.sign_key != roster.witness_sign_key:
         raise contradiction("witness", "the terms name another witness than the pinned one")
-    if terms.privacy.t_collude < rules.min_t_collude:
-        raise PolicyRefusal(
-            "t-collude-too-small",
-            f"the terms withstand {terms.privacy.t_collude} colluding nodes, the owner asks {rules.min_t_collude}",
-            field="min_t_collude",
-            remedy="ask for a campaign with a larger t_collude",
-        )
+    _check_collusion(terms, rules)
     if terms.privacy.noise == "off" and not rules.insecure_noise_off:
         raise PolicyRefusal(
             "noise-off-refused",
@@ -142,8 +153,25 @@ def check_terms(checked: CheckedTerms, roster: RosterLookup, rules: OwnRules, no
         check_tables_privacy(checked)
 
 
+def _check_collusion(terms: Terms, rules: OwnRules) -> None:
+    """A node whose noise the owner does not count on is one more that might subtract its share."""
+    uncounted = rules.uncounted(terms.roster)
+    due = rules.min_t_collude + len(uncounted)
+    if terms.privacy.t_collude >= due:
+        return
+    asked = f"the owner asks {due}"
+    if uncounted:
+        asked += f": {rules.min_t_collude}, and {len(uncounted)} for nodes whose noise it does not count on"
+    raise PolicyRefusal(
+        T_COLLUDE_TOO_SMALL,
+        f"the terms withstand {terms.privacy.t_collude} colluding nodes, {asked}",
+        field="min_t_collude",
+        remedy="ask for a campaign with a larger t_collude, or of nodes that the owner counts on",
+    )
+
+
 def check_tables_privacy(checked: CheckedTerms) -> None:
-    """Computes the privacy of a table anew from σ and the accountant.
+    """Computes the privacy of a table anew from σ and the accountant; with it, that of an encoder that it uses.
 
     Raises:
         BudgetError: the terms' mechanisms are not those of their table, or cost more than they claim.
@@ -157,6 +185,10 @@ def check_tables_privacy(checked: CheckedTerms) -> None:
         return
     if min(tables.sigma_class, tables.sigma_pair) <= 0:
         raise dishonest("terms with noise have a table without it")
+    if terms.encoders_used and not any(
+        isinstance(each, RoundsMechanism) and each.stage == "encoder" for each in privacy.mechanisms
+    ):
+        raise dishonest("the terms use an encoder and leave its rounds out of the campaign's mechanisms")
     grid = checked.grid
     due = tables_mechanisms(
         checked.layout.n_features,

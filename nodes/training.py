@@ -29,12 +29,15 @@ from crypto.wire.campaign import Refusal
 from models.errors import ModelsError
 from nodes import encoder_stage, table_stage, witness_rounds, witness_stage
 from nodes.errors import BudgetExceeded, LinkError, NodeError, PeerError, PolicyRefusal
+from nodes.terms_check import T_COLLUDE_TOO_SMALL
 from nodes.training_context import TrainingContext
 from nodes.witness_stage import WitnessContext
 
 _LOG = logging.getLogger(__name__)
 _TEXTS, _ARRAYS = "texts", "arrays"
 _DETAIL_CHARS = 500
+_TOLD = frozenset({T_COLLUDE_TOO_SMALL, "holdout-changed", "privacy-changed"})
+"""Refusals of terms whose sentences hold numbers of the terms and of the owner's rules alone."""
 
 C = TypeVar("C", TrainingContext, WitnessContext)
 NodeStep = Callable[[TrainingContext, Parcel], Parcel]
@@ -122,7 +125,8 @@ def refusal_detail(refused: CryptoError | ModelsError | NodeError) -> str:
     """What the hub may read: numbers of the budget, ids of parties and attempts; nothing that could hold data."""
     if isinstance(refused, ExchangeError):
         return f"sender={refused.field}"
-    if isinstance(refused, (BudgetExceeded, ManifestError, AttemptError, PeerError)):
+    numbers = isinstance(refused, PolicyRefusal) and refused.reason in _TOLD
+    if numbers or isinstance(refused, (BudgetExceeded, ManifestError, AttemptError, PeerError)):
         return str(refused)[:_DETAIL_CHARS]
     return ""
 

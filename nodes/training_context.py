@@ -16,6 +16,7 @@ from crypto.keys import IdentityKey
 from crypto.wire.party import Party
 from models.schema import Schema
 from nodes.attempts import AttemptStore
+from nodes.campaign_rules import CampaignRules
 from nodes.clock import Clock, system_clock
 from nodes.ledger import Ledger
 
@@ -93,7 +94,9 @@ class TrainingContext:
     Attributes:
         dataset: schema hash (hex) → the node's table under that schema, or None.
         consents: whose data may be used, and with whom.
+        campaigns: what must stay the same in all attempts of a campaign.
         encoder: model id → the released encoder as a feature.
+        noise_counts: other nodes whose noise the owner counts on; all where None.
         min_t_collude: least number of colluding nodes that terms must withstand.
         insecure_noise_off: take part in campaigns without noise; for synthetic data only.
     """
@@ -103,6 +106,7 @@ class TrainingContext:
     identity: IdentityKey
     ledger: Ledger
     attempts: AttemptStore
+    campaigns: CampaignRules
     roster: RosterLookup
     dataset: Callable[[str], TrainingData | None]
     consents: ConsentBook
@@ -110,6 +114,7 @@ class TrainingContext:
     clock: Clock = system_clock
     min_t_collude: int = 1
     insecure_noise_off: bool = False
+    noise_counts: frozenset[str] | None = None
 
 
 class AssumedConsents:

@@ -26,6 +26,7 @@ from crypto.secure_tables import SeededNode, stream_key, witness_cells
 from crypto.slices import read_slice, slice_bytes
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Cosignature, Decision, Receipt, Terms
+from nodes.campaign_rules import CampaignRules
 from nodes.clock import Clock, system_clock
 from nodes.ledger import Ledger
 from nodes.rounds_check import check_rounds_privacy
@@ -43,6 +44,7 @@ class WitnessContext:
     Attributes:
         ledger: programme-wide: every campaign that it released, over all nodes (a merchant who changes banks would
             escape the nodes' own ledgers).
+        campaigns: what must stay the same in all attempts of a campaign.
         min_t_collude, insecure_noise_off: its owner's rules, as at a node.
     """
 
@@ -50,6 +52,7 @@ class WitnessContext:
     identity: IdentityKey
     ledger: Ledger
     attempts: WitnessAttemptStore
+    campaigns: CampaignRules
     roster: RosterLookup
     clock: Clock = system_clock
     min_t_collude: int = 1
@@ -105,6 +108,7 @@ def cosign(context: WitnessContext, parcel: Parcel) -> Parcel:
         context.ledger.check(
             terms.campaign_id, terms.privacy.mechanisms, stage=terms.stage, delta_sum=terms.privacy.delta_sum
         )
+        context.campaigns.settle(terms)
         positions = tuple(own.positions for own in slices.values())
         recorded = WitnessRecord(state, terms.campaign_id, parcel.text("terms"), positions, BoxKey.generate())
         context.attempts.create(recorded)

@@ -188,7 +188,10 @@ class RowsHeader(WireModel):
 
 
 class Receipt(WireModel):
-    """T3, JWS type `receipt`, by a node: it sent exactly these bytes in this attempt."""
+    """T3 and E2, JWS type `receipt`, by a node: it sent exactly these bytes in this attempt.
+
+    Of an encoder round `attempt` is the try's, `<run>/<round>.<try>`.
+    """
 
     suite: Suite
     attempt: Identifier
@@ -219,7 +222,7 @@ class RoundOrder(WireModel):
 
 
 class ModelRelease(WireModel):
-    """JWS type `model-release`, by the witness, after it re-fitted the model from the opened table."""
+    """JWS type `model-release`, by the witness, after it made the model again from what was opened."""
 
     suite: Suite
     model_id: ModelId

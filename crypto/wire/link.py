@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from crypto.wire.base import Code, Moment, Nonce, PartyId, Suite, Token, WireModel
+from crypto.wire.base import Code, Identifier, Moment, Nonce, PartyId, Suite, Token, WireModel
 
 FrameType = Literal[
     "challenge",
@@ -76,16 +76,27 @@ class RosterProposal(WireModel):
     roster: str
 
 
-class ReleaseProposal(WireModel):
-    """Hub to witness: a model to release. Scorecards come with the campaign's shares so that it can re-fit.
+class RoundShares(WireModel):
+    """The counted try of one encoder round: exact share bytes and JWS `receipt` by party."""
 
-    `shares` are the nodes' exact share bytes by party, checked against their receipts.
+    attempt: Identifier
+    """`<run>/<round>.<try>`."""
+    shares: dict[PartyId, bytes]
+    receipts: dict[PartyId, Token]
+
+
+class ReleaseProposal(WireModel):
+    """Hub to witness: a model to release, with the nodes' exact share bytes, so that it can make the model again.
+
+    Scorecards come with the `shares` of their attempt by party, checked against the receipts that the witness holds;
+    encoders with all `rounds` in order.
     """
 
     artefact: str
     attempt: str | None
     scope: Literal["evaluation", "release"]
     shares: dict[PartyId, bytes] = {}
+    rounds: tuple[RoundShares, ...] = ()
 
 
 class WithdrawalProposal(WireModel):

@@ -104,6 +104,22 @@ class TableShareRow(Base):
     receipt: Mapped[str] = mapped_column(LongText)
 
 
+class EncoderShareRow(Base):
+    """A node's exact share of an opened encoder round and its receipt: from these the witness makes the encoder again.
+
+    `attempt` is the id of the try that was counted.
+    """
+
+    __tablename__ = "encoder_shares"
+
+    attempt: Mapped[str] = mapped_column(AttemptName, primary_key=True)
+    party_id: Mapped[str] = mapped_column(PartyName, primary_key=True)
+    run: Mapped[str] = mapped_column(AttemptName, ForeignKey("campaign_attempts.attempt"), index=True)
+    round: Mapped[int] = mapped_column(Integer)
+    share: Mapped[bytes] = mapped_column(Bytes)
+    receipt: Mapped[str] = mapped_column(LongText)
+
+
 class EncoderCheckpointRow(Base):
     """Where an encoder run stands after its last opened round; vectors are little-endian float64."""
 

@@ -5,8 +5,8 @@ W2  Scorecards: the attempt's shares are those of the nodes' receipts, and open,
     table whose digest the artefact states.
 W3  The fit on that table, with the options that the artefact states, gives the same scorecard to the last point. Points
     of free choice could spell a merchant's bins in one score.
-W4  Encoders: the witness took part in every round. Parameters come from sums that it cannot open again; they are scored
-    where the rows are, and never travel.
+W4  Encoders: every round opens again, from shares that the nodes receipted and the witness's own terms, and the steps
+    from the first parameters give the same weights. Else a hub could choose a function of its own as a feature.
 W5  Schema, cohort and the stated privacy are those of the terms that it cosigned.
 W6  The release is on disk before it leaves; a model that was withdrawn is not released again.
 """
@@ -14,6 +14,7 @@ W6  The release is on disk before it leaves; a model that was withdrawn is not r
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -22,7 +23,7 @@ from crypto.errors import SignatureError
 from crypto.jws import sign_model
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import ModelRelease, ModelWithdrawal, TablesMechanism, Terms
-from crypto.wire.link import ReleaseProposal, WithdrawalProposal
+from crypto.wire.link import ReleaseProposal, RoundShares, WithdrawalProposal
 from models.artefact import CellsEntry, ModelArtefact, RoundsEntry, ScorecardEntry
 from models.errors import ModelsError
 from models.fit import FitOptions
@@ -31,10 +32,10 @@ from models.tables import OpenedTable, feature_bins, from_vector
 from nodes.encoder_models import ReleasedEncoder
 from nodes.errors import PolicyRefusal
 from nodes.journal import Journal
-from nodes.rounds_check import is_try_of
 from nodes.store import Store
 from nodes.tables.witness import SignedReleaseRow
 from nodes.terms_check import read_terms
+from nodes.witness.encoder_replay import not_reproduced, replay_encoder, same_weights
 from nodes.witness_stage import OpenedAttempt, WitnessContext, load_record, open_attempt
 
 WITHDRAWN = "withdrawn"
@@ -55,7 +56,7 @@ class ReleaseDesk:
         Raises:
             PolicyRefusal: `model-not-reproduced`, `model-withdrawn`, or terms and artefact contradict each other.
             ArtefactError: the artefact is malformed or breaks the bounds.
-            AttemptError: the attempt was not released here, or the shares are not those of its receipts.
+            AttemptError: the attempt was not run here, or the shares are not those of its receipts.
             SignatureError: the proposal is malformed.
         """
         try:
@@ -74,7 +75,7 @@ class ReleaseDesk:
             if artefact.model_type == "scorecard":
                 terms = self._check_scorecard(artefact, proposal.attempt, dict(proposal.shares))
             else:
-                terms = self._check_encoder(artefact, proposal.attempt)
+                terms = self._check_encoder(artefact, proposal.attempt, proposal.rounds)
             _check_terms(artefact, terms)
             release = ModelRelease(
                 suite=SUITE,
@@ -119,34 +120,34 @@ class ReleaseDesk:
         opened = open_attempt(self._context, attempt, shares)
         table = opened_table(opened)
         if table.digest() != artefact.table_digest:
-            raise _refused("model-not-reproduced", "the artefact states another table than the opened one", "table")
+            raise not_reproduced("the artefact states another table than the opened one", "table")
         try:
             card = train(table, FitOptions(**artefact.fit_options))
         except (ModelsError, TypeError) as problem:
-            raise _refused(
-                "model-not-reproduced", "the opened table cannot be fitted with the stated options", "fit_options"
+            raise not_reproduced(
+                "the opened table cannot be fitted with the stated options", "fit_options"
             ) from problem
         if ScorecardEntry.of(card) != artefact.scorecard:
-            raise _refused("model-not-reproduced", "the fit on the opened table gives other points", "scorecard")
+            raise not_reproduced("the fit on the opened table gives other points", "scorecard")
         terms = opened.checked.terms
         if dict(terms.encoders_used) != artefact.encoders_used:
-            raise _refused("model-not-reproduced", "the artefact uses other encoders than its terms", "encoders_used")
+            raise not_reproduced("the artefact uses other encoders than its terms", "encoders_used")
         return terms
 
-    def _check_encoder(self, artefact: ModelArtefact, attempt: str) -> Terms:
+    def _check_encoder(self, artefact: ModelArtefact, attempt: str, rounds: Sequence[RoundShares]) -> Terms:
         """W4."""
         encoder = ReleasedEncoder.of(artefact)
         record = load_record(self._context, attempt)
-        terms = read_terms(record.terms, self._context.roster).terms
-        stage = terms.encoder
+        checked = read_terms(record.terms, self._context.roster)
+        stage = checked.terms.encoder
         if stage is None or artefact.encoder is None:
-            raise _refused("model-not-reproduced", f"attempt {attempt} trained no encoder", "attempt")
-        tries = sum(is_try_of(attempt, each) for each in self._context.attempts.attempts(terms.campaign_id))
-        if tries < stage.rounds:
-            raise _refused("model-not-reproduced", f"only {tries} of {stage.rounds} rounds were run", "attempt")
+            raise not_reproduced(f"attempt {attempt} trained no encoder", "attempt")
         if (stage.kind, stage.spec) != (encoder.kind, artefact.encoder.spec):
-            raise _refused("model-not-reproduced", "the encoder is not the one of the terms", "encoder")
-        return terms
+            raise not_reproduced("the encoder is not the one of the terms", "encoder")
+        due = replay_encoder(self._context.attempts, record, checked, rounds)
+        if not same_weights(encoder.parameters, due):
+            raise not_reproduced("the rounds that were run give other parameters", "encoder")
+        return checked.terms
 
     def _require_not_withdrawn(self, model_id: str) -> None:
         with self._store.reading() as session:
@@ -196,13 +197,13 @@ def _check_terms(artefact: ModelArtefact, terms: Terms) -> None:
         or stated.mechanisms != mechanisms
         or any(not _same(a, b) for a, b in zip(numbers, expected, strict=True))
     ):
-        raise _refused("model-not-reproduced", "the stated privacy is not that of the terms", "privacy")
+        raise not_reproduced("the stated privacy is not that of the terms", "privacy")
     if (artefact.campaign, artefact.schema_sha256, artefact.cohort_size) != (
         terms.campaign_id,
         terms.schema_sha256,
         terms.cohort_size,
     ):
-        raise _refused("model-not-reproduced", "campaign, schema or cohort are not those of the terms", "campaign")
+        raise not_reproduced("campaign, schema or cohort are not those of the terms", "campaign")
 
 
 def _same(stated: float | None, due: float | None) -> bool:

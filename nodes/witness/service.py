@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from crypto.pseudonym import PseudonymKey
 from crypto.wire.link import FrameType
 from crypto.wire.party import Party
+from nodes.campaign_rules import CampaignRules
 from nodes.errors import ConfigError
 from nodes.journal import Journal
 from nodes.link import Handler
@@ -83,6 +84,7 @@ def witness_context(runtime: NodeRuntime) -> WitnessContext:
         identity=runtime.identity,
         ledger=runtime.ledger,
         attempts=WitnessAttemptStore(runtime.store),
+        campaigns=CampaignRules(runtime.store),
         roster=runtime.roster,
         clock=runtime.clock,
         min_t_collude=runtime.config.min_t_collude,

@@ -19,6 +19,7 @@ from crypto.secure_sum import open_sum
 from crypto.table_grid import terms_layout
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import RoundOrder, RoundsMechanism
+from crypto.wire.link import RoundShares
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, NoStore
 from hub.encoder_stage import run_encoder_stage
 from hub.encoder_terms import EncoderBudget, encoder_attempt_terms, encoder_budget
@@ -76,7 +77,7 @@ class Kept(NoStore):
         self.checkpoints: list[EncoderCheckpoint] = []
         self._stop_after = stop_after
 
-    def round_opened(self, checkpoint: EncoderCheckpoint) -> None:
+    def round_opened(self, checkpoint: EncoderCheckpoint, opened: RoundShares | None) -> None:
         self.checkpoints.append(checkpoint)
         if checkpoint.state.step == self._stop_after:
             raise KeyboardInterrupt

@@ -14,7 +14,10 @@ from crypto.jws import sign_model
 from crypto.keys import IdentityKey
 from hub.simulation import Budget
 from models.errors import BudgetError
+from nodes.campaign_rules import CampaignRules
 from nodes.errors import BudgetExceeded, PolicyRefusal
+from nodes.store import Store
+from nodes.training import refusal_detail
 from tests.federation import Drive, World, make_world
 
 
@@ -127,3 +130,64 @@ def test_a_schema_under_another_hash_or_unknown_to_the_node_is_refused(world: Wo
     with pytest.raises(PolicyRefusal) as caught:
         drive.accept("bank-1")
     assert caught.value.reason == "schema-unknown"
+
+
+def test_a_campaign_has_one_holdout_rule(world: World) -> None:
+    Drive.start(world).cosign().accept_all()
+    other = {"salt": b"another salt, 16", "fraction": 0.2}
+    less = {"salt": world.plan().holdout_salt, "fraction": 0.1}
+    for number, holdout in enumerate((other, less), start=2):
+        # An honest cohort under that rule: only the change itself is at fault.
+        plan = world.plan(holdout_salt=holdout["salt"], holdout_fraction=holdout["fraction"])
+        drive = Drive.start(world, plan, number=number)
+        for refuse in (drive.cosign, lambda drive=drive: drive.forge_cosignature().accept("bank-1")):
+            with pytest.raises(PolicyRefusal) as caught:
+                refuse()
+            assert caught.value.reason == "holdout-changed"
+    Drive.start(world, world.plan(campaign_id="c2", holdout_salt=bytes(16)), number=1).cosign().accept_all()
+
+
+def test_stages_with_another_privacy_than_the_first_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rules.sqlite"
+    world = make_world(tmp_path, noise_off=False)
+    terms = Drive.start(world, world.noisy_plan()).manifest.terms
+    CampaignRules(Store.open(path)).settle(terms.model_copy(update={"stage": "encoder"}))
+    rules = CampaignRules(Store.open(path))  # after a restart
+    privacy, mechanisms = terms.privacy, terms.privacy.mechanisms
+    finer = tuple(each.model_copy(update={"scale": each.scale * 2}) for each in mechanisms)
+    louder = tuple(each.model_copy(update={"sigma": each.sigma * 1.001}) for each in mechanisms)
+    for changes in ({}, {"mechanisms": finer, "delta_sum": 0.0}):  # what follows from the nodes that are left
+        rules.settle(terms.model_copy(update={"privacy": privacy.model_copy(update=changes)}))
+    for changes in (
+        {"epsilon": 2.9},
+        {"delta": 2e-5},
+        {"mechanisms": mechanisms[:1]},
+        {"mechanisms": louder},
+        {"mechanisms": mechanisms[::-1]},
+        {"noise": "off"},
+    ):
+        with pytest.raises(PolicyRefusal) as caught:
+            rules.settle(terms.model_copy(update={"privacy": privacy.model_copy(update=changes)}))
+        assert caught.value.reason == "privacy-changed"
+    rules.settle(terms.model_copy(update={"campaign_id": "c2", "privacy": privacy.model_copy(update={"epsilon": 2.9})}))
+    world.federation.close()
+
+
+def test_nodes_whose_noise_the_owner_does_not_count_on_must_be_withstood(tmp_path: Path) -> None:
+    world = make_world(tmp_path, noise_off=False)
+    others = frozenset(world.federation.contexts) - {"bank-1"}
+    context = world.federation.contexts["bank-1"]
+    for number, (left_out, t_collude, accepted) in enumerate(
+        [(0, 1, True), (1, 1, False), (1, 2, True), (3, 3, False)]
+    ):
+        counted = frozenset(sorted(others)[left_out:])
+        world.federation.contexts["bank-1"] = replace(context, noise_counts=counted)
+        drive = Drive.start(world, world.noisy_plan(t_collude=t_collude), number=number + 1).forge_cosignature()
+        if accepted:
+            assert drive.accept("bank-1")
+            continue
+        with pytest.raises(PolicyRefusal, match=rf"asks {left_out + 1}: 1, and {left_out} for nodes") as caught:
+            drive.accept("bank-1")
+        assert caught.value.reason == "t-collude-too-small"
+        assert f"withstand {t_collude} colluding nodes" in refusal_detail(caught.value)
+    world.federation.close()

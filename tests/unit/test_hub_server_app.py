@@ -15,6 +15,7 @@ from crypto.wire.campaign import Terms
 from hub.campaign_plan import NoStore, Progress
 from hub.errors import CampaignError
 from hub.server_app import CampaignJob, CampaignResult, EncoderResult, LeftOver, build_server_app, run_server_app
+from hub.simulation import EncoderRounds
 from models.encoder_spec import EncoderSpec, spec_for
 from tests.federation import World, make_world
 
@@ -69,15 +70,23 @@ def test_errors_of_a_campaign_pass_through_it(world: World) -> None:
 
 def test_a_finished_encoder_is_not_trained_again(world: World) -> None:
     plan, kept = world.plan(stages=("encoder", "scorecard")), []
-    job = CampaignJob(plan, world.events.append, world.federation.node_ids, spec=_spec(world), keep_encoder=kept.append)
+    rounds = EncoderRounds(world.federation.desk)
+    job = CampaignJob(
+        plan,
+        world.events.append,
+        world.federation.node_ids,
+        store=rounds,
+        spec=_spec(world),
+        keep_encoder=kept.append,
+        release_encoder=rounds.release,
+    )
     first = run_server_app(world.federation.grid, replace(job, plan=replace(plan, stages=("encoder",))))
     assert isinstance(first.encoder, EncoderResult)
     assert kept == [first.encoder]
     assert first.released is None
     world.events.clear()
-    again = run_server_app(
-        world.federation.grid, replace(job, left=LeftOver(encoder=first.encoder.artefact.to_bytes()))
-    )
+    left = LeftOver(encoder=first.encoder.artefact.to_bytes(), encoder_terms=first.encoder.trained.terms)
+    again = run_server_app(world.federation.grid, replace(job, left=left))
     assert {event.stage for event in world.events} == {"scorecard"}
     assert again.encoder is None
     assert again.table().terms.encoders_used == {"bank": first.encoder.artefact.model_id}

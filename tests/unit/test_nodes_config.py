@@ -47,6 +47,19 @@ def test_every_field_is_in_a_sample() -> None:
     assert [field for field in fields if f"{field}:" not in text] == []
 
 
+def test_the_witnesss_sample_says_what_the_programme_may_cost() -> None:
+    sample = (CONFIGS / "witness.yaml").read_text()
+    assert "\nbudget:\n" in sample
+    assert load_node_config(CONFIGS / "witness.yaml").budget.epsilon > 3
+
+
+def test_only_nodes_that_add_noise_count_on_others(tmp_path: Path) -> None:
+    counts = MINIMAL + "noise_counts: [bank-02]\n"
+    assert load_node_config(written(tmp_path, counts)).noise_counts == ("bank-02",)
+    with pytest.raises(ConfigError, match="adds no noise"):
+        load_node_config(written(tmp_path, counts.replace("kind: bank", "kind: witness")))
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     text = MINIMAL + "datasets:\n  - schema: s.yaml\n    csv: ../t.csv\n"
     config = load_node_config(written(tmp_path, text))
@@ -64,6 +77,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         (("kind: bank", "kind: hub"), 2, "kind: hub is not"),
         (("party_id: bank-01", "party_id: Bank"), 1, "party_id: "),
         (("data_dir: data", "data_dir: data\nmin_t_collude: 0"), 7, "min_t_collude: "),
+        (("data_dir: data", "data_dir: data\nnoise_counts: [Bank]"), 7, "noise_counts.0: "),
         (("data_dir: data", "data_dir: data\nbudget: {epsilon: 0, delta: 1e-5}"), 7, "budget.epsilon: "),
         (("data_dir: data", "data_dir: data\nmax_consent_versions: 4"), 7, "max_consent_versions: "),
     ],

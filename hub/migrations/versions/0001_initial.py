@@ -341,6 +341,22 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_encoder_checkpoints_campaign_id"), ["campaign_id"], unique=False)
 
     op.create_table(
+        "encoder_shares",
+        sa.Column("attempt", sa.String(length=128), nullable=False),
+        sa.Column("party_id", sa.String(length=64), nullable=False),
+        sa.Column("run", sa.String(length=128), nullable=False),
+        sa.Column("round", sa.Integer(), nullable=False),
+        sa.Column("share", sa.LargeBinary(), nullable=False),
+        sa.Column("receipt", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["run"], ["campaign_attempts.attempt"], name=op.f("fk_encoder_shares_run_campaign_attempts")
+        ),
+        sa.PrimaryKeyConstraint("attempt", "party_id", name=op.f("pk_encoder_shares")),
+    )
+    with op.batch_alter_table("encoder_shares", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_encoder_shares_run"), ["run"], unique=False)
+
+    op.create_table(
         "opened_tables",
         sa.Column("attempt", sa.String(length=128), nullable=False),
         sa.Column("campaign_id", sa.String(length=128), nullable=False),
@@ -423,6 +439,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_opened_tables_campaign_id"))
 
     op.drop_table("opened_tables")
+    with op.batch_alter_table("encoder_shares", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_encoder_shares_run"))
+
+    op.drop_table("encoder_shares")
     with op.batch_alter_table("encoder_checkpoints", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_encoder_checkpoints_campaign_id"))
 

@@ -1,0 +1,82 @@
+"""A stage's cohort from attempt to attempt: without nodes that were lost, formed again where consents changed.
+
+A node refuses a whole slice for one merchant whose consent was revoked since the cohort was formed. It is not at fault:
+the cohort is formed from the consents of now, and the same nodes are asked again. Only so often, so that a node that
+always claims it cannot hold a campaign up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from crypto.wire.campaign import Stage
+from hub.attempt_run import LostNodesError
+from hub.campaign_plan import CampaignPlan
+from hub.cohort import Cohort
+from hub.errors import CampaignError
+from hub.grids.channel import Channel
+
+CONSENTS_CHANGED = frozenset({"consent-unknown", "source-not-consented"})
+"""Refusals which say that the slice is not what the node's consents say now."""
+MAX_REFORMS = 3
+
+
+class CohortCourse:
+    """The training part of a plan's cohort as a stage goes on.
+
+    Args:
+        channel: gives parties time: a consent's change may have reached a node later than the hub, or sooner.
+        plan: the campaign.
+        stage: whose attempts are numbered.
+        kind: the only kind that takes part, or None for all.
+
+    Attributes:
+        cohort: of the next attempt.
+        lost: nodes that are out of it, and why.
+    """
+
+    def __init__(self, channel: Channel, plan: CampaignPlan, stage: Stage, *, kind: str | None = None) -> None:
+        self._channel = channel
+        self._plan = plan
+        self._stage = stage
+        self._kind = kind
+        self._ended = 0
+        self._reforms = 0
+        self.lost: dict[str, str] = {}
+        self.cohort = self._cut(plan.cohort)
+
+    def numbers(self) -> Iterator[int]:
+        """Numbers of the stage's attempts, until those are used up that may lose nodes."""
+        number = self._plan.attempts_before.get(self._stage, 0)
+        while self._ended < self._plan.max_attempts:
+            number += 1
+            yield number
+
+    def go_on(self, ended: LostNodesError) -> None:
+        """Take what ended an attempt into account."""
+        changed = {party for party, why in ended.lost.items() if why.partition(":")[0] in CONSENTS_CHANGED}
+        reform = self._plan.reform
+        if not changed or reform is None or self._reforms == MAX_REFORMS:
+            self._ended += 1
+            self.lost |= ended.lost
+            self.cohort = self.cohort.without(ended.lost)
+            return
+        self._reforms += 1
+        gone = {party: why for party, why in ended.lost.items() if party not in changed}
+        self._ended += bool(gone)
+        self.lost |= gone
+        self._channel.wait_for(sorted(changed))
+        self.cohort = self._cut(reform()).without(self.lost)
+
+    def used_up(self) -> CampaignError:
+        """The error of a stage that has no attempt left."""
+        return CampaignError(
+            f"campaign {self._plan.campaign_id} used up its {self._plan.max_attempts} attempts; "
+            f"lost: {', '.join(self.lost) or 'none'}",
+            field="max_attempts",
+            remedy="look at the lost nodes' own logs, then start a new campaign",
+        )
+
+    def _cut(self, cohort: Cohort) -> Cohort:
+        training = cohort.training(self._plan.holdout_salt, self._plan.holdout_fraction)
+        return training if self._kind is None else training.only(self._kind)

@@ -1,0 +1,28 @@
+"""What the first accepted attempt of a campaign settled for all its others."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from nodes.tables.base import NodeTableBase
+
+
+class CampaignHoldoutRow(NodeTableBase):
+    """The hold-out rule of a campaign, by its first terms that were accepted here."""
+
+    __tablename__ = "campaign_holdouts"
+
+    campaign_id: Mapped[str] = mapped_column(primary_key=True)
+    salt: Mapped[bytes]
+    fraction: Mapped[float]
+
+
+class CampaignPrivacyRow(NodeTableBase):
+    """The privacy that a stage's terms stated, as the other stages must state it."""
+
+    __tablename__ = "campaign_privacy"
+
+    campaign_id: Mapped[str] = mapped_column(primary_key=True)
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    stated: Mapped[str]
+    """Canonical JSON; see `nodes.campaign_rules`."""
