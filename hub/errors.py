@@ -346,6 +346,13 @@ class TooFewSourcesError(QueryRefusedError):
     title = "Too few sources for a score"
 
 
+class MixedSourcesError(QueryRefusedError):
+    """Items of one request name different sources: some would learn of merchants in whom they have no part."""
+
+    code = "mixed-sources"
+    title = "The request's merchants have different sources"
+
+
 class ConsentUnknownError(QueryRefusedError):
     """An item's consent is not stored, or is another merchant's."""
 

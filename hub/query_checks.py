@@ -17,6 +17,7 @@ from crypto.wire.scoring import ScoreItem, ScoreRequest
 from hub.clock import seconds
 from hub.errors import (
     ConsentUnknownError,
+    MixedSourcesError,
     RecipientNotConsentedError,
     RequestExpiredError,
     SourceNotConsentedError,
@@ -39,7 +40,7 @@ def check_times(request: ScoreRequest, now: datetime) -> None:
 
 
 def check_items(request: ScoreRequest, consents: Mapping[str, ConsentRecord], parties: Mapping[str, Party]) -> None:
-    """Refuse a request with an item that no consent covers.
+    """Refuse a request whose items have different sources, or with an item that no consent covers.
 
     Args:
         request: verified.
@@ -47,9 +48,17 @@ def check_items(request: ScoreRequest, consents: Mapping[str, ConsentRecord], pa
         parties: of the cosigned roster, by id.
 
     Raises:
-        ConsentUnknownError, RecipientNotConsentedError, SourceNotConsentedError, TooFewSourcesError: `field` names
-            the item.
+        MixedSourcesError, ConsentUnknownError, RecipientNotConsentedError, SourceNotConsentedError,
+            TooFewSourcesError: `field` names the item.
     """
+    first = set(request.items[0].sources.values())
+    for place, item in enumerate(request.items):
+        if set(item.sources.values()) != first:
+            raise MixedSourcesError(
+                "Every source receives the whole request, so all its items must name the same sources.",
+                field=f"items.{place}.sources",
+                remedy="Sign one request for each set of sources.",
+            )
     for place, item in enumerate(request.items):
         _check_item(f"items.{place}", item, request.requester, consents.get(item.consent_id), parties)
 

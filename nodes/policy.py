@@ -3,14 +3,16 @@
 Signatures come first, elsewhere: a request that does not verify is not looked at. Then, in this order, the first rule
 that fails gives the code; a refusal says nothing about data.
 
-The request: R1 `request-too-large`, R2 `request-expired`, R3 `nonce-reused`, R4 `feed-stale`, R5 `model-unknown`,
-R6 `model-not-released`.
+The request: R1 `request-too-large`, R2 `mixed-sources`, R3 `request-expired`, R4 `nonce-reused`, R5 `feed-stale`,
+R6 `model-unknown`, R7 `model-not-released`.
 
 Each item: I1 `consent-unknown`, I2 its state (`consent-revoked`, `consent-paused`, `consent-expired`,
 `consent-not-yet-valid`, `consent-not-active`), I3 `recipient-not-consented`, I4 `purpose-not-consented`,
 I5 `source-not-consented`, I6 `too-few-sources`, I7 `source-unreachable` (a peer is not in the roster, so nothing can be
 masked towards it), I8 `category-not-consented`, I9 `separate-consent-missing`, I10 `adverse-notice-missing`,
 I11 `frequency-exceeded`, I12 `source-set-changed`, I13 `model-versions-exceeded`.
+
+Why R2: every source receives the whole request, so none may hold an item in which that source has no part.
 
 Why I6 and I12: the sum of several sources' points is what a requester may learn. With one source besides itself, or
 with two different sets of sources for one merchant, it could subtract to a single source's points.
@@ -109,7 +111,7 @@ def decide_request(
     limits: Limits,
     now: datetime,
 ) -> RefusalCode | None:
-    """R1–R6: whether a verified request is answered at all.
+    """R1–R7: whether a verified request is answered at all.
 
     Args:
         request: verified under the roster's key of its requester.
@@ -121,6 +123,8 @@ def decide_request(
     """
     if len(request.items) > limits.max_items:
         return "request-too-large"
+    if len({frozenset(item.sources.values()) for item in request.items}) > 1:
+        return "mixed-sources"
     too_long = request.expires_at - request.issued_at > timedelta(seconds=MAX_REQUEST_SECONDS)
     early = request.issued_at > now + timedelta(seconds=MAX_CLOCK_SKEW_SECONDS)
     if now >= request.expires_at or too_long or early:

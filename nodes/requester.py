@@ -1,6 +1,7 @@
 """The requester's side of a scoring query (docs/protocol.md, 7): signed, verified, opened and summed here alone.
 
-A1  One signed request for up to 500 merchants, with the sources that each consent names for the model's kinds.
+A1  One signed request for each distinct set of sources that the consents of up to 500 merchants name for the model's
+    kinds: every source receives a request whole, and must not hear of merchants in whom it has no part.
 A2  Every answer verifies under its source's key of the cosigned roster, is about this request, and opens with this
     node's box key.
 A3  A merchant's masked points are added up over **all** its sources, with the public absent points of kinds for which
@@ -95,12 +96,46 @@ class Requester:
     def ask(self, queries: Sequence[Query], *, purpose: Purpose, model: BookedModel) -> list[ScoreAnswer]:
         """A1–A4 for up to 500 merchants, in order. An answer without a score says who refused it and why.
 
+        Where the hub refuses one request of several, its merchants have no score (with the hub's code), the others do:
+        what was answered has used consents up.
+
         Raises:
             PolicyRefusal: no merchants or too many, or a consent leaves fewer than two sources besides this node.
-            PeerError: the hub refused the request as a whole, or is out of reach.
+            PeerError: the hub refused every request as a whole, or is out of reach.
             ProofError: the hub did not prove that the queries are logged.
             ArtefactError: the model is no scorecard.
         """
+        answers: dict[int, ScoreAnswer] = {}
+        refused: list[tuple[list[int], PeerError]] = []
+        for places in self._groups(queries, model):
+            try:
+                group = self._ask([queries[place] for place in places], purpose, model)
+            except PeerError as error:
+                refused.append((places, error))
+            else:
+                answers.update(zip(places, group, strict=True))
+        if refused and not answers:
+            raise refused[0][1]
+        for places, error in refused:
+            nothing = self._answer(model, None, (), {error.party: error.peer_code or error.code}, None)
+            answers.update(dict.fromkeys(places, nothing))
+        return [answers[place] for place in range(len(queries))]
+
+    def _groups(self, queries: Sequence[Query], model: BookedModel) -> list[list[int]]:
+        """A1: places of queries with the same sources, in order of the first of each."""
+        if not 1 <= len(queries) <= MAX_ITEMS:
+            raise PolicyRefusal(
+                "request-too-large",
+                f"{len(queries)} merchants in one request",
+                field="items",
+                remedy=f"ask about 1 to {MAX_ITEMS} merchants at a time",
+            )
+        groups: dict[frozenset[str], list[int]] = {}
+        for place, query in enumerate(queries):
+            groups.setdefault(frozenset(self._sources(query.consent, model).values()), []).append(place)
+        return list(groups.values())
+
+    def _ask(self, queries: Sequence[Query], purpose: Purpose, model: BookedModel) -> list[ScoreAnswer]:
         request = self._request(queries, purpose, model)
         token = sign_model(request, self._identity, typ=REQUEST_TYPE, kid=self._party_id)
         request_hash = digest(token.encode())
@@ -130,13 +165,6 @@ class Requester:
 
     def _request(self, queries: Sequence[Query], purpose: Purpose, model: BookedModel) -> ScoreRequest:
         """A1."""
-        if not 1 <= len(queries) <= MAX_ITEMS:
-            raise PolicyRefusal(
-                "request-too-large",
-                f"{len(queries)} merchants in one request",
-                field="items",
-                remedy=f"ask about 1 to {MAX_ITEMS} merchants at a time",
-            )
         now = self._clock()
         return ScoreRequest(
             suite=SUITE,
@@ -233,7 +261,7 @@ class Requester:
         score: int | None,
         reasons: tuple[str, ...],
         refusals: dict[str, str],
-        proof: InclusionProof,
+        proof: InclusionProof | None,
     ) -> ScoreAnswer:
         pd = None if score is None else float(model.card.pd_of(score))
         return ScoreAnswer(
@@ -263,8 +291,7 @@ class Requester:
         if (entry.type, entry.actor) != ("query", request.requester) or (
             facts.get("request_hash"),
             facts.get("item"),
-            facts.get("consent_id"),
-        ) != (request_hash.hex(), place, request.items[place].consent_id):
+        ) != (request_hash.hex(), place):
             raise _unlogged(place)
 
 

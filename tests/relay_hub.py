@@ -40,7 +40,10 @@ class Relay:
         self.lost: set[str] = set()
         self.retoken: Callable[[str, str], str] = lambda source, token: token
         self.reanswer: Callable[[str, str], str] = lambda source, answer: answer
+        self.refuse: Callable[[ScoreRequest], bool] = lambda request: False
         self.reproof: Callable[[InclusionProof], InclusionProof] = lambda proof: proof
+        self.seen: list[tuple[str, ScoreRequest]] = []
+        """Source and request, as they were forwarded."""
         self._cosigned = 0
         self._note = ""
 
@@ -74,6 +77,8 @@ class Relay:
     def _query(self, token: str) -> httpx.Response:
         request = ScoreRequest.model_validate_json(payload_of(token))
         request_hash = digest(token.encode())
+        if self.refuse(request):
+            return httpx.Response(422, json={"code": "query-refused", "title": "Refused"})
         first = len(self.leaves)
         for place, item in enumerate(request.items):
             entry = LogEntry(
@@ -85,7 +90,6 @@ class Relay:
                     "request_hash": request_hash.hex(),
                     "item": place,
                     "model_id": request.model_id,
-                    "consent_id": item.consent_id,
                     "sources": ",".join(sorted(set(item.sources.values()))),
                 },
             )
@@ -96,6 +100,7 @@ class Relay:
             if source in self.lost:
                 failures.append(SourceFailure(source=source, code="source-unreachable"))
                 continue
+            self.seen.append((source, request))
             try:
                 answer = self.world.answer(source, self.retoken(source, token)).decode()
             except PolicyRefusal as refusal:

@@ -47,6 +47,7 @@ RefusalCode = Literal[
     "frequency-exceeded",
     "source-set-changed",
     "too-few-sources",
+    "mixed-sources",
     "model-not-released",
     "model-unknown",
     "model-versions-exceeded",
@@ -57,7 +58,11 @@ RefusalCode = Literal[
 
 
 class ScoreItem(WireModel):
-    """One merchant of a request; `sources` names one party per kind of the model."""
+    """One merchant of a request.
+
+    `sources` is what the consent names for the model's kinds: one party per kind, at least two besides the requester. A
+    kind for which the consent names nobody is left out; the requester adds that kind's public absent points.
+    """
 
     pseudonym: Pseudonym
     consent_id: Annotated[str, Field(pattern=r"^[a-f0-9]{32}$")]
@@ -65,7 +70,10 @@ class ScoreItem(WireModel):
 
 
 class ScoreRequest(WireModel):
-    """JWS type `score-request`, by the requester. Its hash (SHA-256 of the token) binds masks and answers."""
+    """JWS type `score-request`, by the requester. Its hash (SHA-256 of the token) binds masks and answers.
+
+    All items name the same parties as sources: each of them receives the whole request.
+    """
 
     suite: Suite
     requester: PartyId

@@ -25,6 +25,7 @@ from hub.app import create_app
 from hub.errors import (
     AnswerExpiredError,
     ConsentUnknownError,
+    MixedSourcesError,
     ModelNotReleasedError,
     NonceReusedError,
     PartyUnknownError,
@@ -181,9 +182,11 @@ def test_simultaneous_copies_are_one_query(world: QueryWorld) -> None:
 
     thread = threading.Thread(target=settle)
     thread.start()
-    results = asyncio.run(both())
-    done.set()
-    thread.join()
+    try:
+        results = asyncio.run(both())
+    finally:
+        done.set()
+        thread.join()
     assert len({result.answers for result in results}) == 1
     assert world.asked == dict.fromkeys(SOURCES.values(), 1)
 
@@ -288,6 +291,17 @@ def test_items_need_this_merchants_consent_for_these_parties(world: QueryWorld) 
         with pytest.raises(error) as refused:
             world.ask(token)
         assert str(getattr(refused.value, "field", "")).startswith("items.")
+    assert world.logged("query") == []
+    assert sum(world.asked.values()) == 0
+
+
+def test_a_request_is_for_one_set_of_sources(world: QueryWorld) -> None:
+    pair = {"bank": "bank-01", "tax": "tax-01"}
+    pair_id, token = world.consent(world.shop, sources=pair)
+    world.hub.consents.submit([token])
+    with pytest.raises(MixedSourcesError) as refused:
+        world.ask(world.request(world.item(), world.item(consent_id=pair_id, sources=pair)))
+    assert (refused.value.code, refused.value.field) == ("mixed-sources", "items.1.sources")
     assert world.logged("query") == []
     assert sum(world.asked.values()) == 0
 

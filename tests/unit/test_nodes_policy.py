@@ -134,6 +134,7 @@ def test_a_request_in_order_passes() -> None:
     ("changes", "code"),
     [
         ({"asked": request(items=(item(),) * 3)}, "request-too-large"),
+        ({"asked": request(items=(item(), item(sources={"bank": "bank-01", "tax": "tax-01"})))}, "mixed-sources"),
         ({"now": NOW + timedelta(minutes=5)}, "request-expired"),
         ({"now": NOW - timedelta(seconds=31)}, "request-expired"),
         ({"asked": request(expires_at=NOW + timedelta(seconds=301))}, "request-expired"),

@@ -96,6 +96,39 @@ def test_a_kind_that_the_consent_does_not_name_gives_absent_points(world: Scorin
     assert answer.score == expected_score(world, "M001") - late + card.absent["utility"]
 
 
+def test_a_batch_is_one_request_for_each_set_of_sources(tmp_path: Path) -> None:
+    world = ScoringWorld(tmp_path)
+    world.release()
+    pair = {"bank": "bank-01", "tax": "tax-01"}
+    for merchant, sources in zip(MERCHANTS, (SOURCES, pair, SOURCES, pair), strict=True):
+        world.give(merchant, sources=sources)
+    enquiries = [Enquiry(merchant) for merchant in MERCHANTS]
+    lender = world.nodes["lender"].enquiries
+    seen: list[tuple[int, int]] = []
+    outcomes = lender.score_all(enquiries, progress=lambda *done: seen.append(done))
+    scores = [expected_score(world, merchant) for merchant in MERCHANTS]
+    scores[1] += world.artefact().card().absent["utility"] - POINTS["late"][1]  # nobody was asked for them
+    assert [each.answer and each.answer.score for each in outcomes] == scores
+    assert [each.id for each in outcomes] == list(MERCHANTS)
+    assert seen == [(4, 4)]
+    forwarded = sorted(source for source, _ in world.relay.seen)
+    assert forwarded == ["bank-01", "bank-01", "tax-01", "tax-01", "utility-01"]
+    for source, request in world.relay.seen:
+        assert len(request.items) == 2
+        assert all(source in item.sources.values() for item in request.items)
+    proofs = [each.answer.proof for each in outcomes if each.answer and each.answer.proof]
+    assert len({proof.index for proof in proofs}) == 4
+
+    world.relay.refuse = lambda request: len(request.items[0].sources) == 2
+    again = [each.answer for each in lender.score_all(enquiries)]
+    assert [each and each.score for each in again] == [scores[0], None, scores[2], None]
+    assert again[1] is not None
+    assert again[1].refusals == {"hub": "query-refused"}
+    with pytest.raises(PeerError):
+        lender.score_all(enquiries[1:2])
+    world.close()
+
+
 def test_single_answers_say_nothing(world: ScoringWorld, model_id: str) -> None:
     """Masked points of one source are not its points, and differ from request to request."""
     record = world.give("M001")
