@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,30 @@ def compare(
     return result
 
 
+def measure(
+    sizes: Sequence[int], epsilons: Sequence[float], seeds: Sequence[int], cache: Path | None, rounds: int | None = None
+) -> Iterator[dict[str, float]]:
+    """Means over the seeds, per size and ε."""
+    schema = load_schema(SCHEMA)
+    spec = spec_for(schema, "bank", rounds=rounds)
+    encoded = encode(schema, "bank", give_me_some_credit(cache))
+    if encoded.outcome is None:
+        raise SystemExit("the schema's label is not at kind bank")
+    for n_rows, epsilon in product(sizes, epsilons):
+        runs = [
+            compare(spec, encoded.codes, encoded.outcome, n_rows=n_rows, epsilon=epsilon, seed=seed) for seed in seeds
+        ]
+        means = {name: round(float(np.mean([run[name] for run in runs])), 4) for name in runs[0]}
+        difference = round(float(np.mean([run["central"] - run["banks"] for run in runs])), 4)
+        yield {
+            "rows": n_rows,
+            "epsilon": epsilon,
+            "rounds": spec.rounds,
+            **means,
+            "central_minus_banks": difference,
+        }
+
+
 def main() -> int:
     """Print one JSON line per setting; exit status 1 if a mean difference misses the target."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -82,31 +108,12 @@ def main() -> int:
     parser.add_argument("--epsilon", type=float, nargs="+", default=[1.0, 3.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--rounds", type=int, default=None)
-    parser.add_argument("--cache", type=Path, default=Path(".cache"))
+    parser.add_argument("--cache", type=Path)
     chosen = parser.parse_args()
-    schema = load_schema(SCHEMA)
-    spec = spec_for(schema, "bank", rounds=chosen.rounds)
-    encoded = encode(schema, "bank", give_me_some_credit(chosen.cache))
-    if encoded.outcome is None:
-        raise SystemExit("the schema's label is not at kind bank")
     missed = False
-    for n_rows in chosen.rows:
-        for epsilon in chosen.epsilon:
-            runs = [
-                compare(spec, encoded.codes, encoded.outcome, n_rows=n_rows, epsilon=epsilon, seed=seed)
-                for seed in chosen.seeds
-            ]
-            means = {name: round(float(np.mean([run[name] for run in runs])), 4) for name in runs[0]}
-            difference = float(np.mean([run["central"] - run["banks"] for run in runs]))
-            missed |= difference > TARGET
-            line = {
-                "rows": n_rows,
-                "epsilon": epsilon,
-                "rounds": spec.rounds,
-                **means,
-                "central_minus_banks": round(difference, 4),
-            }
-            print(json.dumps(line), flush=True)
+    for line in measure(chosen.rows, chosen.epsilon, chosen.seeds, chosen.cache, chosen.rounds):
+        missed |= line["central_minus_banks"] > TARGET
+        print(json.dumps(line), flush=True)
     return int(missed)
 
 

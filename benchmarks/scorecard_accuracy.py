@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,20 +46,15 @@ def binned(schema: Schema, frame: pl.DataFrame) -> tuple[dict[str, NDArray[np.ui
     return {kind: rows.codes for kind, rows in encoded.items()}, outcome
 
 
-def main() -> None:
-    """Print one line per cell, and a verdict on the targets."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--cache", type=Path, help="where the data set is kept")
-    parser.add_argument("--json", type=Path)
-    chosen = parser.parse_args()
+def measure(sizes: Sequence[int], seeds: Sequence[int], cache: Path | None) -> dict[str, list[float]]:
+    """Figure → its value per seed, for every size and ε."""
     schema = load_schema(CONFIG)
-    codes, outcomes = binned(schema, give_me_some_credit(chosen.cache))
+    codes, outcomes = binned(schema, give_me_some_credit(cache))
     features = feature_bins(schema)
     noise = {epsilon: calibrate_tables(len(features), epsilon, DELTA) for epsilon in EPSILONS}
     results: dict[str, list[float]] = defaultdict(list)
-    for size in SIZES:
-        for seed in chosen.seeds:
+    for size in sizes:
+        for seed in seeds:
             order = np.random.default_rng(seed).permutation(len(outcomes))[:size]
             held = round(HOLDOUT * len(order))
             test, rest = order[:held], order[held:]
@@ -80,6 +76,17 @@ def main() -> None:
                 error = sum(row.count * abs(row.predicted - row.observed) for row in table) / held
                 results[f"{name} calibration error"].append(error)
                 results[f"{name} gap to logistic"].append(results[f"{size} logistic"][-1] - results[name][-1])
+    return results
+
+
+def main() -> None:
+    """Print one line per cell, and a verdict on the targets."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--cache", type=Path, help="where the data set is kept")
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    results = measure(SIZES, chosen.seeds, chosen.cache)
     for name, values in results.items():
         each = " ".join(f"{value:.4f}" for value in values)
         print(f"{name:38s} mean {np.mean(values):.4f}  [{each}]")

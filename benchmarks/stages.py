@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ from models.schema_file import load_schema
 from models.tables import feature_bins, from_codes, joined_codes
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+SCHEMAS = ("give-me-some-credit", "gmsc-bank-consortium")
 DELTA = 1e-5
 Codes = NDArray[np.uint8]
 
@@ -128,6 +131,31 @@ def summary(runs: list[dict[str, float]]) -> dict[str, object]:
     return found
 
 
+def measure(
+    sizes: Sequence[int],
+    epsilons: Sequence[float],
+    seeds: Sequence[int],
+    shares: list[float],
+    cache: Path | None,
+    schemas: Sequence[str] = SCHEMAS,
+) -> Iterator[dict[str, object]]:
+    """Mean AUCs and paired differences per schema, size and ε."""
+    frame = give_me_some_credit(cache)
+    for name in schemas:
+        schema = load_schema(CONFIGS / f"{name}.yaml")
+        encoded = {kind: encode(schema, kind, frame) for kind in schema.kinds_in_order()}
+        codes = {kind: part.codes for kind, part in encoded.items()}
+        outcome = encoded[schema.label.kind].outcome
+        if outcome is None:
+            raise SystemExit(f"{name}: no outcome at kind {schema.label.kind}")
+        for n_rows, epsilon in product(sizes, epsilons):
+            runs = [
+                compare(schema, codes, outcome, n_rows=n_rows, epsilon=epsilon, shares=shares, seed=seed)
+                for seed in seeds
+            ]
+            yield {"schema": name, "rows": n_rows, "epsilon": epsilon, "seeds": len(runs), **summary(runs)}
+
+
 def main() -> None:
     """Print one JSON line of mean AUCs and paired differences per schema, size and ε."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -135,32 +163,10 @@ def main() -> None:
     parser.add_argument("--epsilon", type=float, nargs="+", default=[1.0, 3.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--encoder-share", type=float, nargs="+", default=[0.25, 0.5])
-    parser.add_argument("--cache", type=Path, default=Path(".cache"))
+    parser.add_argument("--cache", type=Path)
     chosen = parser.parse_args()
-    frame = give_me_some_credit(chosen.cache)
-    for name in ("give-me-some-credit", "gmsc-bank-consortium"):
-        schema = load_schema(CONFIGS / f"{name}.yaml")
-        encoded = {kind: encode(schema, kind, frame) for kind in schema.kinds_in_order()}
-        codes = {kind: part.codes for kind, part in encoded.items()}
-        outcome = encoded[schema.label.kind].outcome
-        if outcome is None:
-            raise SystemExit(f"{name}: no outcome at kind {schema.label.kind}")
-        for n_rows in chosen.rows:
-            for epsilon in chosen.epsilon:
-                runs = [
-                    compare(
-                        schema,
-                        codes,
-                        outcome,
-                        n_rows=n_rows,
-                        epsilon=epsilon,
-                        shares=chosen.encoder_share,
-                        seed=seed,
-                    )
-                    for seed in chosen.seeds
-                ]
-                line = {"schema": name, "rows": n_rows, "epsilon": epsilon, "seeds": len(runs), **summary(runs)}
-                print(json.dumps(line), flush=True)
+    for line in measure(chosen.rows, chosen.epsilon, chosen.seeds, chosen.encoder_share, chosen.cache):
+        print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

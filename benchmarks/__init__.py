@@ -1,0 +1,1 @@
+"""Measured accuracy and speed; `python -m benchmarks` runs all at small settings."""

@@ -1,0 +1,23 @@
+"""Benchmarks of speed run, at sizes that say nothing about speed, and compare like with like."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.__main__ import speed_rows
+from benchmarks.crypto_speed import measure
+
+
+def test_every_speed_is_compared_with_something_plain() -> None:
+    found = measure(merchants=300, items=20, entries=200)
+    parts = {
+        "tables": ("secure_s", "plain_s"),
+        "pseudonyms": ("pseudonym_ms", "verify_ms"),
+        "log": ("entry_ms", "row_ms"),
+    }
+    assert set(found) == set(parts)
+    for name, (above, below) in parts.items():
+        figures = found[name]
+        assert all(value > 0 for value in figures.values())
+        assert figures["ratio"] == pytest.approx(figures[above] / figures[below])
+    assert len(speed_rows(found)) == sum(map(len, found.values()))
