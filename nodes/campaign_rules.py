@@ -39,8 +39,8 @@ class CampaignRules:
             elif (holdout.salt, holdout.fraction) != (terms.holdout.salt, terms.holdout.fraction):
                 raise PolicyRefusal(
                     "holdout-changed",
-                    f"the terms hold out fraction {terms.holdout.fraction:g}; campaign {terms.campaign_id} was accepted "
-                    f"with {holdout.fraction:g}, or under another salt",
+                    f"the terms hold out fraction {terms.holdout.fraction:g}; campaign {terms.campaign_id} was "
+                    f"accepted with {holdout.fraction:g}, or under another salt",
                     field="holdout",
                     remedy="a campaign has one hold-out rule; start a new campaign",
                 )

@@ -84,7 +84,7 @@ def compose(standing: Iterable[Charge]) -> tuple[Mechanism, ...]:
         for each, part in stages.items():
             if each not in ran[campaign]:
                 own[campaign].extend(part)
-    mechanisms = [_accounted(mechanism) for each in own.values() for mechanism in each]
+    mechanisms = [accounted(mechanism) for each in own.values() for mechanism in each]
     return tuple(sorted(mechanisms, key=repr))
 
 
@@ -110,7 +110,8 @@ def stage_of(campaign_id: str, attempt: str) -> Stage | None:
     return next((stage for stage in _STAGES if stage == head), None)
 
 
-def _accounted(mechanism: MechanismTerms) -> Mechanism:
+def accounted(mechanism: MechanismTerms) -> Mechanism:
+    """A mechanism of the wire as the accountant knows it."""
     if isinstance(mechanism, TablesMechanism):
         return DiscreteGaussianCells(sigma=mechanism.sigma, count=mechanism.count, scale=mechanism.scale)
     return GaussianRounds(sigma_over_sensitivity=mechanism.sigma_over_sensitivity, rounds=mechanism.rounds)
@@ -119,7 +120,7 @@ def _accounted(mechanism: MechanismTerms) -> Mechanism:
 def _weight(mechanisms: Sequence[MechanismTerms]) -> float:
     """μ² of the list, to compare two."""
     total = 0.0
-    for mechanism in map(_accounted, mechanisms):
+    for mechanism in map(accounted, mechanisms):
         if isinstance(mechanism, DiscreteGaussianCells):
             total += mechanism.count / mechanism.sigma**2
         else:

@@ -18,11 +18,10 @@ from crypto.errors import ManifestError
 from crypto.jws import verify_model
 from crypto.layout import TableLayout
 from crypto.table_grid import TableGrid, table_delta, terms_grid, terms_layout
-from crypto.wire.campaign import Acceptance, MechanismTerms, RosterEntry, RoundsMechanism, Stage, TablesMechanism, Terms
+from crypto.wire.campaign import Acceptance, RosterEntry, RoundsMechanism, Stage, TablesMechanism, Terms
 from models.accounting import (
     Adjacency,
     DiscreteGaussianCells,
-    GaussianRounds,
     Mechanism,
     epsilon_of,
     tables_mechanisms,
@@ -30,6 +29,7 @@ from models.accounting import (
 )
 from models.errors import BudgetError
 from models.schema import Schema
+from nodes.charges import accounted
 from nodes.errors import PolicyRefusal
 from nodes.training_context import RosterLookup
 
@@ -231,13 +231,6 @@ def check_epsilon(checked: CheckedTerms, *, allowance: float = 0.0) -> None:
         cost = _cost(mechanisms, usable, adjacency) + further
         if not cost <= claimed * (1 + _TOLERANCE) or not math.isfinite(cost):
             raise dishonest(f"the mechanisms cost epsilon {cost:.6g} under {adjacency}, the terms claim {claimed:.6g}")
-
-
-def accounted(mechanism: MechanismTerms) -> Mechanism:
-    """A mechanism of the wire as the accountant knows it."""
-    if isinstance(mechanism, TablesMechanism):
-        return DiscreteGaussianCells(mechanism.sigma, mechanism.count, mechanism.scale)
-    return GaussianRounds(mechanism.sigma_over_sensitivity, mechanism.rounds)
 
 
 def read_acceptances(tokens: list[str], checked: CheckedTerms, h: bytes) -> dict[str, Acceptance]:

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from hub import console
 from hub.admin_client import AdminClient
+from hub.commands.bars import Bars
 from hub.config import load_config
 from hub.errors import CampaignError
 from models.schema_file import load_campaign
@@ -114,12 +113,12 @@ def abort(
 
 def _watch(hub: AdminClient, campaign_id: str, *, as_json: bool) -> None:
     """Follow a campaign to its end. With `as_json` each step is one line, the campaign itself the last."""
-    with _Bars(hidden=as_json) as bars:
+    with Bars(hidden=as_json) as bars:
         for campaign in _states(hub, campaign_id):
             for event in campaign["progress"]:
                 if as_json:
                     console.show_json(event)
-                bars.show(event)
+                bars.show(*(event[name] for name in ("stage", "attempt", "what", "done", "total", "detail")))
     if as_json:
         console.show_json({**campaign, "progress": []})
     else:
@@ -144,37 +143,6 @@ def _states(hub: AdminClient, campaign_id: str) -> Iterator[dict[str, Any]]:
             return
         after = max([after, *(event["number"] for event in campaign["progress"])])
         time.sleep(POLL_S)
-
-
-class _Bars:
-    """One progress bar per step of an attempt, on standard error."""
-
-    def __init__(self, *, hidden: bool) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            disable=hidden,
-        )
-        self._tasks: dict[tuple[str, str], TaskID] = {}
-
-    def __enter__(self) -> _Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def show(self, event: dict[str, Any]) -> None:
-        """Move the bar of an event's step."""
-        key = (event["attempt"], event["what"])
-        number = event["attempt"].rpartition("/")[2]
-        text = f"{event['stage']} {number}: {console.text(event['what'])} {event['detail']}".rstrip()
-        if key not in self._tasks:
-            self._tasks[key] = self._bars.add_task(text, total=event["total"])
-        self._bars.update(self._tasks[key], completed=event["done"], total=event["total"], description=text)
 
 
 def _show(campaign: dict[str, Any]) -> None:

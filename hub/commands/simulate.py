@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from hub import console
+from hub.commands.bars import Bars
 from hub.errors import SimulationError
 
 if TYPE_CHECKING:
@@ -64,8 +63,12 @@ def simulate(
         noise_on=noise == "on",
         out=out,
     )
-    with _Bars(hidden=as_json) as bars:
-        done = simulation_run.simulate(options, bars.show)
+    with Bars(hidden=as_json) as bars:
+
+        def show(event: Event) -> None:
+            bars.show(event.stage, event.attempt, event.step, event.done, event.total)
+
+        done = simulation_run.simulate(options, show)
     if as_json:
         console.show_json(done.report)
         return
@@ -78,36 +81,6 @@ def simulate(
         (f"{console.text('Seconds')}: {name}", f"{done.report['seconds'][name]:.1f}") for name in _timed(done.report)
     ]
     console.show_table("Simulation", ("Figure", "Value"), rows)
-
-
-class _Bars:
-    """One progress bar per step of the current attempt, on standard error."""
-
-    def __init__(self, *, hidden: bool) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            disable=hidden,
-        )
-        self._tasks: dict[tuple[str, str], TaskID] = {}
-
-    def __enter__(self) -> _Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def show(self, event: Event) -> None:
-        """One event of the campaign."""
-        key = (event.attempt, event.step)
-        if key not in self._tasks:
-            text = f"{event.stage} {event.attempt.rpartition('/')[2]}: {console.text(event.step)}"
-            self._tasks[key] = self._bars.add_task(text, total=event.total)
-        self._bars.update(self._tasks[key], completed=event.done, total=event.total)
 
 
 def _timed(report: dict[str, Any]) -> list[str]:
