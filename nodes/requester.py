@@ -116,8 +116,8 @@ class Requester:
                 answers.update(zip(places, group, strict=True))
         if refused and not answers:
             raise refused[0][1]
-        for places, error in refused:
-            nothing = self._answer(model, None, (), {error.party: error.peer_code or error.code}, None)
+        for places, refusal in refused:
+            nothing = self._answer(model, None, (), {refusal.party: refusal.peer_code or refusal.code}, None)
             answers.update(dict.fromkeys(places, nothing))
         return [answers[place] for place in range(len(queries))]
 
