@@ -9,12 +9,13 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from hub import problems
-from hub.api import campaigns, consents, health, links, log, models, parties, queries, voprf
+from hub.api import campaigns, consents, health, links, log, merchants, models, parties, queries, voprf
 from hub.idempotency import IdempotencyMiddleware
 from hub.services import Hub
 
 ROUTERS = (
     parties.router,
+    merchants.router,
     log.router,
     health.router,
     consents.router,
@@ -38,8 +39,14 @@ def create_app(hub: Hub) -> FastAPI:
             await to_thread.run_sync(hub.stop)
 
     info = hub.info()
-    # Interactive pages would load scripts from elsewhere.
-    app = FastAPI(title=hub.config.hub_id, version=info.software, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=hub.config.hub_id,
+        version=info.software,
+        lifespan=lifespan,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,  # interactive pages would load scripts from elsewhere
+        redoc_url=None,
+    )
     app.state.hub = hub
     problems.install(app)
     for router in ROUTERS:

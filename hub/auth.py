@@ -1,4 +1,4 @@
-"""Who may ask: the administrator by a bearer token, parties by a signature over each single request."""
+"""Who may ask: the administrator by a bearer token, parties and merchants by a signature over each single request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from crypto.jws import peek_kid, verify_model
 from crypto.wire.party import Party
 from crypto.wire.service import SIGNED_REQUEST_SECONDS, SignedRequest
 from hub.clock import Clock, seconds
-from hub.errors import ReplayError, UnauthorisedError
+from hub.db import Database
+from hub.errors import ForbiddenError, ReplayError, UnauthorisedError
+from hub.merchant_signatures import verify_request
 from hub.roster import RosterKeeper
 
 
@@ -32,14 +34,44 @@ class AdminAuth:
             )
 
 
+class SpentNonces:
+    """Lets each nonce pass once, for as long as its request is in time."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, int] = {}
+        self._lock = threading.Lock()
+
+    def spend(self, nonce: bytes, issued: int, now: int) -> None:
+        """Spend a nonce.
+
+        Raises:
+            UnauthorisedError: the request's time is more than five minutes from the hub's.
+            ReplayError: the nonce came before.
+        """
+        if abs(now - issued) > SIGNED_REQUEST_SECONDS:
+            raise UnauthorisedError(
+                "The signature's time is more than 5 minutes from the hub's.",
+                field="issued_at",
+                remedy="Set the clock, sign again.",
+            )
+        with self._lock:
+            if nonce in self._seen:
+                raise ReplayError(
+                    "This signed request was used before.", field="nonce", remedy="Sign each request anew."
+                )
+            self._seen[nonce] = issued
+            # Oldest first; what is out of time is refused anyway and need not be remembered.
+            if len(self._seen) % 1024 == 0:
+                self._seen = {n: t for n, t in self._seen.items() if now - t <= SIGNED_REQUEST_SECONDS}
+
+
 class PartyAuth:
     """Accepts a party's signed request once, from the cosigned roster's key."""
 
     def __init__(self, roster: RosterKeeper, *, clock: Clock) -> None:
         self._roster = roster
         self._clock = clock
-        self._seen: dict[bytes, int] = {}
-        self._lock = threading.Lock()
+        self._nonces = SpentNonces()
 
     def check(self, authorization: str | None, *, method: str, path: str) -> Party:
         """Accept `Authorization: Digua <JWS request>` for this method and path (with its query string).
@@ -59,28 +91,37 @@ class PartyAuth:
             )
         party = self._roster.party(peek_kid(token.strip(), typ="request"))
         request = verify_model(token.strip(), party.sign_key, SignedRequest, typ="request", kid=party.party_id)
-        now = seconds(self._clock())
-        issued = seconds(request.issued_at)
         if (request.party_id, request.method, request.path) != (party.party_id, method, path):
             raise UnauthorisedError(
                 "The signature is for another request.", field="Authorization", remedy="Sign this method and path."
             )
-        if abs(now - issued) > SIGNED_REQUEST_SECONDS:
-            raise UnauthorisedError(
-                "The signature's time is more than 5 minutes from the hub's.",
-                field="issued_at",
-                remedy="Set the clock, sign again.",
-            )
-        self._spend(party.party_id.encode() + request.nonce, issued, now)
+        self._nonces.spend(party.party_id.encode() + request.nonce, seconds(request.issued_at), seconds(self._clock()))
         return party
 
-    def _spend(self, nonce: bytes, issued: int, now: int) -> None:
-        with self._lock:
-            if nonce in self._seen:
-                raise ReplayError(
-                    "This signed request was used before.", field="nonce", remedy="Sign each request anew."
-                )
-            self._seen[nonce] = issued
-            # Oldest first; what is out of time is refused anyway and need not be remembered.
-            if len(self._seen) % 1024 == 0:
-                self._seen = {n: t for n, t in self._seen.items() if now - t <= SIGNED_REQUEST_SECONDS}
+
+class MerchantAuth:
+    """Accepts a merchant's signed request once, under its newest enrolled key."""
+
+    def __init__(self, db: Database, *, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._nonces = SpentNonces()
+
+    def check(self, token: str) -> bytes:
+        """Accept a JWS `merchant-request` and return the merchant's pseudonym.
+
+        Raises:
+            MerchantKeyUnknownError: no key is enrolled for its key id.
+            SignatureError, KeyFormatError: it does not verify.
+            ForbiddenError: it is about another merchant than its signer.
+            UnauthorisedError, ReplayError: it is out of time, or its nonce came before.
+        """
+        pseudonym, request = verify_request(self._db, token)
+        if request.pii_principal_id != pseudonym:
+            raise ForbiddenError(
+                "The request is about another merchant than the one who signed it.",
+                field="pii_principal_id",
+                remedy="Each merchant asks for its own records.",
+            )
+        self._nonces.spend(pseudonym + request.nonce, seconds(request.issued_at), seconds(self._clock()))
+        return pseudonym

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from crypto.jws import peek_payload
@@ -32,6 +32,7 @@ from hub.tables.consents import ConsentEventRow, ConsentPartyRow, ConsentRow
 from hub.tables.parties import MerchantKeyBatchRow, MerchantKeyRow
 
 _AT_ONCE = 500
+_DAY_S = 86_400
 TRAINING = "model-training"
 
 
@@ -122,7 +123,7 @@ class Consents:
                     "consent",
                     self._hub_id,
                     consent.body.pii_principal_id,
-                    {"consent_id": consent.body.record_id, "sha256": consent.sha256.hex()},
+                    hidden={"consent": consent.body.record_id.encode(), "artefact": consent.sha256},
                 )
                 for consent in fresh
             ],
@@ -174,7 +175,8 @@ class Consents:
                 "consent-event",
                 self._hub_id,
                 event.body.pii_principal_id,
-                {"consent_id": event.body.record_id, "event": event.body.event, "sha256": event.sha256.hex()},
+                {"event": event.body.event},
+                hidden={"consent": event.body.record_id.encode(), "artefact": event.sha256},
             )
             for event in fresh
         ]
@@ -218,6 +220,15 @@ class Consents:
 def record_of(token: str) -> ConsentRecord:
     """Parse a stored consent; it was verified before it was stored."""
     return ConsentRecord.model_validate_json(peek_payload(token))
+
+
+def forget_receipt(session: Session, pseudonym: bytes) -> None:
+    """Cut the times at which a merchant's consents and events came down to their day (UTC)."""
+    own = select(ConsentRow.record_id).where(ConsentRow.pseudonym == pseudonym)
+    consents = update(ConsentRow).where(ConsentRow.pseudonym == pseudonym)
+    events = update(ConsentEventRow).where(ConsentEventRow.record_id.in_(own))
+    session.execute(consents.values(received_at=ConsentRow.received_at - ConsentRow.received_at % _DAY_S))
+    session.execute(events.values(received_at=ConsentEventRow.received_at - ConsentEventRow.received_at % _DAY_S))
 
 
 def named_parties(record: ConsentRecord) -> frozenset[str]:

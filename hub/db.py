@@ -69,6 +69,20 @@ class Database:
         with Session(self._reader, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def overwrite_deleted(self, session: Session) -> None:
+        """Have SQLite overwrite what this session's connection deletes from now on, not only give its room free."""
+        if self.engine.dialect.name == "sqlite":
+            session.connection().exec_driver_sql("PRAGMA secure_delete=ON")
+
+    def truncate_wal(self) -> None:
+        """Fold SQLite's write-ahead log, with its older pages, into the database and cut it off."""
+        if self.engine.dialect.name == "sqlite":
+            connection = self.engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()

@@ -1,7 +1,7 @@
 """Idempotency-Key on every POST: a request that is sent again takes effect once and gets the same answer.
 
 A key belongs to one path and one authorisation. Only successes are kept: after a refusal the same key may be tried
-again, for its cause may have gone.
+again, for its cause may have gone. Answers that say `Cache-Control: no-store` are not kept either.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from hub.tables.idempotency import IdempotencyRow
 
 HEADER = "idempotency-key"
 REPLAYED = b"idempotent-replayed"
+NO_STORE = "no-store"
 MAX_KEY = 128
 
 
@@ -152,9 +153,9 @@ class IdempotencyMiddleware:
 
     def _end(self, name: bytes, start: Message, body: bytes) -> None:
         status = int(start["status"])
-        if 200 <= status < 300:
-            media_type = Headers(raw=list(start["headers"])).get("content-type", "")
-            self._store.finish(name, StoredAnswer(status, media_type, body))
+        headers = Headers(raw=list(start["headers"]))
+        if 200 <= status < 300 and headers.get("cache-control") != NO_STORE:
+            self._store.finish(name, StoredAnswer(status, headers.get("content-type", ""), body))
         else:
             self._store.release(name)
 

@@ -5,8 +5,9 @@ L2  The sequencer gives waiting leaves their indices, stores entries and tiles, 
 L3  The cosigner offers the newest checkpoint to the witness with a consistency proof, verifies and stores its line.
 L4  `proof` waits until an entry lies under a cosigned checkpoint. Without the witness L1 and L2 go on, L4 times out.
 
-Subjects enter as SHA-256(salt ‖ pseudonym); salts lie in a table off the log and can be erased (PIPL 47): the entry
-and the tree stay as they are, and nothing links it to the merchant any more.
+Subjects, and facts that would name a merchant's consent, enter as SHA-256(salt ‖ value) under a salt of each entry's
+own. Salts lie in a table off the log and can be erased (PIPL 47, `hub.erasure`): entries and tree stay as they are, and
+without its salt an entry can be matched neither to a merchant nor to another entry about the same consent.
 """
 
 from __future__ import annotations
@@ -47,12 +48,23 @@ _logger = structlog.get_logger("hub.log")
 
 @dataclass(frozen=True)
 class NewEntry:
-    """An entry to append; `subject` is a merchant's pseudonym, which enters only as a salted commitment."""
+    """An entry to append.
+
+    Attributes:
+        subject: a merchant's pseudonym, which enters only as a salted commitment.
+        hidden: further facts that enter as commitments under the same salt; they need a subject.
+    """
 
     type: EntryType
     actor: str
     subject: bytes | None = None
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    hidden: Mapping[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse hidden facts that nobody could ever open."""
+        if self.hidden and self.subject is None:
+            raise LogError("Hidden facts need a subject.", field="hidden", remedy="Give the merchant's pseudonym.")
 
 
 class AuditLog:
@@ -119,8 +131,11 @@ class AuditLog:
         salts: list[bytes | None] = []
         for entry in entries:
             salt = None if entry.subject is None else self._randomness(SALT_BYTES)
-            commitment = None if salt is None or entry.subject is None else commit_subject(salt, entry.subject)
-            body = LogEntry(type=entry.type, time=now, actor=entry.actor, subject=commitment, facts=dict(entry.facts))
+            commitment, facts = None, dict(entry.facts)
+            if salt is not None and entry.subject is not None:
+                commitment = commit_subject(salt, entry.subject)
+                facts |= {name: commit(salt, value).hex() for name, value in entry.hidden.items()}
+            body = LogEntry(type=entry.type, time=now, actor=entry.actor, subject=commitment, facts=facts)
             leaves.append({"leaf": canonical_bytes(body)})
             salts.append(salt)
         inserted = session.scalars(
@@ -139,8 +154,15 @@ class AuditLog:
             self._wake.set()
         return ids
 
+    def note_outcomes(self, session: Session, outcomes: Mapping[int, str]) -> None:
+        """Keep beside the salts what came of queries, by the ids that `append_many` gave; erased ones stay erased."""
+        for pending_id, outcome in outcomes.items():
+            row = session.get(SubjectSaltRow, pending_id)
+            if row is not None:
+                row.outcome = outcome
+
     def erase_subject(self, session: Session, pseudonym: bytes) -> int:
-        """Erase what links entries to a merchant (PIPL 47); return how many entries lost their link."""
+        """Erase the salts, and with them what links entries to a merchant; return how many there were."""
         result = session.execute(
             delete(SubjectSaltRow).where(SubjectSaltRow.pseudonym == pseudonym).returning(SubjectSaltRow.pending_id)
         )
@@ -287,7 +309,12 @@ class AuditLog:
 
 def commit_subject(salt: bytes, pseudonym: bytes) -> bytes:
     """Return the commitment that stands for a merchant in an entry: SHA-256(salt ‖ pseudonym), 32 bytes."""
-    return hashlib.sha256(salt + pseudonym).digest()
+    return commit(salt, pseudonym)
+
+
+def commit(salt: bytes, value: bytes) -> bytes:
+    """Return SHA-256(salt ‖ value), 32 bytes; without the salt it says nothing about the value."""
+    return hashlib.sha256(salt + value).digest()
 
 
 def _not_cosigned(timeout: float) -> HubError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -13,12 +14,22 @@ from crypto.tiles import TILE_WIDTH, consistency_from_tiles, inclusion_from_tile
 from crypto.wire.audit import InclusionProof
 from hub.db import Database
 from hub.errors import NotFoundError, RequestError
-from hub.tables.log import CheckpointRow, LogEntryRow, LogTileRow, SubjectSaltRow
+from hub.tables.log import CheckpointRow, LogEntryRow, LogPendingRow, LogTileRow, SubjectSaltRow
 
 EXPORT_FORMAT = "digua-log-export-1"
 MAX_PAGE = 1000
 _EXPORT_CHUNK = 5000
 _HASH = 32
+
+
+@dataclass(frozen=True)
+class MerchantEntry:
+    """An entry about a merchant with what opens its commitments; `index` is None while it waits for its place."""
+
+    index: int | None
+    leaf: str
+    salt: bytes
+    outcome: str | None
 
 
 class StoredTiles:
@@ -128,16 +139,20 @@ class LogReader:
                 f"The log has {present} entries, not {size}.", field="size", remedy="Ask for a size up to the log's."
             )
 
-    def of_merchant(self, pseudonym: bytes) -> list[tuple[int, str]]:
-        """Return all entries about a merchant whose salts were not erased: (index, exact leaf), in order."""
+    def of_merchant(self, pseudonym: bytes) -> list[MerchantEntry]:
+        """Return all entries about a merchant whose salts were not erased, in order."""
         with self._db.reading() as session:
             query = (
-                select(LogEntryRow.index, LogEntryRow.leaf)
-                .join(SubjectSaltRow, SubjectSaltRow.pending_id == LogEntryRow.pending_id)
+                select(SubjectSaltRow, LogEntryRow.index, LogEntryRow.leaf, LogPendingRow.leaf)
+                .outerjoin(LogEntryRow, LogEntryRow.pending_id == SubjectSaltRow.pending_id)
+                .outerjoin(LogPendingRow, LogPendingRow.id == SubjectSaltRow.pending_id)
                 .where(SubjectSaltRow.pseudonym == pseudonym)
-                .order_by(LogEntryRow.index)
+                .order_by(SubjectSaltRow.pending_id)
             )
-            return [(index, leaf.decode()) for index, leaf in session.execute(query)]
+            return [
+                MerchantEntry(index, (placed or waiting or b"").decode(), row.salt, row.outcome)
+                for row, index, placed, waiting in session.execute(query)
+            ]
 
     def root_matches(self) -> bool:
         """Say whether the newest checkpoint has the size and the root of what is stored."""

@@ -16,12 +16,16 @@ from crypto.errors import CryptoError
 from crypto.jws import parse_canonical, peek_kid, verify_merchant
 from crypto.wire.consent import ConsentEvent, ConsentRecord
 from crypto.wire.party import MerchantKeyLeaf
+from crypto.wire.service import MerchantRequest
 from hub.db import Database
 from hub.errors import ConsentRefusedError, HubError, MerchantKeyUnknownError
 from hub.merchant_keys import newest_keys
 from hub.tables.parties import MerchantKeyRow
 
 A = TypeVar("A", ConsentRecord, ConsentEvent)
+S = TypeVar("S", ConsentRecord, ConsentEvent, MerchantRequest)
+
+REQUEST_TYPE = "merchant-request"
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,7 @@ def verify_all(db: Database, tokens: Sequence[str], typ: str, model: type[A]) ->
             key = keys.get(kid)
             if key is None:
                 raise _no_key()
-            jwk = MerchantKeyLeaf.model_validate_json(key.leaf).jwk
-            payload = verify_merchant(token, jwk, typ=typ, kid=kid)
-            body = parse_canonical(payload, model)
+            payload, body = _verify(key, token, typ, model)
             if body.pii_principal_id != key.pseudonym:
                 raise ConsentRefusedError(
                     "The artefact is about another merchant than the one who signed it.",
@@ -76,6 +78,25 @@ def verify_all(db: Database, tokens: Sequence[str], typ: str, model: type[A]) ->
         sha256 = hashlib.sha256(payload).digest()
         found.setdefault(sha256, Verified(place, token, sha256, key.id, body))
     return list(found.values())
+
+
+def verify_request(db: Database, token: str) -> tuple[bytes, MerchantRequest]:
+    """Verify a merchant's own request; return the pseudonym that its signer's key is enrolled for, and the request.
+
+    Raises:
+        SignatureError, KeyFormatError: it does not verify.
+        MerchantKeyUnknownError: its key id is no enrolled merchant.
+    """
+    kid = peek_kid(token, typ=REQUEST_TYPE)
+    try:
+        pseudonym = bytes.fromhex(kid)
+    except ValueError as error:
+        raise _no_key() from error
+    with db.reading() as session:
+        key = newest_keys(session, [pseudonym]).get(pseudonym)
+    if key is None:
+        raise _no_key()
+    return pseudonym, _verify(key, token, REQUEST_TYPE, MerchantRequest)[1]
 
 
 def only_new(
@@ -102,6 +123,12 @@ def only_new(
         if id_of(artefact.body) not in known:
             fresh.append(artefact)
     return fresh
+
+
+def _verify(key: MerchantKeyRow, token: str, typ: str, model: type[S]) -> tuple[bytes, S]:
+    jwk = MerchantKeyLeaf.model_validate_json(key.leaf).jwk
+    payload = verify_merchant(token, jwk, typ=typ, kid=key.pseudonym.hex())
+    return payload, parse_canonical(payload, model)
 
 
 @contextmanager

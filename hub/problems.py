@@ -179,7 +179,7 @@ def install(app: FastAPI) -> None:
         status = error.status_code if isinstance(error, HTTPException) else 500
         detail = str(error.detail) if isinstance(error, HTTPException) else ""
         refusal = _BY_STATUS.get(status, RequestError)(
-            f"{request.method} {request.url.path}: {detail}", remedy="See /openapi.json for what the hub offers."
+            f"{request.method} {request.url.path}: {detail}", remedy="See /v1/openapi.json for what the hub offers."
         )
         response = respond(refusal, request.headers.get("accept-language"))
         if isinstance(error, HTTPException) and error.headers:

@@ -52,6 +52,7 @@ from hub.roster import RosterKeeper
 from hub.tables.queries import QueryRow
 
 PROOF_TIMEOUT_S = 20.0
+ANSWERED = "answered"
 KEPT_S = 300
 """How long after its expiry a request is remembered, without being answered."""
 
@@ -193,7 +194,7 @@ class Queries:
             failures=tuple(reply for reply in replies if isinstance(reply, SourceFailure)),
             proofs=(),
         )
-        await asyncio.to_thread(self._store, result)
+        await asyncio.to_thread(self._store, asked, result)
         return result
 
     async def _ask(self, source: str, body: bytes, request_hash: bytes) -> str | SourceFailure:
@@ -217,8 +218,8 @@ class Queries:
             raise PeerError("The answer is to another request.", party=source)
         return token
 
-    def _store(self, result: QueryResult) -> None:
-        """Q4."""
+    def _store(self, asked: _Asked, result: QueryResult) -> None:
+        """Q4; each merchant's own record says what came of its item, source by source."""
         facts: dict[str, Fact] = {
             "request_hash": result.request_hash.hex(),
             "answers": len(result.answers),
@@ -229,6 +230,8 @@ class Queries:
             row = session.get(QueryRow, result.request_hash)
             if row is not None:
                 row.result = result.model_dump_json()
+            outcomes = (json.dumps(each, sort_keys=True) for each in _outcomes(result, len(asked.log_ids)))
+            self._log.note_outcomes(session, dict(zip(asked.log_ids, outcomes, strict=True)))
             self._log.append(session, "query-result", self._hub_id, facts=facts)
 
 
@@ -243,6 +246,18 @@ def _again(token: str, request: ScoreRequest, row: QueryRow, now: int) -> _Asked
     return _Asked(token, row.request_hash, request, tuple(json.loads(row.log_ids)), earlier)
 
 
+def _outcomes(result: QueryResult, items: int) -> list[dict[str, str]]:
+    """By item: what each source made of it, `answered` or a code."""
+    found: list[dict[str, str]] = [{each.source: each.code for each in result.failures} for _ in range(items)]
+    for token in result.answers:
+        answer = SourceAnswer.model_validate_json(peek_payload(token))
+        said = dict.fromkeys(answer.answered, ANSWERED) | {each.item: str(each.code) for each in answer.refusals}
+        for item, code in said.items():
+            if 0 <= item < items:
+                found[item][answer.source] = code
+    return found
+
+
 def _complete(result: QueryResult) -> Iterator[tuple[str, str]]:
     """Yield source and token of answers without any refusal; they were verified before they were stored."""
     for token in result.answers:
@@ -252,7 +267,10 @@ def _complete(result: QueryResult) -> Iterator[tuple[str, str]]:
 
 
 def _entries(request: ScoreRequest, request_hash: bytes) -> list[NewEntry]:
-    """Q2: one entry an item; `sources` lets an auditor reconcile it with each source's own journal."""
+    """Q2: one entry an item; `sources` lets an auditor reconcile it with each source's own journal.
+
+    The consent's id enters as a commitment only; the request's hash binds it for whoever has the request.
+    """
     return [
         NewEntry(
             "query",
@@ -263,9 +281,9 @@ def _entries(request: ScoreRequest, request_hash: bytes) -> list[NewEntry]:
                 "item": place,
                 "model_id": request.model_id,
                 "purpose": request.purpose,
-                "consent_id": item.consent_id,
                 "sources": ",".join(sorted(set(item.sources.values()))),
             },
+            {"consent": item.consent_id.encode()},
         )
         for place, item in enumerate(request.items)
     ]

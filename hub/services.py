@@ -9,7 +9,7 @@ from typing import Protocol
 from crypto.wire.base import SUITE
 from crypto.wire.party import Party
 from crypto.wire.service import HubInfo
-from hub.auth import AdminAuth, PartyAuth
+from hub.auth import AdminAuth, MerchantAuth, PartyAuth
 from hub.campaign_book import CampaignBook
 from hub.campaign_services import CampaignServices
 from hub.campaigns import Campaigns
@@ -28,6 +28,7 @@ from hub.links import Links
 from hub.log import AuditLog
 from hub.log_reading import LogReader
 from hub.merchant_keys import MerchantKeys
+from hub.merchant_records import MerchantRecordBook
 from hub.migrations.runner import check_schema
 from hub.models import ModelRegistry
 from hub.parties import WITNESS, PartyBook
@@ -91,6 +92,7 @@ class Hub:
             timeout_s=config.log.cosign_timeout_s,
         )
         self.party_auth = PartyAuth(self.roster, clock=clock)
+        self.merchant_auth = MerchantAuth(db, clock=clock)
         self.enrolment = Enrolment(db, self.log, hub_id=config.hub_id, clock=clock, on_change=self.roster.changed)
         self.merchant_keys = MerchantKeys(db, self.log, self.roster, clock=clock)
         self.link_server = Links(
@@ -113,6 +115,7 @@ class Hub:
             links=lambda: self.links,
             recipient_kinds=config.recipient_kinds,
         )
+        self.merchant_records = MerchantRecordBook(self.consents, self.log.reader, clock=clock)
         self.voprf = Evaluations(
             db,
             self.log,

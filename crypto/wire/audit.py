@@ -29,11 +29,15 @@ EntryType = Literal[
     "model-withdrawal",
     "query",
     "query-result",
+    "erasure",
 ]
 
 
 class LogEntry(WireModel):
-    """One leaf: canonical JSON of this. `subject` is SHA-256(salt ‖ pseudonym); its salt lives off the log."""
+    """One leaf: canonical JSON of this. `subject` is SHA-256(salt ‖ pseudonym); its salt lives off the log.
+
+    The facts `consent` (of a consent's id) and `artefact` (of a payload's SHA-256) are commitments under the same salt.
+    """
 
     type: EntryType
     time: Moment

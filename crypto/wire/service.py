@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crypto.wire.base import Hash, Key, Moment, Nonce, PartyId, Suite, WireModel
+from crypto.wire.base import Code, Hash, Key, ModelId, Moment, Nonce, PartyId, Pseudonym, Suite, Token, WireModel
+from crypto.wire.consent import EventType, Purpose
 
 SIGNED_REQUEST_SECONDS = 300
 """How far `issued_at` may lie from the hub's clock."""
@@ -72,3 +73,65 @@ class LogProof(WireModel):
     """Body of GET /v1/log/inclusion and /v1/log/consistency: the hashes of RFC 9162, bottom up."""
 
     hashes: tuple[Hash, ...]
+
+
+class MerchantRequest(WireModel):
+    """JWS type `merchant-request`, by the merchant's newest enrolled key: what is recorded about me? It counts once."""
+
+    suite: Suite
+    pii_principal_id: Pseudonym
+    nonce: Nonce
+    issued_at: Moment
+
+
+LogIndex = Annotated[int, Field(ge=0)] | None
+"""An entry's place in the log; None while it waits for it, and once the merchant's salts were erased."""
+
+
+class RecordedEvent(WireModel):
+    """A change of a consent's state, as it was signed."""
+
+    event: EventType
+    token: Token
+    log_index: LogIndex
+
+
+class RecordedConsent(WireModel):
+    """A consent as it was signed, and where it stands apart from its dates."""
+
+    record_id: str
+    state: str
+    consent: Token
+    events: tuple[RecordedEvent, ...]
+    log_index: LogIndex
+
+
+class RecordedQuery(WireModel):
+    """A query about the merchant. `outcomes`: by source `answered` or the code of its refusal; never a score."""
+
+    time: Moment
+    requester: PartyId
+    purpose: Purpose
+    model_id: ModelId
+    sources: tuple[PartyId, ...]
+    consent_id: str | None
+    outcomes: dict[PartyId, Code]
+    log_index: LogIndex
+
+
+class OpenedEntry(WireModel):
+    """An exact leaf of the log with the salt that opens its commitments."""
+
+    log_index: LogIndex
+    entry: str
+    salt: bytes
+
+
+class MerchantRecords(WireModel):
+    """Reply to POST /v1/merchants/records: all that the hub records about a merchant under its pseudonym."""
+
+    pii_principal_id: Pseudonym
+    time: Moment
+    consents: tuple[RecordedConsent, ...]
+    queries: tuple[RecordedQuery, ...]
+    entries: tuple[OpenedEntry, ...]

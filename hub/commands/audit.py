@@ -1,4 +1,5 @@
-"""`digua-hub audit`: export the log, verify an export with nothing but two public keys, reconcile it with a node's."""
+"""`digua-hub audit`: export the log, verify an export with nothing but two public keys, reconcile it with a node's,
+erase what links it to a merchant."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ import typer
 from hub import console
 from hub.audit import Verdict, read_header, verify_export
 from hub.config import load_config
+from hub.erasure import erase_merchant
+from hub.errors import RequestError
 from hub.reconciliation import reconcile
 from hub.services import Hub
 
@@ -79,6 +82,36 @@ def _show(verdict: Verdict) -> None:
         return
     findings = [(finding.kind, finding.first, finding.last, finding.detail) for finding in verdict.findings]
     console.show_table("The log is NOT whole", ("Finding", "From entry", "To entry", "Detail"), findings)
+
+
+@app.command()
+def erase(
+    pseudonym: Annotated[str, typer.Argument(help="The merchant's pseudonym, 64 hexadecimal digits.")],
+    config: Annotated[Path, typer.Option(help="The hub's configuration.")] = Path("hub.yaml"),
+    as_json: JsonFlag = False,
+) -> None:
+    """Erase what links the log to a merchant (PIPL 47), for good. 删除日志与商户的关联（个保法第47条，不可恢复）。"""
+    hub = Hub.open(load_config(config))
+    try:
+        erased = erase_merchant(hub, _pseudonym(pseudonym))
+    finally:
+        hub.close()
+    if as_json:
+        console.show_json({"entries": erased})
+    else:
+        console.say("{entries} entries of the log are no longer linked to the merchant.", entries=erased)
+
+
+def _pseudonym(text: str) -> bytes:
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        value = b""
+    if len(value) != 32:
+        raise RequestError(
+            "A pseudonym has 64 hexadecimal digits.", field="PSEUDONYM", remedy="Ask the platform for the merchant's."
+        )
+    return value
 
 
 @app.command("reconcile")

@@ -52,10 +52,14 @@ class CheckpointRow(Base):
 
 
 class SubjectSaltRow(Base):
-    """What links an entry to a merchant, off the log; erased on the merchant's demand (PIPL 47)."""
+    """What links an entry to a merchant, off the log; erased on the merchant's demand (PIPL 47).
+
+    `outcome` is JSON, for a query: `answered` or the code of the refusal by source.
+    """
 
     __tablename__ = "subject_salts"
 
     pending_id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
     pseudonym: Mapped[bytes] = mapped_column(Bytes, index=True)
     salt: Mapped[bytes] = mapped_column(Bytes)
+    outcome: Mapped[str | None] = mapped_column(LongText)

@@ -106,6 +106,14 @@ def test_every_endpoint_refuses_in_the_same_shape(client: TestClient) -> None:
     assert (absent.status_code, absent.json()["code"]) == (404, "not-found")
 
 
+def test_the_openapi_document_is_served_and_no_page_loads_scripts(client: TestClient) -> None:
+    document = client.get("/v1/openapi.json").json()
+    assert document["openapi"].startswith("3.")
+    assert {"/v1/info", "/v1/queries", "/v1/merchants/records", "/v1/log/checkpoint"} <= set(document["paths"])
+    assert [client.get(path).status_code for path in ("/docs", "/redoc", "/openapi.json")] == [404] * 3
+    assert "/v1/openapi.json" in client.get("/nowhere").json()["remedy"]
+
+
 def test_unforeseen_error_tells_nothing(client: TestClient) -> None:
     response = client.post("/test/fail", headers=key())
     assert (response.status_code, response.json()["code"]) == (500, "internal-error")

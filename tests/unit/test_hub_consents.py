@@ -89,10 +89,15 @@ def test_log_entry_holds_a_commitment_and_no_pseudonym(world: MarketWorld) -> No
     world.hub.consents.submit([token])
     (entry,) = entries(world, "consent")
     payload = token.split(".")[1]
-    sha256 = hashlib.sha256(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).hexdigest()
-    assert entry["facts"] == {"consent_id": record_id, "sha256": sha256}
+    sha256 = hashlib.sha256(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).digest()
+    (own,) = world.hub.log.reader.of_merchant(merchant.pseudonym)
+    assert entry["facts"] == {
+        "consent": hashlib.sha256(own.salt + record_id.encode()).hexdigest(),
+        "artefact": hashlib.sha256(own.salt + sha256).hexdigest(),
+    }
     assert entry["subject"] is not None
     text = json.dumps(entry)
+    assert record_id not in text
     assert merchant.kid not in text
     assert base64.urlsafe_b64encode(merchant.pseudonym).decode().rstrip("=") not in text
     assert len(world.hub.log.reader.of_merchant(merchant.pseudonym)) == 1

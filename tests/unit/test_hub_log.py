@@ -161,7 +161,7 @@ def test_subject_is_committed_found_and_erased(world: HubWorld) -> None:
         world.hub.log.append(session, "query", "bank-01", subject=other)
     world.settle()
     entries = world.hub.log.reader.of_merchant(pseudonym)
-    subjects = [json.loads(leaf)["subject"] for _, leaf in entries]
+    subjects = [json.loads(each.leaf)["subject"] for each in entries]
     assert len(entries) == 2
     assert len(set(subjects)) == 2  # another salt each time: entries of one merchant do not link
     with world.hub.db.session() as session:

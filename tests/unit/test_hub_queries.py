@@ -135,6 +135,7 @@ def test_every_source_answers_and_every_item_is_proved(world: QueryWorld) -> Non
     assert len(result.answers) == 3
     assert result.failures == ()
     assert world.asked == dict.fromkeys(SOURCES.values(), 1)
+    salts = [each.salt for each in world.hub.log.reader.of_merchant(world.shop.pseudonym)[-2:]]
     for place, proof in enumerate(result.proofs):
         checkpoint = verify_note(
             proof.checkpoint, world.verifiers(), required={world.hub.config.log_origin, "witness-zj"}
@@ -148,10 +149,11 @@ def test_every_source_answers_and_every_item_is_proved(world: QueryWorld) -> Non
             "item": place,
             "model_id": world.model_id,
             "purpose": "credit-scoring",
-            "consent_id": world.consent_id,
+            "consent": hashlib.sha256(salts[place] + world.consent_id.encode()).hexdigest(),
             "sources": "bank-01,tax-01,utility-01",
         }
         assert world.shop.kid not in proof.entry
+        assert world.consent_id not in proof.entry
     (outcome,) = world.logged("query-result")
     assert isinstance(outcome["facts"], dict)
     assert (outcome["facts"]["answers"], outcome["facts"]["failures"]) == (3, 0)

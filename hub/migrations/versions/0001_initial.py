@@ -184,6 +184,7 @@ def upgrade() -> None:
         ),
         sa.Column("pseudonym", sa.LargeBinary(), nullable=False),
         sa.Column("salt", sa.LargeBinary(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("pending_id", name=op.f("pk_subject_salts")),
     )
     with op.batch_alter_table("subject_salts", schema=None) as batch_op:
