@@ -2,7 +2,7 @@
 
 The steps, numbered as in the code:
 
-F1  Totals: every block's counts are shifted to the public (or pooled) total; n is kept at least 1.
+F1  Totals: every block's counts are shifted to the public (or pooled) total; n is kept at least 1, p from 0 to n.
 F2  Margins: every pair block is projected on the margins that the class counts already tell.
 F3  Moments: C = G − n nᵀ/N, r = p − n·P/N.
 F4  Prior: a ridge that grows with the noise and with a bin's count, smooth over neighbouring bins.
@@ -128,7 +128,9 @@ def fit(table: OpenedTable, options: FitOptions | None = None) -> LinearFit:
     blended = ridge * ridge_scale + evidence * evidence_scale
     # F7: what r's own noise put into each weight, first order: (dw/dr) Cov(r) per column; its sum is wᵀr's optimism.
     rate = margins.defaults / size
-    noise = (margins.label_scale * table.sigma_class) ** 2
+    # A bin whose p was brought back to 0 or n does not answer to its noise.
+    free = (p > 0) & (p < margins.label_scale * n)
+    noise = np.where(free, (margins.label_scale * table.sigma_class) ** 2, 0.0)
     chance = margins.label_scale * rate * (1 - rate)
     influence = root @ (vectors / np.sqrt(values + 1.0))
     ridge_echo = noise * (influence**2).sum(axis=1)
@@ -137,7 +139,7 @@ def fit(table: OpenedTable, options: FitOptions | None = None) -> LinearFit:
     # F8
     variance = float(blended @ positive @ blended) / size
     steepness = (float(blended @ response) - float(echo.sum())) / (size * variance * rate)
-    bent, slope = _towards_log_odds(blended, steepness, options.log_odds_share)
+    bent, slope = _towards_log_odds(blended, steepness, rate, options.log_odds_share)
     weights = _on_grid(table, n, bent, options.grid)
     joined = np.concatenate(weights)
     return LinearFit(
@@ -149,18 +151,22 @@ def fit(table: OpenedTable, options: FitOptions | None = None) -> LinearFit:
     )
 
 
-def _towards_log_odds(weights: FloatArray, steepness: float, share: float) -> tuple[FloatArray, FloatArray]:
+def _towards_log_odds(
+    weights: FloatArray, steepness: float, rate: float, share: float
+) -> tuple[FloatArray, FloatArray]:
     """F8: weights bent towards log-odds, and the slope of the bend at each.
 
     Least squares fits probabilities: a weight w stands for a rate of π(1 + k·w). The log-odds of that are about
     log(1 + k·w)/k in units of w, which is far less for the rare bins of high risk.
     """
-    if steepness <= 0 or share == 0:
+    if steepness <= 0:
         return weights, np.ones_like(weights)
     rates = 1 + steepness * weights
-    bent = np.log(np.maximum(rates, _LEAST_RATE)) / steepness
-    slope = np.where(rates > _LEAST_RATE, 1 / np.maximum(rates, _LEAST_RATE), 0.0)
-    return (1 - share) * weights + share * bent, 1 - share + share * slope
+    # No bin's rate is below zero or above one: weights that say so come from the noise in bins that are nearly empty.
+    inside = (rates > _LEAST_RATE) & (rates < 1 / rate)
+    rates = np.clip(rates, _LEAST_RATE, 1 / rate)
+    bent = (1 - share) * (rates - 1) / steepness + share * np.log(rates) / steepness
+    return bent, np.where(inside, 1 - share + share / rates, 0.0)
 
 
 def consistent_margins(table: OpenedTable) -> Margins:
@@ -196,9 +202,8 @@ def consistent_margins(table: OpenedTable) -> Margins:
     for i, feature in enumerate(table.features):
         block = slice(offsets[i], offsets[i + 1])
         counts = table.classes[i]
-        bad = counts[:, 0] + (defaults_at[feature.kind] - counts[:, 0].sum()) / feature.width
         n[block] = _rescaled(counts.sum(axis=1), float(table.kind_totals[feature.kind]))
-        p[block] = bad
+        p[block] = _within(counts[:, 0], n[block], defaults_at[feature.kind])
     # F2
     pairs = np.zeros((table.columns, table.columns))
     for i in range(len(table.features)):
@@ -225,6 +230,20 @@ def _rescaled(counts: FloatArray, total: float) -> FloatArray:
     """Counts shifted to the total, kept at least 1, then scaled to the total again."""
     shifted = np.maximum(counts + (total - counts.sum()) / counts.size, 1.0)
     return np.asarray(shifted * (max(total, 1.0) / shifted.sum()))
+
+
+def _within(counts: FloatArray, most: FloatArray, total: float) -> FloatArray:
+    """Counts shifted to the total, each kept from 0 to `most`: no bin has −12 defaults."""
+    if not 0 < total < most.sum():
+        return np.asarray(most * float(np.clip(total / most.sum(), 0, 1)))
+    low, high = -float(counts.max()), float((most - counts).max())
+    for _ in range(100):
+        shift = (low + high) / 2
+        if float(np.clip(counts + shift, 0, most).sum()) < total:
+            low = shift
+        else:
+            high = shift
+    return np.asarray(np.clip(counts + high, 0, most))
 
 
 def _margin(table: OpenedTable, feature: int, other: str, n: FloatArray) -> FloatArray:

@@ -5,6 +5,10 @@ covariance with z equal those that the class counts show, over the distribution 
 (`models.population`). These are the score equations of a logistic regression on z. Approximations: the distribution
 of z (a dependence tree, stretched to the variance of z), and a first-order correction for optimism (F7).
 
+A small or noisy table can ask for odds that no cohort could bear out. The slope is then lowered until every score
+that can occur has a PD from 0.01 % to 99.99 %, and the intercept solved again, so that the mean of PD stays the
+cohort's. A table that shows no association is refused. PD 5 % is at 600 in every scorecard.
+
 Points are integers with a total span of at most 550 (docs/protocol.md, 7: points cannot carry data out).
 """
 
@@ -16,7 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.optimize import brentq
+from scipy.special import expit, logit
 
 from models.errors import ArtefactError, FitError
 from models.fit import FitOptions, LinearFit, consistent_margins, fit
@@ -27,6 +32,10 @@ SCORE_MIN, SCORE_MAX = 300, 850
 MAX_SPAN = SCORE_MAX - SCORE_MIN
 POINTS_TO_DOUBLE = 40.0
 ANCHOR_SCORE, ANCHOR_PD = 600, 0.05
+LEAST_PD = 1e-4
+"""Every score that can occur has a PD of at least this, and of at most 1 − this."""
+_LEAST_FACTOR = 22.0
+"""Points per unit of log-odds are more than this where log-odds stay within ±9.2: 300 points have room for 12.2."""
 BANDS = ("A", "B", "C", "D", "E")
 BAND_EDGES = (0.02, 0.05, 0.10, 0.20)
 """A: PD below 2 %; B: below 5 %; C: below 10 %; D: below 20 %; E: the rest. Public, the same for every model."""
@@ -121,49 +130,63 @@ class Scorecard:
 
 
 def train(table: OpenedTable, options: FitOptions | None = None) -> Scorecard:
-    """Opened table to scorecard, deterministically: what the hub does, and the witness does again to compare."""
+    """Opened table to scorecard, deterministically: what the hub does, and the witness does again to compare.
+
+    Raises:
+        FitError: if the table has too few defaults or others, or shows no association beyond its noise.
+    """
     linear = fit(table, options)
-    return to_points(table.features, linear, calibrate(table, linear))
+    card = to_points(table.features, linear, calibrate(table, linear))
+    low, high = points_range(card.features, card.absent)
+    if low == high:
+        raise _no_association()
+    return card
 
 
 def calibrate(table: OpenedTable, linear: LinearFit) -> Calibration:
-    """(a, b) of logit(PD) = a + b·z from the table alone; see the module.
+    """(a, b) of logit(PD) = a + b·z from the table alone, b > 0; see the module.
 
     Raises:
-        FitError: if the table shows no association beyond its noise.
+        FitError: if the table shows no association beyond its noise, or hardly a default.
     """
-    if linear.covariance <= 0:
+    if linear.covariance <= 0 or linear.variance <= 0:
+        raise _no_association()
+    # Rounding to points moves the log-odds by at most half a point for each feature and half for the base.
+    limit = -float(logit(LEAST_PD)) - (len(table.features) + 1) / 2 / _LEAST_FACTOR
+    if abs(float(logit(linear.default_rate))) >= limit:
         raise FitError(
-            "the table shows no association between features and defaults beyond its noise",
+            f"{100 * linear.default_rate:.3g} % of the cohort default: no scorecard can tell odds so far from even",
             field="table",
-            remedy="train with a larger epsilon or cohort",
+            remedy="choose an outcome that is less rare, or check the label column",
         )
     shape = score_distribution(table, consistent_margins(table), linear.weights)
-    return _match(shape.matched(linear.mean, linear.variance), linear.default_rate, linear.covariance)
+    shape = shape.matched(linear.mean, linear.variance)
+    steepest = _match(shape, linear.default_rate, linear.covariance)
+    return _restrained(steepest, shape, linear.default_rate, _z_range(table.features, linear.weights), limit)
 
 
 def to_points(features: Sequence[FeatureBins], linear: LinearFit, calibration: Calibration) -> Scorecard:
-    """Integer points: odds double every 40 points, or fewer where the span would pass 550.
+    """Integer points: PD 5 % at 600; odds double every 40 points, or fewer where a score would leave 300 to 850.
 
-    An absent merchant's weight is 0, hence its points. The base puts PD 5 % at 600 if all scores then stay within
-    300 to 850, else as near to it as they do.
+    An absent merchant's weight is 0, hence its points, save that they are never more than the best record gives, nor
+    less than the worst: to have no record must not beat every record.
     """
     slope = max(calibration.slope, 0.0)
     factor = POINTS_TO_DOUBLE / math.log(2)
-    kinds = kinds_of(features)
+    anchor = float(logit(ANCHOR_PD))
     while True:
         entries = tuple(
             FeaturePoints(feature, tuple(int(point) for point in np.rint(-factor * slope * weights)))
             for feature, weights in zip(features, linear.weights, strict=True)
         )
-        absent = dict.fromkeys(kinds, 0)
+        absent = _absent_points(entries)
         low, high = points_range(entries, absent)
-        if high - low <= MAX_SPAN:
+        base = round(ANCHOR_SCORE + factor * (anchor - calibration.intercept))
+        if base + low >= SCORE_MIN and base + high <= SCORE_MAX:
             break
-        factor *= min(MAX_SPAN / (high - low), 0.999)
-    anchor = math.log(ANCHOR_PD / (1 - ANCHOR_PD))
-    wanted = round(ANCHOR_SCORE + factor * (anchor - calibration.intercept))
-    base = min(max(wanted, SCORE_MIN - low), SCORE_MAX - high)
+        room = (ANCHOR_SCORE - SCORE_MIN) / max(ANCHOR_SCORE - base - low, 1)
+        room = min(room, (SCORE_MAX - ANCHOR_SCORE) / max(base + high - ANCHOR_SCORE, 1))
+        factor *= min(room, 0.999)
     # score − base = −factor·b·z, so logit(PD) = a + b·z = a − (score − base)/factor.
     on_score = Calibration(intercept=calibration.intercept + base / factor, slope=-1.0 / factor)
     card = Scorecard(entries, absent, base, on_score, points_to_double=factor * math.log(2))
@@ -171,12 +194,20 @@ def to_points(features: Sequence[FeatureBins], linear: LinearFit, calibration: C
     return card
 
 
+def _absent_points(entries: Sequence[FeaturePoints]) -> dict[str, int]:
+    absent: dict[str, int] = {}
+    for kind in kinds_of([entry.feature for entry in entries]):
+        here = [entry.points for entry in entries if entry.feature.kind == kind]
+        absent[kind] = min(max(0, sum(map(min, here))), sum(map(max, here)))
+    return absent
+
+
 def check_bounds(card: Scorecard) -> None:
     """Refuse points that could carry more than a score.
 
     Raises:
-        ArtefactError: if points are not integers, are missing or superfluous, or span more than 550 in all, or
-            if scores could leave 300 to 850.
+        ArtefactError: if points are not integers, are missing or superfluous, or span more than 550 in all, if
+            absent points are outside those of the kind's bins, or if scores could leave 300 to 850.
     """
     remedy = "refuse the model and tell the hub's operator"
     for entry in card.features:
@@ -188,6 +219,12 @@ def check_bounds(card: Scorecard) -> None:
             )
     if set(card.absent) != set(card.kinds) or any(type(point) is not int for point in card.absent.values()):
         raise ArtefactError("every kind needs integer absent points", field="absent", remedy=remedy)
+    for kind, alone in card.absent.items():
+        here = [entry.points for entry in card.of_kind(kind)]
+        if not sum(map(min, here)) <= alone <= sum(map(max, here)):
+            raise ArtefactError(
+                f"absent points of {kind}, {alone}, are none that a record could get", field="absent", remedy=remedy
+            )
     low, high = points_range(card.features, card.absent)
     if high - low > MAX_SPAN:
         raise ArtefactError(f"points span {high - low}, more than {MAX_SPAN}", field="points", remedy=remedy)
@@ -238,8 +275,62 @@ def _match(shape: ScoreDistribution, rate: float, covariance: float) -> Calibrat
         while length > 1e-9 and loss(at - length * step) > loss(at):
             length /= 2
         at = at - length * step
-        # No table of a real cohort is steeper; a noisy one could ask for a slope without bound.
-        at[1] = min(at[1], 5.0)
+    if not at[1] > 0:
+        raise _no_association()
+    # No table of a real cohort is steeper; a noisy one could ask for a slope without bound.
+    slope = round(min(float(at[1]), 5.0) / spread, 6)
+    return Calibration(_intercept(shape, rate, slope), slope)
+
+
+def _intercept(shape: ScoreDistribution, rate: float, slope: float) -> float:
+    """The intercept at which the mean of PD over `shape` is `rate`; it is unique."""
+    log_odds = slope * shape.z
+    centre = float(logit(rate))
+
+    def excess(intercept: float) -> float:
+        return float(shape.mass @ expit(intercept + log_odds)) - rate
+
+    found = brentq(excess, centre - float(log_odds.max()) - 1, centre - float(log_odds.min()) + 1, xtol=1e-12)
     # Rounded like the weights, so that a second fit elsewhere gives the same calibration.
-    slope = round(float(at[1]) / spread, 6)
-    return Calibration(intercept=round(float(at[0]) - float(at[1]) * mean / spread, 6), slope=slope)
+    return round(float(found), 6)
+
+
+def _restrained(
+    steepest: Calibration, shape: ScoreDistribution, rate: float, reach: tuple[float, float], limit: float
+) -> Calibration:
+    """The steepest calibration up to `steepest` with the cohort's mean PD and |logit(PD)| ≤ limit at both ends."""
+
+    def fits(at: Calibration) -> bool:
+        ends = (at.intercept + at.slope * reach[0], at.intercept + at.slope * reach[1])
+        return -limit <= min(ends) and max(ends) <= limit
+
+    if fits(steepest):
+        return steepest
+    # At slope 0 every PD is the rate, which fits; the ends move apart as the slope grows.
+    found, too_steep = Calibration(_intercept(shape, rate, 0.0), 0.0), steepest.slope
+    while too_steep - found.slope > 2e-6:
+        slope = round((found.slope + too_steep) / 2, 6)
+        tried = Calibration(_intercept(shape, rate, slope), slope)
+        if fits(tried):
+            found = tried
+        else:
+            too_steep = slope
+    return found
+
+
+def _z_range(features: Sequence[FeatureBins], weights: Sequence[FloatArray]) -> tuple[float, float]:
+    """Least and greatest z that any merchant can have, absences included."""
+    low = high = 0.0
+    for kind in kinds_of(features):
+        here = [part for feature, part in zip(features, weights, strict=True) if feature.kind == kind]
+        low += min(sum(float(part.min()) for part in here), 0.0)
+        high += max(sum(float(part.max()) for part in here), 0.0)
+    return low, high
+
+
+def _no_association() -> FitError:
+    return FitError(
+        "the table shows no association between features and defaults beyond its noise",
+        field="table",
+        remedy="train with a larger epsilon or cohort",
+    )
