@@ -156,6 +156,9 @@ class Enrolment:
                     "Let every node pin the new key first, then enrol the witness again with a replacing token.",
                 )
             self._check_fresh(seconds(rotation.issued_at))
+            if new == old:
+                # By the new key already: a node that lost our answer asks whether its keys were taken.
+                return EnrolmentReceipt(party_id=party_id, approved=False)
             row.sign_key, row.box_key, row.title = new.sign_key, new.box_key, new.title
             row.changed_at = seconds(self._clock())
             self._log.append(session, "key-rotation", party_id, facts=_key_facts(new))

@@ -9,6 +9,7 @@ import typer
 
 from nodes.commands import audit, consent, ledger, merchants, query, witness
 from nodes.commands.data import check_data
+from nodes.commands.rotate import rotate
 from nodes.commands.run import run
 from nodes.commands.setup import enrol, init
 
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(enrol)
+app.command()(rotate)
 app.command("check-data")(check_data)
 app.command()(run)
 app.add_typer(ledger.app, name="ledger")

@@ -86,6 +86,14 @@ class HubClient:
         """
         return _parsed(EnrolmentReceipt, self.request("POST", "/v1/enrolments", token.encode(), media=JOSE))
 
+    def rotate(self, token: str) -> EnrolmentReceipt:
+        """Bring a signed `KeyRotation`.
+
+        Raises:
+            PeerError: the hub refused, e.g. the key that signed it is not the one that the hub has.
+        """
+        return _parsed(EnrolmentReceipt, self.request("POST", "/v1/key-rotations", token.encode(), media=JOSE))
+
     def roster(self) -> str:
         """The newest cosigned roster, a JWS."""
         return self.request("GET", "/v1/roster").decode().strip()

@@ -1,4 +1,7 @@
-"""The node's secret keys: files of mode 0600 in `keys_dir`, made once and never overwritten."""
+"""The node's secret keys: files of mode 0600 in `keys_dir`, made once and never overwritten.
+
+During a rotation (`nodes.rotation`) new keys lie beside them as `*.new`, afterwards the former ones as `*.old`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from nodes.errors import ConfigError
 IDENTITY_FILE = "sign.pem"
 BOX_FILE = "box.pem"
 VOPRF_FILE = "voprf.seed"
+NEW, OLD = ".new", ".old"
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,24 @@ def create_keys(directory: Path, *, kind: str) -> NodeKeys:
     return keys
 
 
-def load_keys(directory: Path, *, kind: str) -> NodeKeys:
+def load_keys(directory: Path, *, kind: str, swapping: bool = False) -> NodeKeys:
     """Read a node's keys.
 
+    Args:
+        directory: where they lie.
+        kind: the node's; the witness has a VOPRF seed as well.
+        swapping: read them even where a rotation was interrupted between its two files, in order to finish it.
+
     Raises:
-        ConfigError: a file is absent, or others than its owner may read it.
+        ConfigError: a file is absent, others than its owner may read it, or a rotation was interrupted between files.
         KeyFormatError: a file is no key of its sort.
     """
+    if half_swapped(directory) and not swapping:
+        raise ConfigError(
+            "a rotation of the keys was interrupted: one file is new, one is old",
+            field="keys_dir",
+            remedy="run digua-node rotate again, which finishes it",
+        )
     identity = decode_identity_pem(read_secret(directory / IDENTITY_FILE))
     box = decode_box_pem(read_secret(directory / BOX_FILE))
     seed: bytes | None = None
@@ -75,6 +90,24 @@ def load_keys(directory: Path, *, kind: str) -> NodeKeys:
                 remedy="restore it from its backup; another seed would change every pseudonym",
             )
     return NodeKeys(identity, box, seed)
+
+
+def half_swapped(directory: Path) -> bool:
+    """Whether a rotation's new identity key is in place and its new box key is not: the former is always swapped
+    first, and written first."""
+    return (directory / (BOX_FILE + NEW)).exists() and not (directory / (IDENTITY_FILE + NEW)).exists()
+
+
+def former_public_keys(directory: Path) -> tuple[bytes, bytes] | None:
+    """Public identity and box key from before the last rotation; None where there was none.
+
+    Raises:
+        ConfigError, KeyFormatError: as `load_keys`.
+    """
+    if not (directory / (BOX_FILE + OLD)).exists():
+        return None
+    identity = decode_identity_pem(read_secret(directory / (IDENTITY_FILE + OLD)))
+    return identity.public, decode_box_pem(read_secret(directory / (BOX_FILE + OLD))).public
 
 
 def write_secret(path: Path, content: bytes) -> None:

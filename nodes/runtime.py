@@ -26,7 +26,7 @@ from nodes.datasets import Datasets
 from nodes.errors import ConfigError, PeerError, PolicyRefusal
 from nodes.feed import Feed
 from nodes.hub_client import HubClient
-from nodes.keys import NodeKeys, load_keys
+from nodes.keys import NodeKeys, former_public_keys, load_keys
 from nodes.ledger import Ledger
 from nodes.link import Handler
 from nodes.pseudonyms import PseudonymMap
@@ -183,7 +183,10 @@ class NodeRuntime:
         )
 
     def check_own_entry(self) -> Party | None:
-        """Compare the roster's entry for this node with its own keys; None while it has none.
+        """Compare the roster's entry for this node with its own keys.
+
+        Returns:
+            The entry; None while there is none, or still the one from before a rotation of this node's keys.
 
         Raises:
             ConfigError: the roster has other keys or another kind.
@@ -192,11 +195,14 @@ class NodeRuntime:
             party = self.roster.party(self.config.party_id)
         except PeerError:
             return None
-        if (party.sign_key, party.box_key, party.kind) != (self.identity.public, self.box.public, self.config.kind):
+        keys = (party.sign_key, party.box_key)
+        if party.kind == self.config.kind and keys == former_public_keys(self.config.keys_dir):
+            return None
+        if party.kind != self.config.kind or keys != (self.identity.public, self.box.public):
             raise ConfigError(
                 f"the witness's roster has other keys or another kind for {self.config.party_id}",
                 field="keys_dir",
-                remedy="restore keys_dir from its backup, or rotate the keys at the hub",
+                remedy="run digua-node rotate again where it was interrupted, or restore keys_dir from its backup",
             )
         return party
 
@@ -207,24 +213,36 @@ class NodeRuntime:
         Raises:
             ConfigError: another process runs this node.
         """
-        descriptor = os.open(self.config.data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as problem:
-                raise ConfigError(
-                    f"{self.config.party_id} is running already on {self.config.data_dir}",
-                    field="data_dir",
-                    remedy="stop the other process first",
-                ) from problem
+        with hold_alone(self.config):
             yield
-        finally:
-            os.close(descriptor)
 
     def close(self) -> None:
         """Close the store and the connections."""
         self.hub.close()
         self.store.close()
+
+
+@contextmanager
+def hold_alone(config: NodeConfig) -> Iterator[None]:
+    """Hold a node's data folder alone.
+
+    Raises:
+        ConfigError: another process runs this node.
+    """
+    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(config.data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            raise ConfigError(
+                f"{config.party_id} is running already on {config.data_dir}",
+                field="data_dir",
+                remedy="stop the other process first",
+            ) from problem
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def open_store(config: NodeConfig) -> Store:

@@ -166,6 +166,9 @@ def test_rotation_by_the_old_key(world: HubWorld) -> None:
     assert world.hub.roster.approved("bank-01") == new.party()
     with pytest.raises(SignatureError):
         world.hub.enrolment.rotate(rotation(old, new))
+    size = len(world.export().read_bytes())
+    world.hub.enrolment.rotate(rotation(new, new))  # were they taken? they were, and nothing changes
+    assert (world.hub.roster.pending(), len(world.export().read_bytes())) == ((), size)
 
 
 def test_rotation_refused_by_the_witness_keeps_the_approved_keys(world: HubWorld) -> None:
