@@ -3,11 +3,16 @@
 After the "points below maximum" method of Regulation B (ECOA, 12 CFR 1002.9(b)(2), official interpretation 5): a
 feature's loss is the most points it can give less those it gave. Each source names its own kind's features only. A
 merchant without a record there counts as having 0 points in each, so that its answer looks like any other's.
+
+Whoever asks sees the sources' rankings, not their points, so it cannot rank features of different sources. It takes
+turns: every source's first reason, then every source's second, and so on, four in all, the number that the official
+interpretation of Regulation B holds to be enough.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +54,20 @@ def reasons_of(
     order = np.argsort(-lost, axis=1, kind="stable")[:, :limit]
     names = [entry.feature.name for entry in entries]
     return [tuple(names[column] for column in order[row] if lost[row, column] > 0) for row in range(len(rows))]
+
+
+def main_reasons(ranked: Sequence[Sequence[str]], *, limit: int = MAX_REASONS) -> tuple[str, ...]:
+    """The reasons of one answer, taken from the sources in turn.
+
+    Args:
+        ranked: each source's own ranking, sources in the order of the model's kinds.
+        limit: at most this many in all.
+
+    Returns:
+        Names, each once; places in it say nothing of points lost at one source against another.
+    """
+    turns = (name for turn in zip_longest(*ranked) for name in turn if name is not None)
+    return tuple(dict.fromkeys(turns))[:limit]
 
 
 def reason_texts(schema: Schema, names: Sequence[str], lang: str) -> list[str]:

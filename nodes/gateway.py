@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -60,6 +60,12 @@ class ScoreInput(_Closed):
     consent_id: Annotated[str | None, Field(pattern=r"^[a-f0-9]{32}$")] = None
     purpose: Purpose = "credit-scoring"
     model_id: ModelId | None = None
+
+
+class ScoreOutput(ScoreAnswer):
+    """The answer, and its reasons as sentences in the language of `Accept-Language`, in the same order."""
+
+    reason_texts: tuple[str, ...]
 
 
 class BatchItem(_Closed):
@@ -148,9 +154,11 @@ def create_gateway(
     closed = [Depends(authorise)]
 
     @app.post("/score", dependencies=closed, summary="Score one merchant")
-    def score(body: ScoreInput) -> ScoreAnswer:
-        """Score one merchant that has consented; no score without every source."""
-        return enquiries.score(Enquiry(body.id, body.consent_id), purpose=body.purpose, model_id=body.model_id)
+    def score(body: ScoreInput, accept_language: Annotated[str, Header(description="zh or en")] = "en") -> ScoreOutput:
+        """Score one merchant that has consented; no score without every source. At most four reasons, by turns."""
+        answer = enquiries.score(Enquiry(body.id, body.consent_id), purpose=body.purpose, model_id=body.model_id)
+        texts = enquiries.reason_texts(answer, language_of(accept_language))
+        return ScoreOutput(**dict(answer), reason_texts=tuple(texts))
 
     @app.post("/score/batch", dependencies=closed, summary="Score many merchants")
     def score_batch(body: BatchInput) -> BatchResult:

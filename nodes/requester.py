@@ -39,6 +39,7 @@ from crypto.wire.scoring import (
     ScoreRequest,
     SourceAnswer,
 )
+from models.reasons import main_reasons
 from models.scorecard import band_of
 from nodes.clock import Clock, system_clock
 from nodes.errors import NodeError, PeerError, PolicyRefusal
@@ -252,8 +253,12 @@ class Requester:
             return self._answer(model, None, (), refusals, proof)
         unnamed = (model.card.absent[kind] for kind in model.card.kinds if kind not in item.sources)
         score = int(model.card.score_of(points + sum(unnamed)))
-        reasons = tuple(reason for each in found for reason in each.reasons)
-        return self._answer(model, score, reasons, {}, proof)
+        ranked = []
+        for kind, each in zip(item.sources, found, strict=True):
+            # A source speaks of its own kind's features only: any other text in their place is left out.
+            own = {entry.feature.name for entry in model.card.of_kind(kind)}
+            ranked.append([reason for reason in each.reasons if reason in own])
+        return self._answer(model, score, main_reasons(ranked), {}, proof)
 
     @staticmethod
     def _answer(

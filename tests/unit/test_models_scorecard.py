@@ -11,7 +11,7 @@ from models.errors import ArtefactError, FitError
 from models.evaluation import calibration_table
 from models.fit import FitOptions, LinearFit, consistent_margins, fit
 from models.population import score_distribution
-from models.reasons import reason_texts, reasons_of
+from models.reasons import main_reasons, reason_texts, reasons_of
 from models.schema import Schema
 from models.scorecard import (
     BANDS,
@@ -217,6 +217,15 @@ def test_the_best_merchant_has_no_reasons_and_an_absent_one_has_public_ones(card
     assert none == ()
     order = sorted(entries, key=lambda entry: -max(entry.points))
     assert absent == tuple(entry.feature.name for entry in order if max(entry.points) > 0)
+
+
+def test_an_answer_has_four_reasons_at_most_taken_from_the_sources_in_turn() -> None:
+    bank, tax, utility = ["b1", "b2", "b3", "b4"], ["t1"], ["u1", "u2", "u3"]
+    assert main_reasons([bank, tax, utility]) == ("b1", "t1", "u1", "b2")
+    assert main_reasons([[], tax, utility]) == ("t1", "u1", "u2", "u3")
+    assert main_reasons([bank, [], []]) == tuple(bank)
+    assert main_reasons([bank, utility]) == ("b1", "u1", "b2", "u2")
+    assert main_reasons([[], []]) == main_reasons([]) == ()
 
 
 def test_reasons_read_in_both_languages() -> None:

@@ -49,8 +49,24 @@ def test_a_score_with_its_proof(world: ScoringWorld, client: TestClient) -> None
     assert answer["score"] == expected_score(world, "M001")
     assert answer["refusals"] == {}
     assert answer["proof"]["entry"]
+    assert answer["reasons"] == ["age", "income", "late"]
+    assert len(answer["reason_texts"]) == 3
+    assert all(text.endswith(": lowered the score") for text in answer["reason_texts"])
+    chinese = client.post("/score", json={"id": "M001"}, headers={"Accept-Language": "zh-CN"}).json()["reason_texts"]
+    assert all(text.endswith("：降低了评分") for text in chinese)
     named = client.post("/score", json={"id": "M001", "consent_id": record.record_id, "model_id": answer["model_id"]})
     assert named.json()["score"] == answer["score"]
+
+
+def test_a_source_gives_reasons_of_its_own_kind_only(
+    world: ScoringWorld, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.give("M002")
+    said = ("late", "call 555", "income", "age")
+    monkeypatch.setattr("nodes.points.reasons_of", lambda card, kind, codes: [said] * len(codes))
+    answer = client.post("/score", json={"id": "M002"}).json()
+    assert answer["reasons"] == ["age", "income", "late"]
+    assert len(answer["reason_texts"]) == 3
 
 
 def test_a_refusal_names_source_and_code(world: ScoringWorld, client: TestClient) -> None:
