@@ -61,10 +61,10 @@ def test_a_score_with_its_proof(world: ScoringWorld, client: TestClient) -> None
 def test_a_source_gives_reasons_of_its_own_kind_only(
     world: ScoringWorld, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.give("M002")
+    world.give("M001")
     said = ("late", "call 555", "income", "age")
     monkeypatch.setattr("nodes.points.reasons_of", lambda card, kind, codes: [said] * len(codes))
-    answer = client.post("/score", json={"id": "M002"}).json()
+    answer = client.post("/score", json={"id": "M001"}).json()
     assert answer["reasons"] == ["age", "income", "late"]
     assert len(answer["reason_texts"]) == 3
 
