@@ -104,7 +104,7 @@ def former_public_keys(directory: Path) -> tuple[bytes, bytes] | None:
     Raises:
         ConfigError, KeyFormatError: as `load_keys`.
     """
-    if not (directory / (BOX_FILE + OLD)).exists():
+    if not all((directory / (name + OLD)).exists() for name in (IDENTITY_FILE, BOX_FILE)):
         return None
     identity = decode_identity_pem(read_secret(directory / (IDENTITY_FILE + OLD)))
     return identity.public, decode_box_pem(read_secret(directory / (BOX_FILE + OLD))).public
