@@ -392,7 +392,7 @@ def test_points_that_spell_out_bins_are_refused(world: ScoringWorld) -> None:
     honest = world.artefact(50)
     assert honest.scorecard is not None
     features = tuple(
-        entry.model_copy(update={"points": tuple(10 ** (3 * place) for place in range(entry.width))})
+        entry.model_copy(update={"points": (-10, *(10 ** (3 * place) for place in range(1, entry.width)))})
         for entry in honest.scorecard.features
     )
     spelling = honest.model_copy(update={"scorecard": honest.scorecard.model_copy(update={"features": features})})
