@@ -17,7 +17,7 @@ import polars as pl
 from models.datasets import give_me_some_credit
 from models.schema import Schema
 
-CONSORTIUM_SHARE = 0.25
+CONSORTIUM_SHARE = 0.15
 """The bank consortium's customers, beside the cross-source merchants, as a part of these."""
 
 

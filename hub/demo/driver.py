@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -157,13 +158,15 @@ class Demo:
         keys = ["--hub-key", federation.hub_key, "--witness-key", federation.witness_key]
         verdict = federation.hub_command("audit", "verify", str(export), *keys)
         self.report.log_verified, self.report.log_entries = bool(verdict["ok"]), int(verdict["entries"])
-        agreed = True
-        for node in NODES:
-            journal = self.out / f"{node.party_id}.journal.ndjson"
-            federation.node_command(node.party_id, "audit", "journal", "export", "--out", str(journal))
-            found = federation.hub_command("audit", "reconcile", str(export), str(journal), "--node", node.party_id)
-            agreed = agreed and bool(found["ok"])
-        self.report.queries_reconciled = agreed
+
+        def reconciled(party_id: str) -> bool:
+            journal = self.out / f"{party_id}.journal.ndjson"
+            federation.node_command(party_id, "audit", "journal", "export", "--out", str(journal))
+            found = federation.hub_command("audit", "reconcile", str(export), str(journal), "--node", party_id)
+            return bool(found["ok"])
+
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            self.report.queries_reconciled = all(list(pool.map(reconciled, [node.party_id for node in NODES])))
 
     def _wait_for_interrupt(self, federation: Federation) -> None:
         self.console.print(f"枢纽 hub: {federation.url}/v1/info")

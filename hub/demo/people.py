@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import csv
 import json
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,10 @@ TRAINING_ONLY_EVERY = 100
 """One merchant in so many consents to training alone; its score must be refused."""
 PLATFORM_ONLY_EVERY = 77
 """One merchant in so many names the platform alone as recipient; its own bank must be refused."""
+PLATFORM_TOO_EVERY = 4
+"""One merchant in so many lets the platform ask as well as its bank."""
 _BATCH = 20_000
+_CHUNKS_UNDER_WAY = 4
 
 
 @dataclass(frozen=True)
@@ -58,33 +62,32 @@ def enrol_keys(federation: Federation, merchants: list[Merchant], progress: Call
     by_bank: dict[str, list[Merchant]] = defaultdict(list)
     for merchant in merchants:
         by_bank[merchant.sources["bank"]].append(merchant)
-    platform = federation.folder(PLATFORM.party_id)
-    for bank, customers in by_bank.items():
-        for start in range(0, len(customers), _BATCH):
-            part = customers[start : start + _BATCH]
-            stem = f"{bank}-{start}"
-            keys = platform / f"{stem}.keys.ndjson"
-            leaves = (MerchantKeyLeaf(pseudonym=each.pseudonym, jwk=public_key(each)) for each in part)
-            keys.write_text("".join(leaf.model_dump_json() + "\n" for leaf in leaves), encoding="utf-8")
-            batch, signed = platform / f"{stem}.batch.json", federation.folder(bank) / f"{stem}.signed.json"
-            federation.node_command(
-                PLATFORM.party_id,
-                "merchants",
-                "batch",
-                "--keys",
-                str(keys),
-                "--countersigner",
-                bank,
-                "--out",
-                str(batch),
-            )
-            federation.node_command(bank, "merchants", "countersign", "--batch", str(batch), "--out", str(signed))
-            federation.node_command(PLATFORM.party_id, "merchants", "submit", "--batch", str(signed))
-            progress(len(part))
+    parts = [
+        (bank, start, customers[start : start + _BATCH])
+        for bank, customers in by_bank.items()
+        for start in range(0, len(customers), _BATCH)
+    ]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for done in pool.map(lambda part: _enrol_batch(federation, *part), parts):
+            progress(done)
+
+
+def _enrol_batch(federation: Federation, bank: str, start: int, part: list[Merchant]) -> int:
+    """One batch: drafted by the platform, countersigned by the bank, submitted by the platform."""
+    platform, stem = federation.folder(PLATFORM.party_id), f"{bank}-{start}"
+    keys, batch = platform / f"{stem}.keys.ndjson", platform / f"{stem}.batch.json"
+    signed = federation.folder(bank) / f"{stem}.signed.json"
+    leaves = (MerchantKeyLeaf(pseudonym=each.pseudonym, jwk=public_key(each)) for each in part)
+    keys.write_text("".join(leaf.model_dump_json() + "\n" for leaf in leaves), encoding="utf-8")
+    drafted = ("--keys", str(keys), "--countersigner", bank, "--out", str(batch))
+    federation.node_command(PLATFORM.party_id, "merchants", "batch", *drafted)
+    federation.node_command(bank, "merchants", "countersign", "--batch", str(batch), "--out", str(signed))
+    federation.node_command(PLATFORM.party_id, "merchants", "submit", "--batch", str(signed))
+    return len(part)
 
 
 def plans_of(merchants: list[Merchant], *, recipients: bool) -> list[ConsentPlan]:
-    """What each merchant signs: training and scoring, for its bank and the platform; a few sign less."""
+    """What each merchant signs: training and scoring, for its bank, one in four for the platform too; a few sign less."""
     plans: list[ConsentPlan] = []
     for place, merchant in enumerate(merchants):
         bank = merchant.sources["bank"]
@@ -93,19 +96,33 @@ def plans_of(merchants: list[Merchant], *, recipients: bool) -> list[ConsentPlan
         elif place % PLATFORM_ONLY_EVERY == PLATFORM_ONLY_EVERY - 1:
             plans.append(ConsentPlan(merchant, ("credit-scoring", "model-training"), (PLATFORM.party_id,)))
         else:
-            plans.append(ConsentPlan(merchant, ("credit-scoring", "model-training"), (bank, PLATFORM.party_id)))
+            others = (PLATFORM.party_id,) if place % PLATFORM_TOO_EVERY == 0 else ()
+            plans.append(ConsentPlan(merchant, ("credit-scoring", "model-training"), (bank, *others)))
     return plans
 
 
 def submit_consents(federation: Federation, plans: list[ConsentPlan], progress: Callable[[int], None]) -> list[Signed]:
     """Sign every consent with its merchant's key and bring it to the hub."""
     done: list[Signed] = []
-    for chunk in sign_all(plans, lambda _: None):
+
+    def send(chunk: list[tuple[str, str]]) -> list[tuple[str, str]]:
         federation.post("/v1/consents", {"tokens": [token for _, token in chunk]})
-        for record_id, _ in chunk:
+        return chunk
+
+    def keep(sent: Future[list[tuple[str, str]]]) -> None:
+        for record_id, _ in sent.result():
             plan = plans[len(done)]
             done.append(Signed(plan.merchant, record_id, plan))
-        progress(len(chunk))
+        progress(len(sent.result()))
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        under_way: deque[Future[list[tuple[str, str]]]] = deque()
+        for chunk in sign_all(plans, lambda _: None):
+            under_way.append(pool.submit(send, chunk))
+            if len(under_way) == _CHUNKS_UNDER_WAY:
+                keep(under_way.popleft())
+        while under_way:
+            keep(under_way.popleft())
     return done
 
 
