@@ -87,7 +87,7 @@ def _enrol_batch(federation: Federation, bank: str, start: int, part: list[Merch
 
 
 def plans_of(merchants: list[Merchant], *, recipients: bool) -> list[ConsentPlan]:
-    """What each merchant signs: training and scoring, for its bank, one in four for the platform too; a few sign less."""
+    """What each merchant signs: training and scoring, one in four for the platform too; a few sign less."""
     plans: list[ConsentPlan] = []
     for place, merchant in enumerate(merchants):
         bank = merchant.sources["bank"]
