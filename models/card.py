@@ -6,11 +6,16 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from models.artefact import MetricsEntry, ModelArtefact, PrivacyEntry
+import numpy as np
+
+from models.artefact import EncoderEntry, MetricsEntry, ModelArtefact, PrivacyEntry
+from models.encoder_scores import encoder_feature_edges
 from models.i18n import catalogue, language_of
 from models.schema import Schema
-from models.scorecard import BAND_EDGES, BANDS, SCORE_MAX, SCORE_MIN, Scorecard
+from models.scorecard import BAND_EDGES, BANDS, SCORE_MAX, SCORE_MIN, Scorecard, band_of, points_range
 from models.tables import encoder_feature
+
+_FIGURES = {"auc": "AUC", "ks": "KS"}
 
 
 def model_card(artefact: ModelArtefact, lang: str, *, evaluations: Sequence[MetricsEntry] = ()) -> str:
@@ -26,14 +31,22 @@ def model_card(artefact: ModelArtefact, lang: str, *, evaluations: Sequence[Metr
     """
     say = _Voice(lang)
     schema = artefact.schema_of()
-    lines = [f"# {say('Model card')}: {artefact.campaign}", "", *_privacy(say, artefact.privacy), ""]
+    lines = [f"# {say.named('Model card', artefact.campaign)}", "", *_privacy(say, artefact.privacy), ""]
+    stages = say.listed([say(stage) for stage in artefact.privacy.stages])
     lines += [
-        f"- {say('Model id')}: `{artefact.model_id}`",
-        f"- {say('Created')}: {artefact.created.isoformat()}",
-        f"- {say('Schema')}: {schema.name} (`{artefact.schema_sha256[:16]}…`)",
-        f"- {say('Stages')}: {', '.join(artefact.privacy.stages)}",
-        f"- {say('Training merchants')}: {artefact.cohort_size}",
-        f"- {say('Predicted outcome')}: {schema.label.title.text(lang)}",
+        f"## {say('Model')}",
+        "",
+        say.item("Type", say(artefact.model_type)),
+        say.item("Predicted outcome", schema.label.title.text(lang)),
+        say.item(
+            "Outcome within",
+            say("{months} months after {day}", months=schema.label.performance_months, day=schema.as_of.isoformat()),
+        ),
+        say.item("Training merchants", artefact.cohort_size),
+        say.item("Stages", stages),
+        say.item("Schema", f"{schema.name} (`{artefact.schema_sha256[:16]}…`)"),
+        say.item("Created", artefact.created.isoformat()),
+        say.item("Model id", f"`{artefact.model_id}`"),
         "",
         f"## {say('Intended use')}",
         "",
@@ -41,7 +54,9 @@ def model_card(artefact: ModelArtefact, lang: str, *, evaluations: Sequence[Metr
         "",
     ]
     if artefact.scorecard is not None:
-        lines += _points(say, schema, artefact.card(), lang)
+        lines += [*_scores(say, artefact.card()), *_points(say, schema, artefact.card(), lang)]
+    if artefact.encoder is not None:
+        lines += _encoder(say, schema, artefact.encoder, lang)
     lines += _metrics(say, (*artefact.metrics, *evaluations))
     lines += [f"## {say('Limits')}", "", *(f"- {say(text)}" for text in _limits(artefact)), ""]
     return "\n".join(lines)
@@ -55,12 +70,25 @@ class _Voice:
     def __call__(self, msgid: str, **params: object) -> str:
         return self._texts.translate(self._lang, msgid, **params)
 
+    def named(self, msgid: str, value: object) -> str:
+        """A name and its value, with the language's colon."""
+        return f"{self(msgid)}{'：' if self._lang == 'zh' else ': '}{value}"
+
+    def listed(self, values: Sequence[str]) -> str:
+        """Values in a row, with the language's comma."""
+        return ("、" if self._lang == "zh" else ", ").join(values)
+
+    def item(self, msgid: str, value: object) -> str:
+        """The same as a line of a list."""
+        return f"- {self.named(msgid, value)}"
+
 
 def _privacy(say: _Voice, privacy: PrivacyEntry) -> list[str]:
     if privacy.epsilon is None or privacy.delta is None or privacy.epsilon_replace_one is None:
         return [f"**{say('No privacy: this model was made without noise, for synthetic data only.')}**"]
     lines = [
-        f"**{say('Privacy')}: ε = {privacy.epsilon:.4g}, δ = {privacy.delta:.4g}** ({say('per merchant, all stages')})",
+        f"**{say.named('Privacy', f'ε = {privacy.epsilon:.4g}, δ = {privacy.delta:.4g}')}** "
+        f"({say('per merchant, all stages')})",
         "",
         f"## {say('What this means')}",
         "",
@@ -71,19 +99,17 @@ def _privacy(say: _Voice, privacy: PrivacyEntry) -> list[str]:
             delta=f"{privacy.delta:.4g}",
         ),
         "",
-        f"- {say('Adjacency')}: {say('one merchant replaced by empty rows at every source')}",
-        f"- {say('ε if one merchant is replaced by another')}: {privacy.epsilon_replace_one:.4g}",
-        f"- {say('Colluding nodes')}: {privacy.t_collude}",
+        say.item("Adjacency", say("one merchant replaced by empty rows at every source")),
+        say.item("ε if one merchant is replaced by another", f"{privacy.epsilon_replace_one:.4g}"),
+        say.item("Colluding nodes that the noise allows for", privacy.t_collude),
     ]
     if privacy.sigma_class is not None and privacy.sigma_pair is not None:
-        lines.append(
-            f"- {say('Noise')}: "
-            + say(
-                "σ = {one} on counts per class, σ = {two} on counts of pairs",
-                one=f"{privacy.sigma_class:.2f}",
-                two=f"{privacy.sigma_pair:.2f}",
-            )
+        noise = say(
+            "σ = {one} on counts per class, σ = {two} on counts of pairs",
+            one=f"{privacy.sigma_class:.2f}",
+            two=f"{privacy.sigma_pair:.2f}",
         )
+        lines.append(say.item("Noise", noise))
     return lines
 
 
@@ -92,9 +118,69 @@ def _power(epsilon: float) -> str:
     return f"{factor:.1f}" if factor < 100 else f"{factor:.0f}"
 
 
+def _scores(say: _Voice, card: Scorecard) -> list[str]:
+    """What a score means: bands with their scores, and PD at some scores."""
+    low, high = (card.base + points for points in points_range(card.features, card.absent))
+    scores = np.arange(low, high + 1)
+    names = band_of(card.pd_of(scores))
+    lines = [
+        f"## {say('Bands')}",
+        "",
+        f"| {say('Band')} | {say('Probability of default')} | {say('Score')} |",
+        "| --- | --- | --- |",
+    ]
+    for band, edge in zip(BANDS, _band_texts(), strict=True):
+        within = scores[names == band]
+        lines.append(f"| {band} | {edge} | {f'{within[0]} – {within[-1]}' if within.size else '–'} |")
+    lines += [
+        "",
+        say(
+            "Scores from {low} to {high} can occur. Log-odds of default = {intercept} − {slope} × score:",
+            low=low,
+            high=high,
+            intercept=f"{card.calibration.intercept:.4f}",
+            slope=f"{-card.calibration.slope:.6f}",
+        ),
+        "",
+        f"| {say('Score')} | {say('Probability of default')} |",
+        "| ---: | ---: |",
+    ]
+    shown = [low, *range(50 * (low // 50 + 1), high, 50), high]
+    lines += [f"| {score} | {100 * float(card.pd_of(score)):.2f} % |" for score in shown]
+    return [*lines, ""]
+
+
+def _encoder(say: _Voice, schema: Schema, entry: EncoderEntry, lang: str) -> list[str]:
+    """What an encoder reads and gives."""
+    titles = [feature.spec.title.text(lang) for feature in schema.features(entry.kind)]
+    return [
+        f"## {say('Encoder')}",
+        "",
+        say("It reads the rows of one kind of source and gives a probability of default; it has no table of points."),
+        "",
+        say.item("Source", _source(say, schema, entry.kind, lang)),
+        say.item("Features", say.listed(titles)),
+        say.item("Parameters", math.prod(entry.shape)),
+        say.item("Bins of its result as a feature of a scorecard, missing included", len(entry.edges) + 2),
+        "",
+    ]
+
+
+def _encoder_labels(say: _Voice) -> list[str]:
+    """Bins of an encoder's result, by the probability of default that it gives."""
+    percent = [f"{100 / (1 + math.exp(-edge)):.3g} %" for edge in encoder_feature_edges()]
+    middle = [f"{low} – {high}" for low, high in pairwise(percent)]
+    return [f"≤ {percent[0]}", *middle, f"> {percent[-1]}", say("missing")]
+
+
+def _source(say: _Voice, schema: Schema, kind: str, lang: str) -> str:
+    held = schema.kinds[kind].title
+    return held.text(lang) if held is not None else say(kind)
+
+
 def _points(say: _Voice, schema: Schema, card: Scorecard, lang: str) -> list[str]:
     lines = [
-        f"## {say('Points')}",
+        f"## {say('Table of points')}",
         "",
         say(
             "Score = {base} + points, between {low} and {high}; every {double} points the odds of default halve.",
@@ -111,21 +197,17 @@ def _points(say: _Voice, schema: Schema, card: Scorecard, lang: str) -> list[str
         feature = entry.feature
         if feature.name == encoder_feature(feature.kind):
             title = say("Overall assessment of the source's own model")
-            labels = [str(index + 1) for index in range(feature.width)]
+            labels = _encoder_labels(say)
         else:
             title = schema.feature(feature.name).spec.title.text(lang)
             labels = schema.bin_labels(feature.name, lang)
-        held = schema.kinds[feature.kind].title
-        source = held.text(lang) if held is not None else say(feature.kind)
+        source = _source(say, schema, feature.kind, lang)
         for label, points in zip(labels, entry.points, strict=True):
-            lines.append(f"| {_cell(source)} | {_cell(title)} | {_cell(label)} | {points:+d} |")
+            lines.append(f"| {_cell(source)} | {_cell(title)} | {_cell(label)} | {_signed(points)} |")
     for kind, points in card.absent.items():
-        held = schema.kinds[kind].title
-        source = held.text(lang) if held is not None else say(kind)
-        lines.append(f"| {_cell(source)} | – | {say('absent')} | {points:+d} |")
-    lines += ["", f"## {say('Bands')}", "", f"| {say('Band')} | {say('Probability of default')} |", "| --- | --- |"]
-    edges = _band_texts()
-    lines += [f"| {band} | {edge} |" for band, edge in zip(BANDS, edges, strict=True)]
+        lines.append(
+            f"| {_cell(_source(say, schema, kind, lang))} | – | {say('no record at all')} | {_signed(points)} |"
+        )
     return [*lines, ""]
 
 
@@ -140,8 +222,8 @@ def _metrics(say: _Voice, entries: Sequence[MetricsEntry]) -> list[str]:
     if not entries:
         return [*lines, say("Not evaluated yet."), ""]
     for entry in entries:
-        lines += [f"{say('Computed by')} {entry.computed_by}; {say('on')} {entry.on}:", ""]
-        lines += [f"- {name}: {value:.4g}" for name, value in sorted(entry.values.items())]
+        lines += [say.item("Computed by", entry.computed_by), say.item("On", say(entry.on))]
+        lines += [say.item(_FIGURES.get(name, name), f"{value:.4g}") for name, value in sorted(entry.values.items())]
         lines.append("")
     return lines
 
@@ -160,11 +242,17 @@ def _limits(artefact: ModelArtefact) -> list[str]:
         "A merchant who leaves is not in the next model; this one is not unlearned.",
     ]
     if artefact.scorecard is not None:
-        texts.insert(
-            0,
+        texts[:0] = [
             "Probabilities come from the noisy table by an approximation; compare them with the evaluation before use.",
-        )
+            "Points carry the noise: bins that hold few merchants may get a few points by chance, in either direction.",
+            "Slopes that would give a score a probability below 0.01 % or above 99.99 % are lowered; a table that "
+            "shows no association beyond its noise gives no model.",
+        ]
     return texts
+
+
+def _signed(points: int) -> str:
+    return f"{points:+d}" if points else "0"
 
 
 def _cell(text: str) -> str:
