@@ -1,4 +1,4 @@
-"""What holds for all tests: examples of Hypothesis have no time limit of their own, as a busy machine proves nothing."""
+"""What holds for all tests: no property has a time limit of its own, as a busy machine proves nothing."""
 
 from __future__ import annotations
 
