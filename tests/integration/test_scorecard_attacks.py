@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crypto.errors import AttemptError, CryptoError, ExchangeError, ManifestError, SealError, SignatureError
+from crypto.errors import (
+    AttemptError,
+    CryptoError,
+    ExchangeError,
+    ManifestError,
+    NotOneHotError,
+    SealError,
+    SignatureError,
+)
 from crypto.jws import sign_model
 from crypto.keys import BoxKey, IdentityKey
 from crypto.manifest import holdout_mask
@@ -306,6 +315,50 @@ def test_asked_again_a_node_sends_the_same_bytes_and_is_charged_once(tmp_path: P
     assert np.array_equal(first.arrays["term"], again.arrays["term"])
     assert first.texts == again.texts
     assert len(world.federation.contexts["bank-1"].ledger.charges()) == 1
+
+
+def test_data_changed_in_mid_attempt_never_go_under_the_same_masks(tmp_path: Path) -> None:
+    """A lying hub asks every step again after the node's rows changed: the frozen bytes, or a refusal."""
+    world = make_world(tmp_path, noise_off=False)
+    drive = Drive.start(world, world.noisy_plan()).until_exchange()
+    accepted, boxes = drive.acceptances.split()[drive.parties.index("bank-1")], drive.boxes["bank-1"]
+    first = drive.share("bank-1")
+    context = world.federation.contexts["bank-1"]
+    data = context.dataset(world.federation.schema.hash())
+    changed = TrainingData(data.pseudonyms, data.codes[::-1].copy(), data.outcome[::-1].copy())
+    assert not np.array_equal(changed.codes, data.codes)
+    world.federation.contexts["bank-1"] = replace(context, dataset=lambda _: changed)
+
+    with contextlib.suppress(AttemptError):
+        assert drive.accept("bank-1") == accepted
+    with contextlib.suppress(AttemptError):
+        again = table_stage.exchange(world.federation.contexts["bank-1"], drive.exchange_parcel("bank-1"))
+        assert again.arrays.keys() == boxes.arrays.keys()
+        # Sealing is randomised, so the rows inside are compared: what the receiver opens has the frozen hash.
+        drive.boxes["bank-1"] = again
+        drive.share(sender_of(drive, "bank-1"))
+    repeated = drive.share("bank-1")
+    assert np.array_equal(first.arrays["term"], repeated.arrays["term"])
+    assert first.texts == repeated.texts
+    assert len(context.ledger.charges()) == 1
+
+
+def test_an_overweight_row_leaves_no_honest_node(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block with two bins set could read another kind's bins; the node's own check stops it before it sends."""
+    honest = table_stage.one_hot
+
+    def overweight(*arguments: object) -> np.ndarray:
+        rows = honest(*arguments)  # type: ignore[arg-type]
+        rows[0, :2] = 1
+        return rows
+
+    drive = Drive.start(world).cosign().accept_all().seed()
+    monkeypatch.setattr(table_stage, "one_hot", overweight)
+    context = world.federation.contexts["bank-1"]
+    with pytest.raises(NotOneHotError, match="row"):
+        table_stage.exchange(context, drive.exchange_parcel("bank-1"))
+    assert refusal_code(NotOneHotError("row 0")) == "row-not-one-hot"
+    assert context.ledger.charges() == ()
 
 
 def test_a_share_before_the_exchange_is_refused(world: World) -> None:
