@@ -268,4 +268,10 @@ def test_hundred_thousand_entries_within_a_minute(tmp_path: Path) -> None:
     assert verdict.ok
     assert verdict.entries == verdict.cosigned == 100_004
     assert verified - started < 60
+    lines = lines_of(path)
+    place = entry_line(lines, 70_001)
+    lines[place]["entry"] = str(lines[place]["entry"]).replace("bank-01", "bank-02")
+    assert found(verify_export(write_lines(tmp_path / "altered", lines), world.verifiers())) == [
+        ("entry-altered", 70_001, 70_001)
+    ]
     world.hub.close()
