@@ -7,7 +7,8 @@ import pytest
 from crypto import merkle
 from crypto.errors import ProofError
 
-# Inputs and roots of the reference tests of certificate-transparency (RFC 6962, whose tree hash RFC 9162, 2.1 keeps); see tests/vectors/README.md.
+# Inputs and roots of the reference tests of certificate-transparency (RFC 6962, whose tree hash RFC 9162, 2.1
+# keeps); see tests/vectors/README.md.
 LEAVES = [
     bytes.fromhex(text)
     for text in (
