@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crypto.attempts import NodeAttempt
 from crypto.canonical import digest
 from crypto.errors import AttemptError, CryptoError, ExchangeError, ManifestError
-from crypto.jws import sign_model, verify_model
+from crypto.jws import sign_model, verify, verify_model
 from crypto.keys import BoxKey
 from crypto.manifest import (
     SALT_BYTES,
@@ -59,6 +59,7 @@ from nodes.terms_check import CheckedTerms, check_terms, read_acceptances, read_
 from nodes.training_context import Codes, TrainingContext
 
 _LENGTH = 4
+_SEED_BYTES = 32
 _COUNTERPART = "counterpart."
 
 
@@ -138,8 +139,8 @@ def exchange(context: TrainingContext, parcel: Parcel) -> Parcel:
     """T2: masks the frozen matrix under the witness's seed and seals to every counterpart the rows both hold.
 
     Raises:
-        CryptoError, NodeError: acceptances are not all of this manifest, the seed does not open, or the attempt is
-            not at this step.
+        CryptoError, NodeError: acceptances are not all of this manifest, the seed does not open or is not signed by
+            the witness, or the attempt is not at this step.
     """
     frozen = _load(context, parcel.text("attempt"))
     checked, state = frozen.checked, frozen.state
@@ -151,9 +152,7 @@ def exchange(context: TrainingContext, parcel: Parcel) -> Parcel:
             "the acceptances hold another key of this node", field=context.party_id, remedy="start a new attempt"
         )
     keep_once(context, state.attempt, "acceptances", " ".join(tokens).encode())
-    witness = checked.terms.witness.party_id
-    bound = context_bytes(**seed_context(state.h, state.attempt, witness, context.party_id))
-    seed = open_sealed(parcel.blob("seed"), key, context=bound)
+    seed = _open_seed(context, state, key, parcel.blob("seed"))
     M = mask_rows(frozen.X, stream_key(seed, h=state.h, attempt=state.attempt, node=context.party_id))
     exchanged = state.exchange(
         seed, matrix_sha256=matrix_sha256(frozen.X, frozen.positions), rows_sha256=rows_sha256(M)
@@ -310,6 +309,19 @@ def _load(context: TrainingContext, attempt: str) -> _Frozen:
     check_one_hot(X, widths, outcomes="outcome" in arrays)
     expected = expected_inbox(context.party_id, own, checked.roster)
     return _Frozen(checked, state, own.positions, expected, X)
+
+
+def _open_seed(context: TrainingContext, state: NodeAttempt, key: BoxKey, sealed: bytes) -> bytes:
+    """The witness's seed. Whoever chose it, and has a counterpart's masked rows, has the rows: so it must be signed."""
+    roster = context.roster
+    bound = context_bytes(**seed_context(state.h, state.attempt, roster.witness_id, context.party_id))
+    token = open_sealed(sealed, key, context=bound).decode("ascii", "replace")
+    signed = verify(token, roster.witness_sign_key, typ="seed", kid=roster.witness_id)
+    if len(signed) != len(bound) + _SEED_BYTES or not signed.startswith(bound):
+        raise ManifestError(
+            "the seed is of another attempt, manifest or node", field="seed", remedy="refuse the attempt"
+        )
+    return signed[len(bound) :]
 
 
 def _open_rows(context: TrainingContext, frozen: _Frozen, key: BoxKey, sender: str, sealed: bytes) -> ReceivedRows:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from crypto.attempts import WitnessAttempt
 from crypto.canonical import digest
 from crypto.errors import AttemptError, ManifestError
-from crypto.jws import sign_model, verify_model
+from crypto.jws import sign, sign_model, verify_model
 from crypto.keys import BoxKey, IdentityKey
 from crypto.manifest import NodeSlice, check_slices, holdout_mask, manifest_root, salted_slice_hash
-from crypto.parcel import Parcel, as_array
+from crypto.parcel import Array, Parcel, as_array
 from crypto.sealed import context_bytes, seal
 from crypto.secure_sum import open_sum, witness_term
 from crypto.secure_tables import SeededNode, stream_key, witness_cells
@@ -117,7 +117,7 @@ def cosign(context: WitnessContext, parcel: Parcel) -> Parcel:
 
 
 def seed(context: WitnessContext, parcel: Parcel) -> Parcel:
-    """T1′: with every node's acceptance, one fresh seed per node, sealed to the node's key of this attempt.
+    """T1′: with every node's acceptance, one fresh seed per node, signed, and sealed to the node's key of this attempt.
 
     Raises:
         CryptoError, NodeError: acceptances are not all of this manifest, or the attempt is not at this step.
@@ -132,16 +132,12 @@ def seed(context: WitnessContext, parcel: Parcel) -> Parcel:
     seeds = state.seeds or {party: secrets.token_bytes(_SEED_BYTES) for party in accepted}
     state = state.seed(seeds)
     context.attempts.save(state)
-    sealed = {
-        f"seed.{party}": as_array(
-            seal(
-                seeds[party],
-                each.key,
-                context=context_bytes(**seed_context(state.h, state.attempt, context.party_id, party)),
-            )
-        )
-        for party, each in accepted.items()
-    }
+    sealed: dict[str, Array] = {}
+    for party, each in accepted.items():
+        bound = context_bytes(**seed_context(state.h, state.attempt, context.party_id, party))
+        # A box says nothing about its sender: signed inside it, the seed cannot be the hub's own choice.
+        token = sign(bound + seeds[party], context.identity, typ="seed", kid=context.party_id)
+        sealed[f"seed.{party}"] = as_array(seal(token.encode(), each.key, context=bound))
     return Parcel(arrays=sealed)
 
 

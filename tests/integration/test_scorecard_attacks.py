@@ -19,7 +19,7 @@ from crypto.errors import (
     SealError,
     SignatureError,
 )
-from crypto.jws import sign_model
+from crypto.jws import sign, sign_model
 from crypto.keys import BoxKey, IdentityKey
 from crypto.manifest import holdout_mask
 from crypto.parcel import Parcel, as_array
@@ -290,10 +290,34 @@ def test_a_second_seed_in_one_attempt_is_refused(exchanged: Drive) -> None:
     context = exchanged.world.federation.contexts["bank-1"]
     state = context.attempts.load(exchanged.attempt)
     bound = context_bytes(step="seed", h=state.h, attempt=exchanged.attempt, **{"from": WITNESS_ID, "to": "bank-1"})
-    other = seal(b"\x07" * 32, context.attempts.key(exchanged.attempt).public, context=bound)
+    token = sign(bound + b"\x07" * 32, exchanged.world.federation.identity_of(WITNESS_ID), typ="seed", kid=WITNESS_ID)
+    other = seal(token.encode(), context.attempts.key(exchanged.attempt).public, context=bound)
     seeds = Parcel(arrays={"seed.bank-1": as_array(other)})
     with pytest.raises(AttemptError):
         table_stage.exchange(context, exchanged.exchange_parcel("bank-1", seeds))
+
+
+def test_a_seed_of_the_hubs_choice_is_refused_before_any_row_is_masked(world: World) -> None:
+    """With it, hub and one node would read the other kinds' rows of the merchants that the node shares."""
+    drive = Drive.start(world).cosign().accept_all()
+    context = world.federation.contexts["bank-1"]
+    state, key = context.attempts.load(drive.attempt), context.attempts.key(drive.attempt).public
+    bound, other = (
+        context_bytes(step="seed", h=state.h, attempt=drive.attempt, **{"from": WITNESS_ID, "to": to})
+        for to in ("bank-1", "platform-1")
+    )
+    witness = world.federation.identity_of(WITNESS_ID)
+    forged = {
+        "unsigned": b"\x07" * 32,
+        "the hub's": sign(bound + b"\x07" * 32, world.federation.identity, typ="seed", kid=WITNESS_ID).encode(),
+        "another node's": sign(other + b"\x07" * 32, witness, typ="seed", kid=WITNESS_ID).encode(),
+        "short": sign(bound + b"\x07" * 31, witness, typ="seed", kid=WITNESS_ID).encode(),
+    }
+    for name, plain in forged.items():
+        seeds = Parcel(arrays={"seed.bank-1": as_array(seal(plain, key, context=bound))})
+        with pytest.raises((SignatureError, ManifestError)):
+            table_stage.exchange(context, drive.exchange_parcel("bank-1", seeds))
+        assert context.attempts.load(drive.attempt).phase == "accepted", name
 
 
 def test_another_set_of_acceptances_is_refused_by_node_and_witness(exchanged: Drive) -> None:
