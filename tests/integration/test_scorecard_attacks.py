@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -342,33 +341,44 @@ def test_asked_again_a_node_sends_the_same_bytes_and_is_charged_once(tmp_path: P
 
 
 def test_data_changed_in_mid_attempt_never_go_under_the_same_masks(tmp_path: Path) -> None:
-    """A lying hub asks every step again after the node's rows changed: the frozen bytes, or a refusal."""
+    """A lying hub asks every step again after the node's rows changed: what was frozen counts, or it is refused."""
     world = make_world(tmp_path, noise_off=False)
     drive = Drive.start(world, world.noisy_plan()).until_exchange()
-    accepted, boxes = drive.acceptances.split()[drive.parties.index("bank-1")], drive.boxes["bank-1"]
-    first = drive.share("bank-1")
     context = world.federation.contexts["bank-1"]
+    before = context.attempts.load(drive.attempt)
     data = context.dataset(world.federation.schema.hash())
     changed = TrainingData(data.pseudonyms, data.codes[::-1].copy(), data.outcome[::-1].copy())
     assert not np.array_equal(changed.codes, data.codes)
-    world.federation.contexts["bank-1"] = replace(context, dataset=lambda _: changed)
+    reads: list[bytes] = []
 
-    with contextlib.suppress(AttemptError):
-        assert drive.accept("bank-1") == accepted
-    with contextlib.suppress(AttemptError):
-        again = table_stage.exchange(world.federation.contexts["bank-1"], drive.exchange_parcel("bank-1"))
-        assert again.arrays.keys() == boxes.arrays.keys()
-        # Sealing is randomised, so the rows inside are compared: what the receiver opens has the frozen hash.
-        drive.boxes["bank-1"] = again
-        drive.share(sender_of(drive, "bank-1"))
-    repeated = drive.share("bank-1")
-    assert np.array_equal(first.arrays["term"], repeated.arrays["term"])
-    assert first.texts == repeated.texts
+    def read(schema: bytes) -> TrainingData:
+        reads.append(schema)
+        return changed
+
+    world.federation.contexts["bank-1"] = replace(context, dataset=read)
+    with pytest.raises(AttemptError):
+        drive.accept("bank-1")
+    # Sealing is randomised, so boxes differ; the state holds the hash of all rows in them, which must not.
+    drive.boxes["bank-1"] = table_stage.exchange(world.federation.contexts["bank-1"], drive.exchange_parcel("bank-1"))
+    assert context.attempts.load(drive.attempt) == before
+    first = drive.share("bank-1")
+    receiver = next(iter(drive.boxes["bank-1"].arrays)).removeprefix("to.")
+    drive.share(receiver)  # opens the rows sealed after the change and finds the frozen ones
+
+    with pytest.raises(AttemptError):
+        drive.accept("bank-1")
+    with pytest.raises(AttemptError):
+        table_stage.exchange(world.federation.contexts["bank-1"], drive.exchange_parcel("bank-1"))
+    again = drive.share("bank-1")
+    assert np.array_equal(first.arrays["term"], again.arrays["term"])
+    assert first.texts == again.texts
     assert len(context.ledger.charges()) == 1
+    assert reads == []
 
 
-def test_an_overweight_row_leaves_no_honest_node(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One block with two bins set could read another kind's bins; the node's own check stops it before it sends."""
+@pytest.mark.parametrize("since", ["acceptance", "exchange"])
+def test_an_overweight_row_leaves_no_honest_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, since: str) -> None:
+    """One block with two bins set could read another kind's bins; the node's own check stops it before rows leave."""
     honest = table_stage.one_hot
 
     def overweight(*arguments: object) -> np.ndarray:
@@ -376,12 +386,23 @@ def test_an_overweight_row_leaves_no_honest_node(world: World, monkeypatch: pyte
         rows[0, :2] = 1
         return rows
 
-    drive = Drive.start(world).cosign().accept_all().seed()
+    world = make_world(tmp_path, noise_off=False)
+    drive = Drive.start(world, world.noisy_plan()).cosign()
+    if since == "acceptance":
+        monkeypatch.setattr(table_stage, "one_hot", overweight)
+    drive.accept_all().seed()
     monkeypatch.setattr(table_stage, "one_hot", overweight)
     context = world.federation.contexts["bank-1"]
-    with pytest.raises(NotOneHotError, match="row"):
+    with pytest.raises(NotOneHotError, match="row 0"):
         table_stage.exchange(context, drive.exchange_parcel("bank-1"))
-    assert refusal_code(NotOneHotError("row 0")) == "row-not-one-hot"
+    reply = answer(context, lambda: table_stage.exchange(context, drive.exchange_parcel("bank-1")), drive.attempt)
+    entry = next(entry for entry in world.federation.entries if entry.party_id == "bank-1")
+    assert read_refusal(reply, entry) == "row-not-one-hot"
+    assert not reply.arrays
+    assert reply.texts.keys() == {"refusal"}
+    assert context.attempts.load(drive.attempt).phase == "accepted"
+    with pytest.raises(AttemptError):
+        drive.share("bank-1", {})
     assert context.ledger.charges() == ()
 
 
