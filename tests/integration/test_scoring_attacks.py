@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from crypto.canonical import canonical_bytes
+from crypto.canonical import canonical_bytes, digest
 from crypto.errors import ProofError
 from crypto.jws import sign_merchant, sign_model
 from crypto.keys import IdentityKey
-from crypto.wire.audit import InclusionProof
-from crypto.wire.consent import DataCategory, DataLife, Frequency
+from crypto.wire.audit import InclusionProof, LogEntry
+from crypto.wire.consent import ConsentEvent, DataCategory, DataLife, Frequency
 from crypto.wire.party import MerchantKeyBatch
 from crypto.wire.scoring import ScoreItem
 from models.artefact import ModelArtefact
 from models.errors import ArtefactError
 from nodes.enquiries import Enquiry
 from nodes.errors import PolicyRefusal, ScoreUnavailable
+from nodes.journal import verify_lines
 from tests.relay_hub import payload_of
 from tests.scoring_world import SOURCES, ScoringWorld, answer_of, expected_score
 
@@ -284,6 +285,37 @@ def test_a_stale_feed_means_no_answers(lone: ScoringWorld) -> None:
     assert lone.codes(SOURCE, token) == ["feed-stale"]
     lone.feed(SOURCE)
     assert lone.codes(SOURCE, token) == ["answered"]
+
+
+def test_a_revocation_left_out_of_one_feed_is_not_noticed_there_and_shows_afterwards(lone: ScoringWorld) -> None:
+    """Not prevented: the hub numbers on and signs a fresh head. Journals against the signed event give it away."""
+    model_id, record = lone.release(), lone.give("M001")
+    lone.pass_time(seconds=10)
+    item = lone.event_item(record, "revoked")
+    for name in ("bank-01", "utility-01", "lender"):  # and not SOURCE
+        lone.feed(name, item)
+    assert item.token is not None
+    revoked = ConsentEvent.model_validate_json(payload_of(item.token))
+    lone.pass_time(minutes=10)
+    token = lone.request(record, model_id)
+    assert lone.codes(SOURCE, token) == ["answered"]  # its feed is fresh and without a gap
+    assert lone.codes("bank-01", token) == ["consent-revoked"]
+
+    request_hash = digest(token.encode()).hex()
+    found = {}
+    for name in (SOURCE, "bank-01"):
+        verify_lines(lone.nodes[name].journal.lines())
+        entries = [
+            LogEntry.model_validate_json(line.entry)
+            for line in lone.nodes[name].journal.lines()
+            if line.type == "query"
+        ]
+        found[name] = next(entry for entry in entries if entry.facts["request_hash"] == request_hash)
+    assert found["bank-01"].facts["decision"] == "consent-revoked"
+    assert found[SOURCE].facts["decision"] == "answered"
+    assert found[SOURCE].time > revoked.event_time
+    lone.feed(SOURCE, item)  # once it has the event, it stops
+    assert lone.codes(SOURCE, lone.request(record, model_id)) == ["consent-revoked"]
 
 
 # limits
