@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from crypto.errors import ExchangeError
 
 Array = NDArray[Any]
+ARRAY_FORMAT = "little-endian"
+_DTYPES = frozenset({"bool", "uint8", "int32", "uint32", "int64", "uint64", "float32", "float64"})
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,34 @@ class Parcel:
     def names(self, prefix: str) -> dict[str, str]:
         """Arrays and texts whose name starts with `prefix`: rest of the name → whole name."""
         return {name[len(prefix) :]: name for name in (*self.texts, *self.arrays) if name.startswith(prefix)}
+
+
+def array_fields(array: Array) -> tuple[str, tuple[int, ...], bytes]:
+    """Type, shape and little-endian bytes of an array.
+
+    NumPy's own format is not used: its header is parsed by `ast.literal_eval`, which in CPython 3.11 fails now and
+    then when several threads do it at once.
+    """
+    plain = np.ascontiguousarray(array)
+    return plain.dtype.name, array.shape, plain.astype(plain.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def array_from_fields(dtype: str, shape: tuple[int, ...], data: bytes) -> Array:
+    """The array of `array_fields`.
+
+    Raises:
+        ExchangeError: another type, or bytes that do not fill the shape.
+    """
+    refused = ExchangeError(
+        "an array of the message is malformed", field="arrays", remedy="send arrays of fixed-size numbers"
+    )
+    if dtype not in _DTYPES:
+        raise refused
+    try:
+        values = np.frombuffer(data, dtype=np.dtype(dtype).newbyteorder("<")).reshape(tuple(shape))
+    except (TypeError, ValueError) as problem:
+        raise refused from problem
+    return values.astype(np.dtype(dtype))
 
 
 def as_array(data: bytes) -> NDArray[np.uint8]:

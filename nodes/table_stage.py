@@ -6,11 +6,11 @@ step asked again repeats its answer or refuses. Refusals are raised as typed err
 
 from __future__ import annotations
 
-import io
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +24,7 @@ from crypto.manifest import (
     NodeSlice,
     expected_inbox,
 )
-from crypto.parcel import Array, Parcel, as_array
+from crypto.parcel import Array, Parcel, array_fields, array_from_fields, as_array
 from crypto.sealed import context_bytes, open_sealed, seal
 from crypto.secure_sum import mask_vector
 from crypto.secure_tables import (
@@ -387,12 +387,11 @@ def _out_of_order(state: NodeAttempt, step: str) -> AttemptError:
 
 
 def _pack(arrays: Mapping[str, Array]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+    packed: bytes = msgpack.packb({name: array_fields(array) for name, array in arrays.items()})
+    return packed
 
 
 def unpack_arrays(data: bytes) -> dict[str, Array]:
     """Arrays as they were frozen at acceptance."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    stored = msgpack.unpackb(data)
+    return {name: array_from_fields(*fields) for name, fields in stored.items()}

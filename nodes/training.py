@@ -13,17 +13,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 
 from crypto.errors import AttemptError, CryptoError, ExchangeError, ManifestError
 from crypto.jws import sign_model
-from crypto.parcel import Parcel
+from crypto.parcel import ARRAY_FORMAT, Parcel, array_fields, array_from_fields
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Refusal
 from models.errors import ModelsError
@@ -136,9 +137,14 @@ def to_records(parcel: Parcel) -> RecordDict:
     return RecordDict(
         {
             _TEXTS: ConfigRecord(dict(parcel.texts)),
-            _ARRAYS: ArrayRecord({name: Array(array) for name, array in parcel.arrays.items()}, keep_input=False),
+            _ARRAYS: ArrayRecord({name: _array(array) for name, array in parcel.arrays.items()}, keep_input=False),
         }
     )
+
+
+def _array(array: NDArray[Any]) -> Array:
+    dtype, shape, data = array_fields(array)
+    return Array(dtype=dtype, shape=shape, stype=ARRAY_FORMAT, data=data)
 
 
 def from_records(records: RecordDict) -> Parcel:
@@ -147,7 +153,7 @@ def from_records(records: RecordDict) -> Parcel:
     arrays = records.array_records.get(_ARRAYS)
     return Parcel(
         {name: value for name, value in (texts or {}).items() if isinstance(value, str)},
-        {name: array.numpy() for name, array in (arrays or {}).items()},
+        {name: array_from_fields(array.dtype, array.shape, array.data) for name, array in (arrays or {}).items()},
     )
 
 

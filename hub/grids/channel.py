@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp.grid import Grid
+from numpy.typing import NDArray
 
-from crypto.parcel import Parcel
+from crypto.parcel import ARRAY_FORMAT, Parcel, array_fields, array_from_fields
 
 _TEXTS, _ARRAYS = "texts", "arrays"
 
@@ -29,9 +31,14 @@ def to_records(parcel: Parcel) -> RecordDict:
     return RecordDict(
         {
             _TEXTS: ConfigRecord(dict(parcel.texts)),
-            _ARRAYS: ArrayRecord({name: Array(array) for name, array in parcel.arrays.items()}, keep_input=False),
+            _ARRAYS: ArrayRecord({name: _array(array) for name, array in parcel.arrays.items()}, keep_input=False),
         }
     )
+
+
+def _array(array: NDArray[Any]) -> Array:
+    dtype, shape, data = array_fields(array)
+    return Array(dtype=dtype, shape=shape, stype=ARRAY_FORMAT, data=data)
 
 
 def from_records(records: RecordDict) -> Parcel:
@@ -40,7 +47,7 @@ def from_records(records: RecordDict) -> Parcel:
     arrays = records.array_records.get(_ARRAYS)
     return Parcel(
         {name: value for name, value in (texts or {}).items() if isinstance(value, str)},
-        {name: array.numpy() for name, array in (arrays or {}).items()},
+        {name: array_from_fields(array.dtype, array.shape, array.data) for name, array in (arrays or {}).items()},
     )
 
 
