@@ -2,7 +2,8 @@
 
 The hub brings, for every round, the exact shares of the try that it counted and the nodes' receipts of them. With its
 own terms, which it keeps, the witness opens each round and takes the same steps from the same first parameters. So an
-encoder is a function of opened noisy sums, and nothing that a hub could choose: its output is a feature of tables.
+encoder is a function of opened noisy sums alone. At which parameters nodes took their gradients is not bound here: a
+lying hub can steer those, at no cost in privacy (docs/threat-model.md, What is not claimed).
 """
 
 from __future__ import annotations
