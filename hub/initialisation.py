@@ -9,7 +9,7 @@ from hub.clock import Clock, utc_now
 from hub.config import HubConfig, load_config
 from hub.db import Database
 from hub.errors import StateError
-from hub.keys import create_keys, write_secret
+from hub.keys import SIGN_FILE, VOPRF_FILE, create_keys, write_secret
 from hub.migrations.runner import migrate
 from hub.services import Hub, record_identity, sample_config
 
@@ -42,12 +42,38 @@ def initialise(directory: Path, *, hub_id: str, port: int, clock: Clock = utc_no
     return Hub.open(config, clock=clock)
 
 
+def initialise_from(path: Path, *, clock: Clock = utc_now) -> Hub:
+    """Make keys, token and database of a hub whose configuration is written already, and open it.
+
+    Raises:
+        HubConfigError: the configuration does not fit.
+        StateError: a key, the token or the hub's database is there already; nothing is overwritten.
+    """
+    config = load_config(path)
+    _make_state(config, clock)
+    return Hub.open(config, clock=clock)
+
+
 def _make_state(config: HubConfig, clock: Clock) -> None:
-    keys = create_keys(config.keys_dir)
-    write_secret(config.admin_token_file, secrets.token_urlsafe(32).encode() + b"\n")
+    """Database first: where it cannot be had, no key is made; where it turns out to be somebody's, none is left."""
+    made = [config.keys_dir / SIGN_FILE, config.keys_dir / VOPRF_FILE, config.admin_token_file]
+    for path in made:
+        if path.exists():
+            raise StateError(
+                f"{path} is there already; it is never overwritten.",
+                field=path.name,
+                remedy="Move the old files away if the hub that used them is given up.",
+            )
     db = Database(config.database)
     try:
         migrate(db)
-        record_identity(db, config, keys, clock())
+        try:
+            keys = create_keys(config.keys_dir)
+            write_secret(config.admin_token_file, secrets.token_urlsafe(32).encode() + b"\n")
+            record_identity(db, config, keys, clock())
+        except BaseException:
+            for path in made:
+                path.unlink(missing_ok=True)
+            raise
     finally:
         db.close()
