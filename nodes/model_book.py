@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, cast
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from crypto.jws import verify_model
 from crypto.wire.campaign import ModelRelease, ModelWithdrawal
@@ -194,7 +194,7 @@ class ModelBook:
         """All releases, the newest first."""
         query = select(ModelRow).where(ModelRow.release.is_not(None))
         with self._store.reading() as session:
-            rows = session.scalars(query.order_by(ModelRow.issued_at.desc(), ModelRow.model_id)).all()
+            rows = session.scalars(query.order_by(ModelRow.issued_at.desc(), ModelRow.arrived.desc())).all()
         return [
             ListedModel(
                 model_id=row.model_id,
@@ -212,12 +212,13 @@ class ModelBook:
         with self._store.session() as session:
             row = session.get(ModelRow, release.model_id)
             if row is None:
-                row = ModelRow(model_id=release.model_id, issued_at=0, artefact=None, withdrawal=None)
+                row = ModelRow(model_id=release.model_id, issued_at=0, arrived=0, artefact=None, withdrawal=None)
                 session.add(row)
             if row.scope == "release":
                 return
             row.campaign_id, row.scope, row.release = release.campaign_id, release.scope, token
             row.issued_at = int(release.issued_at.timestamp())
+            row.arrived = (session.scalar(select(func.max(ModelRow.arrived))) or 0) + 1
             facts = {"model_id": release.model_id, "campaign_id": release.campaign_id, "scope": release.scope}
             self._journal.note("model-release", facts, session=session)
 
@@ -233,7 +234,9 @@ class ModelBook:
             row = session.get(ModelRow, withdrawal.model_id)
             if row is None:
                 moment = int(withdrawal.issued_at.timestamp())
-                row = ModelRow(model_id=withdrawal.model_id, issued_at=moment, artefact=None, withdrawal=None)
+                row = ModelRow(
+                    model_id=withdrawal.model_id, issued_at=moment, arrived=0, artefact=None, withdrawal=None
+                )
                 session.add(row)
             if row.withdrawal is None:
                 row.withdrawal = token

@@ -21,6 +21,8 @@ class ModelRow(NodeTableBase):
     release: Mapped[str | None]
     """The witness's JWS."""
     issued_at: Mapped[int]
+    arrived: Mapped[int]
+    """Place among all releases in the order of the feed: of two in one second the later one counts as newer."""
     artefact: Mapped[bytes | None]
     withdrawal: Mapped[str | None]
     """The witness's JWS."""

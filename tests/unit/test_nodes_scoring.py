@@ -288,6 +288,16 @@ def test_a_release_waits_for_its_artefact(tmp_path: Path) -> None:
     world.close()
 
 
+def test_of_releases_in_one_second_the_later_one_is_the_newest(tmp_path: Path) -> None:
+    world = ScoringWorld(tmp_path)
+    for number in range(8):  # ids are hashes: their order says nothing
+        model_id = world.release(world.artefact(number))
+        newest = world.nodes["lender"].models.newest()
+        assert newest is not None
+        assert newest.model_id == model_id
+    world.close()
+
+
 def test_scopes_only_rise_and_withdrawals_may_come_first(tmp_path: Path) -> None:
     world = ScoringWorld(tmp_path)
     models = world.nodes["lender"].models
