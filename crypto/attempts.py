@@ -12,6 +12,8 @@ What the rules buy:
   subtract to the rows' difference; a table from another matrix than the masked one opens to single words.
 * A term is sent once (T3): asked again, a node repeats the bytes or refuses. Fresh noise under the old masks
   would subtract to the noise's difference.
+* A try of an encoder round has one set of parameters: gradients at two points under one set of masks would
+  subtract to their difference, and the hub could have the counted sum taken elsewhere than it says.
 * Released or void, never both (T3′, T4): after a void, nodes take their charge back; a released term would
   make that a free query. In encoder rounds the witness's term travels without receipts, so it counts as
   released when sent and there is no void.
@@ -34,6 +36,9 @@ from crypto.wire.base import Hash, Identifier, PartyId, WireModel
 Sort = Literal["tables", "sum", "round"]
 WitnessPhase = Literal["cosigned", "accepted", "seeded", "complete", "released", "void"]
 NodePhase = Literal["accepted", "exchanged", "sent", "released", "void"]
+
+_WITNESS_ORDER: tuple[str, ...] = ("cosigned", "accepted", "seeded", "complete", "released")
+_NODE_ORDER: tuple[str, ...] = ("accepted", "exchanged", "sent", "released")
 
 
 class _State(WireModel):
@@ -67,6 +72,14 @@ class _State(WireModel):
                 remedy="one attempt has one manifest; start a new attempt",
             )
 
+    def _same_parameters(self, recorded: bytes | None, parameters_sha256: bytes) -> None:
+        if recorded != parameters_sha256:
+            raise AttemptError(
+                f"try {self.attempt} was ordered before with other parameters",
+                field="parameters",
+                remedy="a try is never used twice; order the next one",
+            )
+
     def _refuse(self, step: str, phase: str) -> AttemptError:
         return AttemptError(
             f"{step} is not possible: attempt {self.attempt} is {phase}",
@@ -85,6 +98,7 @@ class WitnessAttempt(_State):
         seeds: a seed per node (`tables`); secret, so the stored state is.
         receipts: SHA-256 that each node's receipt names.
         term: the released term's exact bytes.
+        parameters_sha256: of a try of an encoder round, the parameters that its masks are bound to.
     """
 
     phase: WitnessPhase = "cosigned"
@@ -93,6 +107,7 @@ class WitnessAttempt(_State):
     seeds: dict[PartyId, Hash] = {}
     receipts: dict[PartyId, Hash] = {}
     term: bytes | None = None
+    parameters_sha256: Hash | None = None
 
     @classmethod
     def cosign(
@@ -129,17 +144,33 @@ class WitnessAttempt(_State):
         return recorded
 
     @classmethod
-    def open_round(cls, run: WitnessAttempt, attempt: str) -> WitnessAttempt:
+    def open_round(
+        cls, run: WitnessAttempt, attempt: str, parameters_sha256: bytes, *, recorded: WitnessAttempt | None = None
+    ) -> WitnessAttempt:
         """A try of an encoder round (section 5): keys and acceptances are those of its run.
 
-        Only for an id under which nothing is stored; else the stored state goes on.
+        Args:
+            run: the run's state.
+            attempt: the try's id.
+            parameters_sha256: of the parameters that its order names.
+            recorded: what is stored under this id, if anything.
 
         Raises:
-            AttemptError: the run is not of sort `round`, lacks acceptances, or the id is not within the run's.
+            AttemptError: the run is not of sort `round`, lacks acceptances, or the id is not within the run's; or the
+                try was opened before on other parameters.
         """
+        if recorded is not None:
+            recorded._same_h(run.h)
+            recorded._same_parameters(recorded.parameters_sha256, parameters_sha256)
+            return recorded
         if run.sort != "round" or run.phase != "accepted" or not attempt.startswith(run.attempt + "/"):
             raise run._refuse("opening a round", run.phase)
-        return run._next(attempt=attempt)
+        return run._next(attempt=attempt, parameters_sha256=parameters_sha256)
+
+    @property
+    def replaces(self) -> frozenset[str]:
+        """Phases of a stored state that this one may be written over, as `_replaced`."""
+        return _replaced(self.phase, _WITNESS_ORDER)
 
     def accept(self, node: str, h: bytes, acceptance_sha256: bytes) -> WitnessAttempt:
         """T1: a node's signed acceptance, verified by the caller. The last one makes the phase `accepted`.
@@ -223,11 +254,13 @@ class NodeAttempt(_State):
     Attributes:
         phase: accepted → exchanged (`tables`) → sent → released or void.
         matrix_sha256: hash of the matrix frozen at acceptance.
-        charge: what the ledger is charged when the term is sent, in the ledger's unit.
+        charge: what the ledger is charged when the term is sent, in the ledger's unit; of an encoder run, by the first
+            of its tries that is sent.
         witness_key: the witness's X25519 key in the cosignature.
         seed_sha256: hash of the one seed of this attempt.
         rows_sha256: hash of everything sent in T2.
         sent: exact bytes of the term.
+        parameters_sha256: of a try of an encoder round, the parameters at which its gradients are taken.
     """
 
     phase: NodePhase = "accepted"
@@ -237,6 +270,7 @@ class NodeAttempt(_State):
     seed_sha256: Hash | None = None
     rows_sha256: Hash | None = None
     sent: bytes | None = None
+    parameters_sha256: Hash | None = None
 
     @classmethod
     def accept(
@@ -274,17 +308,38 @@ class NodeAttempt(_State):
         return recorded
 
     @classmethod
-    def open_round(cls, run: NodeAttempt, attempt: str, *, charge: float) -> NodeAttempt:
+    def open_round(
+        cls,
+        run: NodeAttempt,
+        attempt: str,
+        parameters_sha256: bytes,
+        *,
+        recorded: NodeAttempt | None = None,
+    ) -> NodeAttempt:
         """A try of an encoder round (section 5), under the acceptance of its run.
 
-        Only for an id under which nothing is stored; else the stored state goes on (and repeats its bytes).
+        Args:
+            run: the run's state.
+            attempt: the try's id.
+            parameters_sha256: of the parameters at which its gradients are taken.
+            recorded: what is stored under this id, if anything; it goes on, and repeats its bytes.
 
         Raises:
-            AttemptError: the run is not an accepted one of sort `round`, or the id is not within the run's.
+            AttemptError: the run is not an accepted one of sort `round`, or the id is not within the run's; or the try
+                was opened before on other parameters.
         """
+        if recorded is not None:
+            recorded._same_h(run.h)
+            recorded._same_parameters(recorded.parameters_sha256, parameters_sha256)
+            return recorded
         if run.sort != "round" or run.phase != "accepted" or not attempt.startswith(run.attempt + "/"):
             raise run._refuse("opening a round", run.phase)
-        return run._next(attempt=attempt, charge=charge)
+        return run._next(attempt=attempt, parameters_sha256=parameters_sha256)
+
+    @property
+    def replaces(self) -> frozenset[str]:
+        """Phases of a stored state that this one may be written over, as `_replaced`."""
+        return _replaced(self.phase, _NODE_ORDER)
 
     @property
     def charged(self) -> bool:
@@ -365,3 +420,8 @@ class NodeAttempt(_State):
         if self.phase == "released" or self.sort == "round":
             raise self._refuse("voiding", self.phase)
         return self._next(phase="void", sent=None)
+
+
+def _replaced(phase: str, order: tuple[str, ...]) -> frozenset[str]:
+    """Earlier phases; for `void` all but `released`. So neither of these two is ever written over."""
+    return frozenset(order[:-1] if phase == "void" else order[: order.index(phase)])

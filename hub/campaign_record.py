@@ -19,6 +19,7 @@ from hub.tables.campaigns import (
     CampaignAttemptRow,
     CampaignRefusalRow,
     EncoderCheckpointRow,
+    EncoderRoundRow,
     EncoderShareRow,
     OpenedTableRow,
     TableShareRow,
@@ -136,20 +137,17 @@ class CampaignRecord:
             if opened is not None:
                 number = checkpoint.state.step - 1
                 # A hub that was restored from an older copy opens a round anew, maybe by another try.
-                session.execute(
-                    delete(EncoderShareRow).where(
-                        EncoderShareRow.run == checkpoint.attempt, EncoderShareRow.round == number
-                    )
+                known = (EncoderRoundRow.run == checkpoint.attempt, EncoderRoundRow.round == number)
+                tries = select(EncoderRoundRow.attempt).where(*known)
+                session.execute(delete(EncoderShareRow).where(EncoderShareRow.attempt.in_(tries)))
+                session.execute(delete(EncoderRoundRow).where(*known))
+                counted = EncoderRoundRow(
+                    attempt=opened.attempt, run=checkpoint.attempt, round=number, parameters=opened.parameters
                 )
+                session.add(counted)
+                session.flush()
                 shares = [
-                    {
-                        "attempt": opened.attempt,
-                        "party_id": party,
-                        "run": checkpoint.attempt,
-                        "round": number,
-                        "share": share,
-                        "receipt": opened.receipts[party],
-                    }
+                    {"attempt": opened.attempt, "party_id": party, "share": share, "receipt": opened.receipts[party]}
                     for party, share in opened.shares.items()
                 ]
                 session.execute(insert(EncoderShareRow), shares)

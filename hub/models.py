@@ -33,7 +33,7 @@ from hub.feed import Feed
 from hub.log import AuditLog, Fact
 from hub.parties import PartyBook
 from hub.peers import PeerLinks
-from hub.tables.campaigns import EncoderShareRow
+from hub.tables.campaigns import EncoderRoundRow, EncoderShareRow
 from hub.tables.models import ModelRow, ModelShareRow, ModelSignatureRow
 from models.artefact import ModelArtefact
 from models.card import model_card
@@ -295,15 +295,21 @@ class ModelRegistry:
 
     def _rounds(self, run: str | None) -> tuple[RoundShares, ...]:
         """What the rounds of an encoder run were opened from, in order; nothing for other attempts."""
-        query = select(EncoderShareRow).where(EncoderShareRow.run == run).order_by(EncoderShareRow.round)
+        query = (
+            select(EncoderRoundRow, EncoderShareRow)
+            .join(EncoderShareRow, EncoderShareRow.attempt == EncoderRoundRow.attempt)
+            .where(EncoderRoundRow.run == run)
+            .order_by(EncoderRoundRow.round)
+        )
         with self._db.reading() as session:
-            rows = session.scalars(query).all()
-        rounds = (list(group) for _, group in groupby(rows, key=lambda row: row.attempt))
+            rows = session.execute(query).all()
+        rounds = (list(group) for _, group in groupby(rows, key=lambda row: row.EncoderRoundRow.attempt))
         return tuple(
             RoundShares(
-                attempt=each[0].attempt,
-                shares={row.party_id: row.share for row in each},
-                receipts={row.party_id: row.receipt for row in each},
+                attempt=each[0].EncoderRoundRow.attempt,
+                parameters=each[0].EncoderRoundRow.parameters,
+                shares={row.EncoderShareRow.party_id: row.EncoderShareRow.share for row in each},
+                receipts={row.EncoderShareRow.party_id: row.EncoderShareRow.receipt for row in each},
             )
             for each in rounds
         )

@@ -47,6 +47,11 @@ def initial_parameters(spec: EncoderSpec) -> Vector:
     return np.concatenate(layers).astype(np.float32).astype(np.float64)
 
 
+def parameter_bytes(parameters: Vector) -> bytes:
+    """(P,) parameters as little-endian float64: the bytes whose hash a round's order and receipts name."""
+    return np.ascontiguousarray(parameters, dtype="<f8").tobytes()
+
+
 def initial_state(spec: EncoderSpec) -> StepState:
     """State before the first step."""
     return StepState(0, np.zeros(spec.n_parameters), np.zeros(spec.n_parameters))

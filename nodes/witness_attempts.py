@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from sqlalchemy import select
 
 from crypto.attempts import WitnessAttempt
 from crypto.keys import BoxKey
+from nodes.attempt_states import read_state, replace_state, state_columns
 from nodes.errors import LedgerError
 from nodes.store import Store
 from nodes.tables.witness_attempts import WitnessAttemptRow
@@ -56,16 +56,8 @@ class WitnessAttemptStore:
             row = session.get(WitnessAttemptRow, attempt)
         if row is None:
             return None
-        try:
-            state = WitnessAttempt.model_validate_json(row.state)
-        except ValidationError as problem:
-            raise LedgerError(
-                f"the stored state of attempt {attempt} cannot be read",
-                field="attempt",
-                remedy="restore the witness's store from its backup; let the hub start a new attempt",
-            ) from problem
         key = None if row.key is None else BoxKey.from_bytes(row.key)
-        return WitnessRecord(state, row.campaign_id, row.terms, _cut(row.positions), key)
+        return WitnessRecord(read_state(WitnessAttempt, row), row.campaign_id, row.terms, _cut(row.positions), key)
 
     def create(self, record: WitnessRecord) -> None:
         """Make a new attempt durable (T0).
@@ -84,10 +76,10 @@ class WitnessAttemptStore:
                 WitnessAttemptRow(
                     attempt=record.state.attempt,
                     campaign_id=record.campaign_id,
-                    state=record.state.model_dump_json().encode(),
                     key=None if record.key is None else record.key.raw,
                     terms=record.terms,
                     positions=_joined(record.positions),
+                    **state_columns(record.state),
                 )
             )
 
@@ -95,17 +87,11 @@ class WitnessAttemptStore:
         """Make a state durable; returns once it is on disk.
 
         Raises:
-            LedgerError: the attempt is not on record.
+            LedgerError: the attempt is not on record, or has gone on, so that this state cannot follow what is stored.
         """
+        forgotten = {"key": None} if forget_key else {}
         with self._store.session() as session:
-            row = session.get(WitnessAttemptRow, state.attempt)
-            if row is None:
-                raise LedgerError(
-                    f"attempt {state.attempt} is not on record", field="attempt", remedy="cosign its manifest first"
-                )
-            row.state = state.model_dump_json().encode()
-            if forget_key:
-                row.key = None
+            replace_state(session, WitnessAttemptRow, state, **forgotten)
 
     def attempts(self, campaign_id: str) -> tuple[str, ...]:
         """Ids of a campaign's attempts, in order."""

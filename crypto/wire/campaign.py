@@ -188,16 +188,22 @@ class RowsHeader(WireModel):
 
 
 class Receipt(WireModel):
-    """T3 and E2, JWS type `receipt`, by a node: it sent exactly these bytes in this attempt.
-
-    Of an encoder round `attempt` is the try's, `<run>/<round>.<try>`.
-    """
+    """T3, JWS type `receipt`, by a node: it sent exactly these bytes in this attempt."""
 
     suite: Suite
     attempt: Identifier
     h: Hash
     party_id: PartyId
     sha256: Hash
+
+
+class RoundReceipt(Receipt):
+    """E2, JWS type `round-receipt`, by a node: it took its gradients at exactly these parameters and sent these bytes.
+
+    `attempt` is the try's, `<run>/<round>.<try>`.
+    """
+
+    parameters_sha256: Hash
 
 
 class Decision(WireModel):

@@ -18,7 +18,7 @@ from crypto.round_grid import terms_rounds
 from crypto.secure_sum import open_sum
 from crypto.table_grid import terms_layout
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import RoundOrder, RoundsMechanism
+from crypto.wire.campaign import RoundOrder, RoundReceipt, RoundsMechanism
 from crypto.wire.link import RoundShares
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, NoStore
 from hub.encoder_stage import run_encoder_stage
@@ -291,7 +291,9 @@ def test_a_round_replayed_with_other_parameters_is_refused(driven: Driven) -> No
         driven.term("bank-1", driven.order(shift=1.0))
     # Also when the node stopped between noting the order and sending.
     parcel = driven.order(number=1)
-    encoder_stage._record_order(driven.context("bank-2"), _order_of(driven, parcel), _checked(driven))
+    run = driven.context("bank-2").attempts.load(driven.terms.attempt)
+    assert run is not None
+    encoder_stage._open(driven.context("bank-2"), run, _order_of(driven, parcel), _checked(driven))
     with pytest.raises(AttemptError, match="ordered before with other parameters"):
         driven.term("bank-2", driven.order(number=1, shift=1.0))
     assert len(driven.context("bank-2").ledger.charges()) == 0
@@ -342,6 +344,29 @@ def test_terms_are_uniform_until_all_are_there(driven: Driven) -> None:
     for missing in range(len(terms)):
         partial = open_sum(terms[:missing] + terms[missing + 1 :])
         assert np.abs(partial.astype(np.float64)).mean() > 2.0**60
+
+
+@pytest.mark.parametrize("misled", ["bank-1", "bank-3", "witness"])
+def test_terms_at_different_parameters_do_not_open(driven: Driven, misled: str) -> None:
+    """A hub that steers some and not all, or all behind the witness's back, opens nothing."""
+    orders = {party: driven.order(shift=1.0 if party == misled else 0.0) for party in (*driven.nodes, "witness")}
+    terms = [driven.term(party, orders[party]) for party in driven.nodes]
+    witness = driven.world.federation.witness_context
+    terms.append(witness_rounds.release_round(witness, orders["witness"]).arrays["term"])
+    assert np.abs(open_sum(terms).astype(np.float64)).mean() > 2.0**60
+    # Nor is the term, or a node's, given again for what the others were ordered.
+    with pytest.raises(AttemptError, match="other parameters"):
+        witness_rounds.release_round(witness, driven.order(shift=0.0 if misled == "witness" else 1.0))
+    with pytest.raises(AttemptError, match="other parameters"):
+        driven.term("bank-2", driven.order(shift=1.0))
+
+
+def test_a_receipt_names_the_parameters(driven: Driven) -> None:
+    order = driven.order(shift=0.25)
+    token = encoder_stage.train_round(driven.context("bank-1"), order).text("receipt")
+    key = driven.world.federation.identity_of("bank-1").public
+    receipt = verify_model(token, key, RoundReceipt, typ="round-receipt", kid="bank-1")
+    assert receipt.parameters_sha256 == digest(order.arrays["parameters"].tobytes())
 
 
 def test_after_the_end_nothing_is_answered(driven: Driven) -> None:

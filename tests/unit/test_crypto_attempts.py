@@ -148,21 +148,32 @@ def test_sums_need_no_seeds_but_receipts():
 
 def test_encoder_rounds_release_at_once_and_have_no_void():
     run = witness("accepted", "round")
-    tried = WitnessAttempt.open_round(run, "c/1/0/0")
+    tried = WitnessAttempt.open_round(run, "c/1/0/0", OTHER)
     assert tried.release(b"t").phase == "released"
     with pytest.raises(AttemptError):
         tried.void()
     for bad in ("c/1", "c/2/0/0", "c/10/0"):
         with pytest.raises(AttemptError):
-            WitnessAttempt.open_round(run, bad)
+            WitnessAttempt.open_round(run, bad, OTHER)
     with pytest.raises(AttemptError):
-        WitnessAttempt.open_round(witness("cosigned", "round"), "c/1/0/0")
-    own = NodeAttempt.open_round(node("accepted", "round"), "c/1/0/0", charge=0.1).send(b"x")
+        WitnessAttempt.open_round(witness("cosigned", "round"), "c/1/0/0", OTHER)
+    own = NodeAttempt.open_round(node("accepted", "round"), "c/1/0/0", OTHER).send(b"x")
     assert own.charged
     with pytest.raises(AttemptError):
         own.void(H)
     with pytest.raises(AttemptError):
-        NodeAttempt.open_round(node("accepted"), "c/1/0/0", charge=0.1)
+        NodeAttempt.open_round(node("accepted"), "c/1/0/0", OTHER)
+
+
+def test_a_try_goes_on_with_its_own_parameters_only():
+    run, own = witness("accepted", "round"), node("accepted", "round")
+    tried, sent = WitnessAttempt.open_round(run, "c/1/0/0", OTHER), NodeAttempt.open_round(own, "c/1/0/0", OTHER)
+    assert WitnessAttempt.open_round(run, "c/1/0/0", OTHER, recorded=tried) is tried
+    assert NodeAttempt.open_round(own, "c/1/0/0", OTHER, recorded=sent) is sent
+    with pytest.raises(AttemptError, match="other parameters"):
+        WitnessAttempt.open_round(run, "c/1/0/0", H, recorded=tried)
+    with pytest.raises(AttemptError, match="other parameters"):
+        NodeAttempt.open_round(own, "c/1/0/0", H, recorded=sent)
 
 
 def test_a_node_asked_again_repeats_its_bytes_or_refuses():
