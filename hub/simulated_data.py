@@ -98,7 +98,7 @@ def split_table(
         holder = _holders(rng, frame.height, len(parties), (absent or {}).get(kind, 0.0))
         names = np.array([*parties, None], dtype=object)
         sources[kind] = list(names[holder])
-        columns = [feature.name for feature in schema.features(kind)]
+        columns = [*schema.columns(kind)]
         if kind == schema.label.kind:
             columns.append(schema.label.column)
         whole = frame.select(columns).insert_column(0, pl.Series(schema.id.column, ids))
@@ -119,7 +119,7 @@ def _check(
             field="nodes",
             remedy=f"give at least one node of each kind, e.g. {','.join(f'{kind}=3' for kind in kinds)}",
         )
-    wanted = [feature.name for feature in schema.all_features()] + [schema.label.column]
+    wanted = [column for kind in kinds for column in schema.columns(kind)] + [schema.label.column]
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
         raise SimulationError(

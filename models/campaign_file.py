@@ -7,7 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from models.schema import KindName, Name, Schema
+from models.schema import KindName, Schema
+from models.schema_base import Name
 
 Count = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 
