@@ -31,9 +31,10 @@ class Sandboxes:
         compose: the file.
         networks: of this run.
         state: a folder for volumes and files of this run.
-        binds: what stands for the compose file's bind mounts: its path there → path here.
+        secrets: a folder with the secrets' files.
         images: image name → folders of further programs, put first in PATH.
         defaults: image name → the image's own command.
+        extra: folders that programs of images need beside them.
     """
 
     compose: Compose
@@ -42,6 +43,7 @@ class Sandboxes:
     secrets: Path
     images: dict[str, tuple[Path, ...]]
     defaults: dict[str, tuple[str, ...]]
+    extra: tuple[Path, ...] = ()
 
     def command(self, name: str, command: Sequence[str] | None = None) -> list[str]:
         """The words that run `command` (the service's own when None) in the service's container."""
@@ -79,7 +81,13 @@ class Sandboxes:
         return self.state / "volumes" / name
 
     def _programs(self, service: Service) -> list[str]:
-        folders = [Path(sys.prefix), Path(sys.base_prefix), REPOSITORY, *self.images.get(service.image, ())]
+        folders = [
+            Path(sys.prefix),
+            Path(sys.base_prefix),
+            REPOSITORY,
+            *self.extra,
+            *self.images.get(service.image, ()),
+        ]
         words: list[str] = []
         for folder in dict.fromkeys(folder.resolve() for folder in folders):
             words += ["--ro-bind", str(folder), str(folder)]
