@@ -31,6 +31,7 @@ from hub.db import Database
 from hub.errors import ModelNotReleasedError, ModelStateError, NotFoundError, PeerError, ReleaseError
 from hub.feed import Feed
 from hub.log import AuditLog, Fact
+from hub.model_lines import line_of, next_version
 from hub.parties import PartyBook
 from hub.peers import PeerLinks
 from hub.tables.campaigns import EncoderRoundRow, EncoderShareRow
@@ -49,12 +50,22 @@ WITNESS_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What lists show of a model."""
+    """What lists show of a model.
+
+    Attributes:
+        line, version: all models of campaigns of one name are a line, numbered from 1.
+        current: the line's newest released version, the one to use.
+        epsilon: as the artefact states it; None without noise.
+    """
 
     model_id: str
     model_type: str
     campaign_id: str
+    line: str
+    version: int
     status: Status
+    current: bool
+    epsilon: float | None
     registered_at: datetime
 
 
@@ -110,6 +121,7 @@ class ModelRegistry:
         with self._db.session() as session:
             if session.get(ModelRow, model.model_id) is not None:
                 return model.model_id
+            line = line_of(session, campaign_id, model.model_type)
             session.add(
                 ModelRow(
                     model_id=model.model_id,
@@ -118,6 +130,9 @@ class ModelRegistry:
                     attempt=attempt,
                     artefact=artefact,
                     registered_at=seconds(self._clock()),
+                    line=line,
+                    version=next_version(session, line),
+                    epsilon=model.privacy.epsilon,
                 )
             )
             session.flush()
@@ -230,19 +245,37 @@ class ModelRegistry:
 
     def all(self) -> tuple[ModelSummary, ...]:
         """Return all models, the newest first."""
+        columns = (
+            ModelRow.model_id,
+            ModelRow.model_type,
+            ModelRow.campaign_id,
+            ModelRow.line,
+            ModelRow.version,
+            ModelRow.epsilon,
+            ModelRow.registered_at,
+        )
+        query = select(*columns).order_by(ModelRow.registered_at.desc(), ModelRow.version.desc(), ModelRow.model_id)
         with self._db.reading() as session:
-            query = select(ModelRow.model_id, ModelRow.model_type, ModelRow.campaign_id, ModelRow.registered_at)
-            rows = session.execute(query.order_by(ModelRow.registered_at.desc(), ModelRow.model_id)).all()
-            return tuple(
-                ModelSummary(
-                    model_id=model_id,
-                    model_type=model_type,
-                    campaign_id=campaign_id,
-                    status=self._status(session, model_id),
-                    registered_at=datetime.fromtimestamp(registered_at, UTC),
-                )
-                for model_id, model_type, campaign_id, registered_at in rows
+            rows = session.execute(query).all()
+            statuses = {row.model_id: self._status(session, row.model_id) for row in rows}
+        current: dict[str, int] = {}
+        for row in rows:
+            if statuses[row.model_id] == "release":
+                current[row.line] = max(row.version, current.get(row.line, 0))
+        return tuple(
+            ModelSummary(
+                model_id=row.model_id,
+                model_type=row.model_type,
+                campaign_id=row.campaign_id,
+                line=row.line,
+                version=row.version,
+                status=statuses[row.model_id],
+                current=current.get(row.line) == row.version,
+                epsilon=row.epsilon,
+                registered_at=datetime.fromtimestamp(row.registered_at, UTC),
             )
+            for row in rows
+        )
 
     def artefact(self, model_id: str, *, unreleased: bool = False) -> bytes:
         """Return a model's exact bytes. Withdrawn ones stay readable: they were published.

@@ -30,6 +30,7 @@ from hub.log_reading import LogReader
 from hub.merchant_keys import MerchantKeys
 from hub.merchant_records import MerchantRecordBook
 from hub.migrations.runner import check_schema
+from hub.model_evaluations import ModelEvaluations
 from hub.models import ModelRegistry
 from hub.parties import WITNESS, PartyBook
 from hub.peers import NoLinks, PeerLinks
@@ -129,6 +130,7 @@ class Hub:
         self.models = ModelRegistry(
             db, self.log, self.feed, self.parties, hub_id=config.hub_id, clock=clock, links=lambda: self.links
         )
+        self.evaluations = ModelEvaluations(db, self.log, hub_id=config.hub_id, clock=clock)
         self.queries = Queries(
             db,
             self.log,
@@ -147,6 +149,7 @@ class Hub:
             models=self.models,
             identity=keys.identity,
             links=lambda: self.links,
+            engines=config.campaigns.engines,
             trip_timeout_s=config.campaigns.trip_timeout_s,
             reconnect_s=config.campaigns.reconnect_s,
         )

@@ -49,7 +49,11 @@ def list_models(hub: HubOf, admin: Admin) -> dict[str, object]:
                 "model_id": model.model_id,
                 "model_type": model.model_type,
                 "campaign_id": model.campaign_id,
+                "line": model.line,
+                "version": model.version,
                 "status": model.status,
+                "current": model.current,
+                "epsilon": model.epsilon,
                 "registered_at": model.registered_at.isoformat(),
             }
             for model in hub.models.all()

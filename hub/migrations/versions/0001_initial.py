@@ -135,10 +135,14 @@ def upgrade() -> None:
         sa.Column("attempt", sa.String(length=128), nullable=True),
         sa.Column("artefact", sa.LargeBinary(), nullable=False),
         sa.Column("registered_at", sa.BigInteger(), nullable=False),
+        sa.Column("line", sa.String(length=160), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("epsilon", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("model_id", name=op.f("pk_models")),
     )
     with op.batch_alter_table("models", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_models_campaign_id"), ["campaign_id"], unique=False)
+        batch_op.create_index("ix_models_line_version", ["line", "version"], unique=True)
 
     op.create_table(
         "parties",
@@ -276,6 +280,18 @@ def upgrade() -> None:
     with op.batch_alter_table("merchant_keys", schema=None) as batch_op:
         batch_op.create_index("ix_merchant_keys_batch_position", ["batch_id", "position"], unique=True)
         batch_op.create_index("ix_merchant_keys_pseudonym_id", ["pseudonym", "id"], unique=False)
+
+    op.create_table(
+        "model_evaluations",
+        sa.Column("attempt", sa.String(length=128), nullable=False),
+        sa.Column("model_id", sa.String(length=80), nullable=False),
+        sa.Column("result", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.model_id"], name=op.f("fk_model_evaluations_model_id_models")),
+        sa.PrimaryKeyConstraint("attempt", name=op.f("pk_model_evaluations")),
+    )
+    with op.batch_alter_table("model_evaluations", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_model_evaluations_model_id"), ["model_id"], unique=False)
 
     op.create_table(
         "model_shares",
@@ -468,6 +484,10 @@ def downgrade() -> None:
 
     op.drop_table("model_signatures")
     op.drop_table("model_shares")
+    with op.batch_alter_table("model_evaluations", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_model_evaluations_model_id"))
+
+    op.drop_table("model_evaluations")
     with op.batch_alter_table("merchant_keys", schema=None) as batch_op:
         batch_op.drop_index("ix_merchant_keys_pseudonym_id")
         batch_op.drop_index("ix_merchant_keys_batch_position")
@@ -505,6 +525,7 @@ def downgrade() -> None:
 
     op.drop_table("parties")
     with op.batch_alter_table("models", schema=None) as batch_op:
+        batch_op.drop_index("ix_models_line_version")
         batch_op.drop_index(batch_op.f("ix_models_campaign_id"))
 
     op.drop_table("models")
