@@ -1,4 +1,4 @@
-"""One campaign from order to model, in its own thread of the serving process.
+"""One campaign from order to model, in this process, over the engine it is given.
 
 It can be taken up again after a restart of the hub: an encoder run goes on from its checkpoint, a table attempt that
 was under way is voided first and a new one made, an opened table is fitted at once.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from dataclasses import replace
 
 import structlog
 
@@ -20,6 +21,7 @@ from hub.campaign_book import Campaign, Status
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, Progress, ReleasedTable
 from hub.campaign_record import CampaignRecord
 from hub.campaign_services import CampaignServices
+from hub.engines import Engine
 from hub.errors import (
     CampaignAbortedError,
     CampaignError,
@@ -29,7 +31,6 @@ from hub.errors import (
     PeerUnreachable,
     QuorumError,
 )
-from hub.grids.agent import AgentGrid
 from hub.problems import describe
 from hub.recruiting import Recruits, make_plan, order_spec, recruit
 from hub.scorecard_model import make_scorecard
@@ -58,23 +59,26 @@ class CampaignRun:
     Args:
         services: of the hub.
         campaign_id: an unfinished campaign.
+        engine: the way to its nodes.
         resumed: a former process of the hub had begun it.
         stopping: set when the hub shuts down.
     """
 
     def __init__(
-        self, services: CampaignServices, campaign_id: str, *, resumed: bool, stopping: threading.Event
+        self,
+        services: CampaignServices,
+        campaign_id: str,
+        *,
+        engine: Engine,
+        resumed: bool,
+        stopping: threading.Event,
     ) -> None:
         self._services = services
         self._book = services.book
         self._campaign_id = campaign_id
+        self._engine = engine
         self._resumed = resumed
         self._stopping = stopping
-        self._aborted = threading.Event()
-
-    def abort(self) -> None:
-        """End the campaign at its next step."""
-        self._aborted.set()
 
     def run(self) -> None:
         """Run to the end and write down how it ended; never raises."""
@@ -112,8 +116,8 @@ class CampaignRun:
             *(self._signed(each.terms) for each in self._book.undecided(self._campaign_id)),
         ]
         parties = [node.party_id for node in recruits.nodes] + [party for terms in left for party in _nodes_of(terms)]
-        number = dict(enumerate(sorted({*parties, recruits.witness.party_id}), start=2))
-        released = self._record().released() or self._train(campaign, recruits, number, checkpoint)
+        parties.append(recruits.witness.party_id)
+        released = self._record().released() or self._train(campaign, recruits, parties, checkpoint)
         if released is not None:
             self._check()
             self._fit(released)
@@ -123,16 +127,16 @@ class CampaignRun:
             self._record().lost(f"{self._campaign_id}/start", recruits.missing)
 
     def _train(
-        self, campaign: Campaign, recruits: Recruits, parties: Mapping[int, str], checkpoint: EncoderCheckpoint | None
+        self, campaign: Campaign, recruits: Recruits, parties: Collection[str], checkpoint: EncoderCheckpoint | None
     ) -> ReleasedTable | None:
-        """The stages that are left, over the parties' links; None for a campaign that opens no table."""
+        """The stages that are left, over the engine's grid; None for a campaign that opens no table."""
         order = campaign.order
         known = campaign.encoder_model
         undecided = self._book.undecided(self._campaign_id)
         job = CampaignJob(
             self._plan(campaign, recruits),
             self._tell,
-            {party: node for node, party in parties.items()},
+            {},
             store=self._record(),
             timeout=self._services.trip_timeout_s,
             spec=order_spec(order, campaign.schema) if "encoder" in order.stages else None,
@@ -146,11 +150,8 @@ class CampaignRun:
             release_encoder=self._release_encoder,
             wait_for=self._wait_for,
         )
-        grid = AgentGrid(self._services.links(), parties)
-        try:
-            return run_server_app(grid, job).released
-        finally:
-            grid.close()
+        with self._engine.open(parties) as lease:
+            return run_server_app(lease.grid, replace(job, node_ids=lease.node_ids)).released
 
     def _keep_encoder(self, done: EncoderResult) -> None:
         model_id = self._services.models.register(
@@ -219,7 +220,7 @@ class CampaignRun:
                     campaign.schema,
                     roster=None if current is None else current[1],
                     enrolled=self._enrolled(),
-                    connected=self._services.links().connected(),
+                    connected=self._engine.connected(),
                 )
                 if not found.missing or passed >= min(patience, _REJOIN_S):
                     return found
@@ -233,7 +234,7 @@ class CampaignRun:
         began = time.monotonic()
         while (passed := time.monotonic() - began) < self._services.reconnect_s:
             # A link that is just closing still counts as open for a moment.
-            if passed >= _SETTLE_S and set(parties) <= self._services.links().connected():
+            if passed >= _SETTLE_S and set(parties) <= self._engine.connected():
                 return
             self._pause()
 
@@ -258,7 +259,7 @@ class CampaignRun:
     def _check(self) -> None:
         if self._stopping.is_set():
             raise _HubStopping
-        if self._aborted.is_set():
+        if self._book.abort_asked(self._campaign_id):
             raise CampaignAbortedError(
                 "The operator ended the campaign.", remedy="What was sent before stays charged unless it was voided."
             )

@@ -5,30 +5,20 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 
 from hub.campaign_book import CampaignBook
 from hub.campaign_services import CampaignServices
+from hub.engines import AgentEngine
 from hub.errors import CampaignStateError
 from hub.recruiting import check_order
 from models.campaign_file import CampaignFile
 from models.schema import Schema
 
-if TYPE_CHECKING:
-    from hub.campaign_run import CampaignRun
-
 STOP_S = 5.0
 _SLUG_CHARS = 40
 _logger = structlog.get_logger("hub.campaigns")
-
-
-@dataclass
-class _Worker:
-    run: CampaignRun
-    thread: threading.Thread
 
 
 class Campaigns:
@@ -42,7 +32,7 @@ class Campaigns:
         self.book: CampaignBook = services.book
         self._services = services
         self._stopping = threading.Event()
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -57,7 +47,7 @@ class Campaigns:
         with self._lock:
             workers = list(self._workers.values())
         for worker in workers:
-            worker.thread.join(STOP_S)
+            worker.join(STOP_S)
 
     def order(self, order: CampaignFile, schema: Schema) -> str:
         """Accept an order, begin, and return the campaign's id.
@@ -66,7 +56,7 @@ class Campaigns:
             CampaignOrderError, SchemaError: it could never run.
             CampaignStateError: the hub is not serving.
         """
-        check_order(order, schema, self._services.parties.all())
+        check_order(order, schema, self._services.parties.all(), self._services.engines)
         if self._stopping.is_set():
             raise CampaignStateError("The hub is shutting down.", remedy="Order the campaign when it is back.")
         campaign_id = _name(order.name)
@@ -82,10 +72,6 @@ class Campaigns:
             CampaignStateError: it has ended.
         """
         self.book.ask_abort(campaign_id)
-        with self._lock:
-            worker = self._workers.get(campaign_id)
-        if worker is not None:
-            worker.run.abort()
 
     def wait(self, campaign_id: str, timeout: float) -> bool:
         """Wait for a campaign's thread to end; False if it has not by then."""
@@ -93,19 +79,18 @@ class Campaigns:
             worker = self._workers.get(campaign_id)
         if worker is None:
             return True
-        worker.thread.join(timeout)
-        return not worker.thread.is_alive()
+        worker.join(timeout)
+        return not worker.is_alive()
 
     def _launch(self, campaign_id: str, *, resumed: bool) -> None:
         from hub.campaign_run import CampaignRun  # noqa: PLC0415  (Flower is slow to import)
 
-        run = CampaignRun(self._services, campaign_id, resumed=resumed, stopping=self._stopping)
-        if self.book.abort_asked(campaign_id):
-            run.abort()
+        engine = AgentEngine(self._services.links)
+        run = CampaignRun(self._services, campaign_id, engine=engine, resumed=resumed, stopping=self._stopping)
         thread = threading.Thread(target=run.run, name=f"campaign-{campaign_id}", daemon=True)
         with self._lock:
-            self._workers = {name: each for name, each in self._workers.items() if each.thread.is_alive()}
-            self._workers[campaign_id] = _Worker(run, thread)
+            self._workers = {name: each for name, each in self._workers.items() if each.is_alive()}
+            self._workers[campaign_id] = thread
         thread.start()
         _logger.info("campaign-begins", campaign=campaign_id, resumed=resumed)
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from crypto.wire.base import KindName, PartyId
 from hub.errors import HubConfigError
+from models.campaign_file import EngineName
 from models.yaml_file import load_yaml_model
 
 SQLITE_PREFIX = "sqlite:///"
@@ -62,8 +63,14 @@ class LogOptions(_Section):
 
 
 class CampaignOptions(_Section):
-    """How long campaigns wait: for a node's step, and after a restart of the hub for the parties' links."""
+    """How campaigns run: the engines that orders may name, and how long is waited for whom.
 
+    Attributes:
+        trip_timeout_s: for a node's step.
+        reconnect_s: after a restart of the hub, for the parties' links.
+    """
+
+    engines: Annotated[tuple[EngineName, ...], Field(min_length=1)] = ("agent",)
     trip_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
     reconnect_s: Annotated[float, Field(ge=0, le=3600)] = 120.0
 

@@ -14,7 +14,7 @@ from hub.clock import Clock
 from hub.cohort import Cohort
 from hub.errors import CampaignOrderError, PeerUnreachable, QuorumError
 from hub.training_consents import TrainingMerchants
-from models.campaign_file import CampaignFile
+from models.campaign_file import CampaignFile, EngineName
 from models.encoder_spec import EncoderSpec, spec_for
 from models.schema import Schema
 
@@ -28,16 +28,24 @@ class Recruits:
     missing: Mapping[str, str]
 
 
-def check_order(order: CampaignFile, schema: Schema, enrolled: Collection[Party]) -> None:
+def check_order(
+    order: CampaignFile, schema: Schema, enrolled: Collection[Party], engines: Collection[EngineName]
+) -> None:
     """Refuse an order that could never run.
 
     Raises:
-        CampaignOrderError: it contradicts its schema, names parties that are not enrolled, or has an encoder of another
-            kind than the label's.
+        CampaignOrderError: it contradicts its schema, names an engine that the hub does not offer or parties that are
+            not enrolled, or has an encoder of another kind than the label's.
         SchemaError: an option of the encoder is out of range.
     """
     for field, sentence in order.check_against(schema):
         raise CampaignOrderError(f"{sentence}.", field=field, remedy="Correct the campaign file.")
+    if order.engine not in engines:
+        raise CampaignOrderError(
+            f"This hub offers no engine {order.engine}, only {', '.join(engines)}.",
+            field="engine",
+            remedy="Name one that it offers, or have the operator add it to hub.yaml.",
+        )
     kinds = {party.party_id: party.kind for party in enrolled}
     for party_id in order.nodes or ():
         if kinds.get(party_id) not in schema.kinds:

@@ -142,7 +142,7 @@ class Hub:
             links=lambda: self.links,
             timeout_s=config.query_timeout_s,
         )
-        services = CampaignServices(
+        self.campaign_services = CampaignServices(
             book=CampaignBook(db, self.log, hub_id=config.hub_id, clock=clock),
             parties=self.parties,
             roster=self.roster,
@@ -153,8 +153,8 @@ class Hub:
             trip_timeout_s=config.campaigns.trip_timeout_s,
             reconnect_s=config.campaigns.reconnect_s,
         )
-        self.campaigns = Campaigns(services)
-        self.courier = DecisionCourier(services)
+        self.campaigns = Campaigns(self.campaign_services)
+        self.courier = DecisionCourier(self.campaign_services)
         self.parts: list[Part] = [self.log, self.roster, self.link_server, self.courier, self.campaigns]
         """Started in this order, stopped in the opposite one."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -11,6 +11,8 @@ from models.schema import KindName, Schema
 from models.schema_base import Name
 
 Count = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+EngineName: TypeAlias = Literal["agent", "superlink"]
+"""How messages reach the nodes: their agents' links, or Flower's SuperLink."""
 
 
 class EncoderOptions(BaseModel):
@@ -49,6 +51,7 @@ class CampaignFile(BaseModel):
         pair_share: part of μ² spent on pair tables, the rest on class counts.
         encoder_share: part of μ² spent on the encoder when both stages run.
         nodes: ids of the nodes invited; all enrolled ones when left out.
+        engine: how messages reach the nodes; the hub must offer it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
@@ -66,6 +69,7 @@ class CampaignFile(BaseModel):
     pair_share: float = Field(default=0.5, ge=0.05, le=0.95)
     encoder_share: float = Field(default=0.5, ge=0.05, le=0.95)
     nodes: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    engine: EngineName = "agent"
 
     @field_validator("epsilon", "delta", "holdout", "pair_share", "encoder_share", mode="before")
     @classmethod
