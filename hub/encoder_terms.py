@@ -25,7 +25,7 @@ from hub.cohort import Cohort
 from hub.manifests import cells_terms
 from models.accounting import Mechanism, calibrate_tables, epsilon_of, split_budget, usable_delta
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
-from models.encoder_spec import EncoderSpec, calibrate_rounds, discreteness_allowance
+from models.encoder_spec import EncoderSpec, calibrate_rounds, discreteness_allowance, on_fine_grid, spec_for
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,20 @@ class EncoderBudget:
 
     sigma_grid: float
     privacy: PrivacyTerms
+
+
+def encoder_spec(plan: CampaignPlan, wanted: EncoderSpec | None) -> EncoderSpec:
+    """The encoder that a plan trains, on a grid that its nodes accept.
+
+    Args:
+        plan: the campaign.
+        wanted: the schema's default where None.
+
+    Raises:
+        BudgetError: the budget is malformed.
+    """
+    spec = wanted or spec_for(plan.schema, plan.schema.label.kind)
+    return on_fine_grid(spec, plan.epsilon, plan.delta) if plan.noise == "on" else spec
 
 
 def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:

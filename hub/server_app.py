@@ -26,14 +26,14 @@ from hub.campaign_plan import (
 )
 from hub.encoder_model import make_encoder
 from hub.encoder_stage import run_encoder_stage
-from hub.encoder_terms import EncoderBudget, encoder_budget
+from hub.encoder_terms import EncoderBudget, encoder_budget, encoder_spec
 from hub.errors import CampaignError
 from hub.grids.channel import Channel
 from hub.scorecard_stage import run_scorecard_stage
 from hub.table_opening import settle_attempt
 from models.artefact import ModelArtefact
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
-from models.encoder_spec import EncoderSpec, spec_for
+from models.encoder_spec import EncoderSpec
 
 TRIP_TIMEOUT_S = 600.0
 
@@ -151,7 +151,7 @@ def run_campaign(grid: Grid, job: CampaignJob) -> CampaignResult:
             return CampaignResult(None, table)
     if "encoder" not in plan.stages:
         return CampaignResult(None, open_table(channel, plan, job.progress, job.store))
-    spec = job.spec or spec_for(plan.schema, plan.schema.label.kind)
+    spec = encoder_spec(plan, job.spec)
     budget = encoder_budget(plan, spec)
     encoder: EncoderResult | None = None
     artefact, stated = left.encoder, left.encoder_terms

@@ -23,6 +23,7 @@ from models.schema import Schema
 Width = Annotated[int, Field(ge=2, le=255, strict=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 MAX_PARAMETERS = 1 << 20
+_NEGLIGIBLE = 1e-7
 
 
 class EncoderSpec(BaseModel):
@@ -217,6 +218,47 @@ def discreteness_allowance(n_parameters: int, charged: int, sigma_grid: float) -
     return n_parameters * charged * (13**2 + 1) / (24 * sigma_grid**2)
 
 
+def checked_allowance(spec: EncoderSpec, sigma_grid: float, epsilon: float) -> float:
+    """`discreteness_allowance` of an encoder's rounds, which must stay below a hundredth of ε.
+
+    The bound is a first-order one, for noise that is close to continuous; a grid on which it matters is not meant.
+
+    Raises:
+        BudgetError: the grid is too coarse.
+    """
+    allowance = discreteness_allowance(spec.n_parameters, spec.charged_attempts, sigma_grid)
+    if allowance >= epsilon / 100:
+        raise BudgetError(
+            f"the grid {spec.grid:g} is too coarse: that noise is discrete on it could add {allowance:.3g} to "
+            f"epsilon {epsilon:g}, a hundredth or more",
+            field="encoder.grid",
+            remedy="use a finer grid for the gradients",
+        )
+    return allowance
+
+
+def on_fine_grid(spec: EncoderSpec, epsilon: float, delta: float) -> EncoderSpec:
+    """The encoder on the coarsest grid, not above its own, where noise being discrete costs next to nothing of ε.
+
+    Small clips and many parameters need finer ones. Counted at the least noise that any split of (ε, δ) leaves.
+
+    Raises:
+        BudgetError: the budget is malformed.
+    """
+    multiplier = noise_multiplier(epsilon, delta, spec.charged_attempts)
+    grid = spec.grid
+    while (
+        discreteness_allowance(
+            spec.n_parameters,
+            spec.charged_attempts,
+            max(2.0, multiplier * sensitivity_on_grid(spec.clip, grid, spec.n_parameters)),
+        )
+        > epsilon * _NEGLIGIBLE
+    ):
+        grid /= 2
+    return spec.model_copy(update={"grid": grid})
+
+
 def calibrate_rounds(
     spec: EncoderSpec, epsilon: float, delta: float, *, mu_budget: float | None = None, delta_sum: float = 0.0
 ) -> RoundsNoise:
@@ -235,11 +277,7 @@ def calibrate_rounds(
     usable = usable_delta(epsilon, delta, delta_sum)
     charged = spec.charged_attempts
     first = noise_multiplier(epsilon, usable, charged, mu_budget=mu_budget)
-    allowance = discreteness_allowance(spec.n_parameters, charged, first * spec.sensitivity)
-    if allowance >= epsilon / 100:
-        raise BudgetError(
-            f"the grid {spec.grid:g} is too coarse for epsilon {epsilon:g}", field="grid", remedy="use a finer grid"
-        )
+    allowance = checked_allowance(spec, first * spec.sensitivity, epsilon)
     multiplier = first
     if mu_budget is None:
         multiplier = noise_multiplier(epsilon - allowance, usable, charged)

@@ -22,13 +22,13 @@ from crypto.wire.campaign import RoundOrder, RoundReceipt, RoundsMechanism
 from crypto.wire.link import RoundShares
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, NoStore
 from hub.encoder_stage import run_encoder_stage
-from hub.encoder_terms import EncoderBudget, encoder_attempt_terms, encoder_budget
+from hub.encoder_terms import EncoderBudget, encoder_attempt_terms, encoder_budget, encoder_spec
 from hub.errors import EncoderTriesUsedError, QuorumError
 from hub.grids.channel import Channel
 from hub.manifests import build_manifest
 from hub.simulation import Budget
 from models.central import train_with_opacus
-from models.encoder_spec import EncoderSpec, spec_for
+from models.encoder_spec import EncoderSpec, discreteness_allowance, spec_for
 from models.encoder_step import initial_parameters
 from models.errors import BudgetError
 from nodes import encoder_stage, table_stage, witness_rounds, witness_stage
@@ -422,6 +422,39 @@ def test_terms_that_claim_less_than_their_rounds_cost_are_refused(driven: Driven
         )
         with pytest.raises(BudgetError):
             check_rounds_privacy(read_terms(token, driven.context("bank-1").roster))
+
+
+def test_a_grid_on_which_discreteness_counts_is_refused_though_its_cost_is_stated(driven: Driven) -> None:
+    """The bound for discrete noise is meant for noise that is close to continuous (docs/protocol.md, 5)."""
+    plan, spec = driven.plan, driven.spec.model_copy(update={"grid": 2.0**-5})
+    with pytest.raises(BudgetError, match="too coarse"):
+        encoder_budget(plan, spec)
+    honest = driven.terms.privacy
+    rounds = honest.mechanisms[0]
+    assert isinstance(rounds, RoundsMechanism)
+    sigma = rounds.sigma_over_sensitivity * spec.sensitivity
+    allowance = discreteness_allowance(spec.n_parameters, spec.charged_attempts, sigma)
+    assert allowance > honest.epsilon / 100
+    stated = {
+        "epsilon": honest.epsilon + 2 * allowance,
+        "epsilon_replace_one": honest.epsilon_replace_one + 8 * allowance,
+        "delta_sum": 1e-9,
+    }
+    lie = Driven(driven.world, plan, spec, EncoderBudget(sigma, honest.model_copy(update=stated)))
+    with pytest.raises(BudgetError, match="too coarse: that noise is discrete"):
+        check_rounds_privacy(read_terms(lie.manifest.token, driven.context("bank-1").roster))
+
+
+def test_the_hub_takes_a_grid_that_its_nodes_accept(driven: Driven) -> None:
+    plan, wanted = driven.plan, driven.spec.model_copy(update={"grid": 2.0**-5, "clip": 0.125})
+    spec = encoder_spec(plan, wanted)
+    assert spec.grid < wanted.grid
+    assert encoder_spec(plan, driven.spec).grid == driven.spec.grid
+    assert encoder_spec(replace(plan, noise="off"), wanted) == wanted
+    for stages in (("encoder",), ("encoder", "scorecard")):
+        own = replace(plan, stages=stages)
+        terms = Driven(driven.world, own, spec, encoder_budget(own, spec))
+        check_rounds_privacy(read_terms(terms.manifest.token, driven.context("bank-1").roster))
 
 
 def test_a_table_attempt_cannot_be_turned_into_rounds(driven: Driven) -> None:
