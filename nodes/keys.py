@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crypto.keys import BoxKey, IdentityKey, decode_box_pem, decode_identity_pem, encode_pem
+from crypto.keys import BoxKey, IdentityKey, encode_pem
 from crypto.pseudonym import SEED_BYTES
 from nodes.errors import ConfigError
 
@@ -75,8 +75,8 @@ def load_keys(directory: Path, *, kind: str, swapping: bool = False) -> NodeKeys
             field="keys_dir",
             remedy="run digua-node rotate again, which finishes it",
         )
-    identity = decode_identity_pem(read_secret(directory / IDENTITY_FILE))
-    box = decode_box_pem(read_secret(directory / BOX_FILE))
+    identity = IdentityKey.from_pem(read_secret(directory / IDENTITY_FILE))
+    box = BoxKey.from_pem(read_secret(directory / BOX_FILE))
     seed: bytes | None = None
     if kind == "witness":
         try:
@@ -106,8 +106,8 @@ def former_public_keys(directory: Path) -> tuple[bytes, bytes] | None:
     """
     if not all((directory / (name + OLD)).exists() for name in (IDENTITY_FILE, BOX_FILE)):
         return None
-    identity = decode_identity_pem(read_secret(directory / (IDENTITY_FILE + OLD)))
-    return identity.public, decode_box_pem(read_secret(directory / (BOX_FILE + OLD))).public
+    identity = IdentityKey.from_pem(read_secret(directory / (IDENTITY_FILE + OLD)))
+    return identity.public, BoxKey.from_pem(read_secret(directory / (BOX_FILE + OLD))).public
 
 
 def write_secret(path: Path, content: bytes) -> None:

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from crypto.jws import sign_model, verify_model
-from crypto.keys import BoxKey, IdentityKey, decode_box_pem, decode_identity_pem, encode_pem
+from crypto.keys import BoxKey, IdentityKey, encode_pem
 from crypto.wire.base import SUITE
 from crypto.wire.party import KeyRotation, Party, Roster
 from nodes.clock import Clock, system_clock
@@ -72,7 +72,7 @@ def _prepare(directory: Path) -> NodeKeys:
     if not box.exists():
         write_secret(box, encode_pem(BoxKey.generate()))
     _sync(directory)
-    return NodeKeys(decode_identity_pem(read_secret(identity)), decode_box_pem(read_secret(box)))
+    return NodeKeys(IdentityKey.from_pem(read_secret(identity)), BoxKey.from_pem(read_secret(box)))
 
 
 def _check_approved(config: NodeConfig, hub: HubClient, old: NodeKeys, new: NodeKeys) -> None:
