@@ -106,7 +106,7 @@ class NodeRuntime:
                 feed=Feed(store, roster, party_id=config.party_id, clock=clock),
                 hub=client,
                 pseudonyms=pseudonyms,
-                datasets=Datasets(config.datasets, config.kind, pseudonyms),
+                datasets=Datasets(config.datasets, config.kind, pseudonyms, clock=clock),
                 clock=clock,
             )
             runtime.check_own_entry()

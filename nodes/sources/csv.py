@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from nodes.errors import SourceError
+from nodes.sources.base import require_columns
 
 
 @dataclass
@@ -51,11 +52,7 @@ class CsvSource:
         Raises:
             SourceError: as ``columns``, or a column is absent.
         """
-        absent = [name for name in columns if name not in self.columns()]
-        if absent:
-            raise SourceError(
-                f"{self.path}: missing columns: {', '.join(absent)}", field=absent[0], remedy="add the columns"
-            )
+        require_columns(self, columns)
         try:
             scan = pl.scan_csv(
                 self.path,
