@@ -15,6 +15,7 @@ from hub.commands import audit, campaign, model
 from hub.commands.demo import demo
 from hub.commands.health import health
 from hub.commands.simulate import simulate
+from hub.commands.synthesize import synthesize
 from hub.config import load_config
 from hub.db import Database
 from hub.services import Hub
@@ -29,6 +30,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(model.app, name="model")
 app.command()(simulate)
+app.command()(synthesize)
 app.command()(demo)
 app.command()(health)
 

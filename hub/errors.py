@@ -409,6 +409,14 @@ class SimulationError(HubError):
     title = "The simulation cannot be run"
 
 
+class SynthesisError(HubError):
+    """Synthetic merchants cannot be written as asked."""
+
+    code = "synthesis-invalid"
+    status = 422
+    title = "The synthetic data cannot be written"
+
+
 class EncoderTriesUsedError(CampaignError):
     """Nodes stayed away from an encoder's rounds until no charged try was left."""
 

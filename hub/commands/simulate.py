@@ -54,7 +54,7 @@ def simulate(
         table=table,
         epsilon=epsilon,
         delta=delta,
-        nodes={kind: _whole(kind, value) for kind, value in _pairs(nodes.split(","), "nodes").items()},
+        nodes=node_counts(nodes),
         stages=cast(tuple[Literal["encoder", "scorecard"], ...], _stages(stages)),
         holdout=holdout,
         seed=seed,
@@ -118,6 +118,15 @@ def _pairs(given: list[str], field: str) -> dict[str, float]:
                 f"{part} is not kind=number", field=field, remedy=f"write e.g. --{field} tax=0.2"
             ) from problem
     return pairs
+
+
+def node_counts(given: str) -> dict[str, int]:
+    """`kind=number` pairs separated by commas.
+
+    Raises:
+        SimulationError: it is not that.
+    """
+    return {kind: _whole(kind, value) for kind, value in _pairs(given.split(","), "nodes").items()}
 
 
 def _whole(kind: str, value: float) -> int:
