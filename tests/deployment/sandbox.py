@@ -54,6 +54,8 @@ class Sandboxes:
         bwrap += ["--hostname", name, "--clearenv", "--proc", "/proc", "--dev", "/dev"]
         mounts = [word for path in _SYSTEM if Path(path).exists() for word in ("--ro-bind", path, path)]
         mounts += [word for target, link in _LINKS for word in ("--symlink", target, link)]
+        # Memory first: programs may lie below /tmp here.
+        mounts += [word for path in service.tmpfs for word in ("--perms", "1777", "--tmpfs", path)]
         mounts += self._programs(service)
         mounts += self._files(name, service, uid, gid)
         bwrap += _parents(mounts) + mounts
@@ -99,9 +101,6 @@ class Sandboxes:
         (own / "hosts").write_text(self.networks.hosts(name), encoding="utf-8")
         (own / "passwd").write_text(_PASSWD.format(uid=uid, gid=gid), encoding="utf-8")
         words = ["--ro-bind", str(own / "hosts"), "/etc/hosts", "--ro-bind", str(own / "passwd"), "/etc/passwd"]
-        for path in service.tmpfs:
-            target = path.partition(":")[0]
-            words += ["--perms", "1777", "--tmpfs", target]
         for mount in service.mounts:
             if mount.is_volume:
                 source = self.volume(mount.source)
