@@ -1,6 +1,6 @@
 """What merchants and the platform do, run inside the platform's container: pseudonyms, keys, consents, a revocation.
 
-Usage: python -m tests.deployment.merchants {consent | revoke} CONFIG CA FOLDER
+Usage: python merchants.py {keys | consent | revoke} URL CA FOLDER
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from tests.deployment.federation import CA, HUB_URL, HUB_YAML, KINDS, SCHEMA, De
 pytestmark = [pytest.mark.deployment, pytest.mark.timeout(900)]
 
 HOME = "/var/lib/digua"
+PHONES = Path(__file__).with_name("merchants.py")
 ORDER = {
     "name": "compose",
     "schema": SCHEMA.name,
@@ -32,8 +33,7 @@ ORDER = {
 
 
 def _merchants(deployment: Deployment, step: str) -> None:
-    command = ("python", "-m", "tests.deployment.merchants", step, HUB_URL, CA, HOME)
-    done = deployment.sandboxes.run("platform", *command)
+    done = deployment.sandboxes.run("platform", "python", str(PHONES), step, HUB_URL, CA, HOME)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
