@@ -1,4 +1,4 @@
-"""What a campaign's parties exchange (docs/protocol.md, 3 to 5). Bulk arrays travel beside these as arrays."""
+"""What a campaign's parties exchange (docs/protocol.md, 3 to 6). Bulk arrays travel beside these as arrays."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from crypto.wire.base import (
     Suite,
     WireModel,
 )
+from crypto.wire.evaluation import EvaluationTerms
 
-Stage = Literal["encoder", "scorecard"]
+Stage = Literal["encoder", "scorecard", "evaluation"]
 
 
 class RosterEntry(WireModel):
@@ -136,11 +137,14 @@ class Terms(WireModel):
     tables: TablesTerms | None = None
     encoder: EncoderTerms | None = None
     encoders_used: dict[KindName, ModelId] = {}
-    """Scorecard stage: encoder artefacts whose binned output is one more feature of that kind."""
+    """Scorecard and evaluation: encoder artefacts whose binned output is one more feature of that kind."""
     issued_at: Moment
     deadline: Moment
 
 
+    evaluation: EvaluationTerms | None = None
+    evaluation_due: bool = False
+    """The model that this stage gives is released for scoring only after an evaluation stage of it."""
 class Cosignature(WireModel):
     """T0, JWS type `cosignature`, by the witness: one h per attempt."""
 
