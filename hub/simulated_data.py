@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hub.errors import SimulationError
+from models.datasets import PUBLIC, public_table
 from models.schema import Schema
 
 _SPREAD = 3.0  # Dirichlet parameter of node sizes: the largest node of twelve has about three times the mean
@@ -48,14 +49,24 @@ class SplitTable:
 def read_joined(path: Path) -> pl.DataFrame:
     """The joined table; everything is text, as nodes read theirs.
 
+    Args:
+        path: a CSV or Parquet file, or the name of a public data set where no file has that name.
+
     Raises:
-        SimulationError: it cannot be read as CSV.
+        DataError: a public data set cannot be had.
+        SimulationError: it cannot be read.
     """
     try:
+        if str(path) in PUBLIC and not path.exists():
+            return public_table(str(path)).cast(pl.String)
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path).cast(pl.String)
         return pl.read_csv(path, infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as problem:
         raise SimulationError(
-            f"{path} cannot be read as a CSV file", field="table", remedy="give a UTF-8 CSV file with a header"
+            f"{path} cannot be read as a table",
+            field="table",
+            remedy=f"give a UTF-8 CSV file with a header, a Parquet file, or one of: {', '.join(PUBLIC)}",
         ) from problem
 
 

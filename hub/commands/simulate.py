@@ -31,7 +31,9 @@ _FIGURES = (
 
 def simulate(
     schema: Annotated[Path, typer.Option(help="The campaign's schema (YAML). 方案文件。")],
-    table: Annotated[Path, typer.Option(help="One joined CSV table: all kinds' columns and the label. 合并表。")],
+    table: Annotated[
+        Path, typer.Option(help="One joined table (CSV, Parquet) or a public set such as pakdd-2009. 合并表。")
+    ],
     epsilon: Annotated[float, typer.Option(help="Privacy budget of all published results. 隐私预算。")],
     delta: Annotated[float, typer.Option(help="δ of the same budget.")] = 1e-5,
     nodes: Annotated[str, typer.Option(help="Nodes per kind, e.g. bank=12,tax=6,utility=6; 3 each if empty.")] = "",
