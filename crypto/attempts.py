@@ -10,6 +10,8 @@ What the rules buy:
 * One h per attempt (T0): two manifests under one id would give two different sums under one set of masks.
 * A matrix is frozen at acceptance (T1), and one seed masks it once (T2): rows masked twice under one seed
   subtract to the rows' difference; a table from another matrix than the masked one opens to single words.
+* Blocks of positions go in order, each masked once and counted once (T2, T3), and no term is sent before the last is
+  counted: an inbox left out, counted twice or put in another's place leaves uniform words in the total.
 * A term is sent once (T3): asked again, a node repeats the bytes or refuses. Fresh noise under the old masks
   would subtract to the noise's difference.
 * A try of an encoder round has one set of parameters: gradients at two points under one set of masks would
@@ -26,9 +28,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from crypto.errors import AttemptError
 from crypto.wire.base import Hash, Identifier, PartyId, WireModel
@@ -168,6 +170,11 @@ class WitnessAttempt(_State):
         return run._next(attempt=attempt, parameters_sha256=parameters_sha256)
 
     @property
+    def progress(self) -> int:
+        """Always 0: within a phase only acceptances and receipts are added, all at once."""
+        return 0
+
+    @property
     def replaces(self) -> frozenset[str]:
         """Phases of a stored state that this one may be written over, as `_replaced`."""
         return _replaced(self.phase, _WITNESS_ORDER)
@@ -258,7 +265,9 @@ class NodeAttempt(_State):
             of its tries that is sent.
         witness_key: the witness's X25519 key in the cosignature.
         seed_sha256: hash of the one seed of this attempt.
-        rows_sha256: hash of everything sent in T2.
+        blocks: blocks of cohort positions that the exchange goes through, in order.
+        rows_sha256: of each block whose rows were sent in T2, the hash of all of them.
+        counted: blocks whose inbox is in the node's cells.
         sent: exact bytes of the term.
         parameters_sha256: of a try of an encoder round, the parameters at which its gradients are taken.
     """
@@ -267,8 +276,10 @@ class NodeAttempt(_State):
     matrix_sha256: Hash
     charge: float
     witness_key: Hash
+    blocks: Annotated[int, Field(ge=1)] = 1
     seed_sha256: Hash | None = None
-    rows_sha256: Hash | None = None
+    rows_sha256: tuple[Hash, ...] = ()
+    counted: Annotated[int, Field(ge=0)] = 0
     sent: bytes | None = None
     parameters_sha256: Hash | None = None
 
@@ -282,6 +293,7 @@ class NodeAttempt(_State):
         charge: float,
         witness_key: bytes,
         sort: Sort = "tables",
+        blocks: int = 1,
         recorded: NodeAttempt | None = None,
     ) -> NodeAttempt:
         """T1: accepts one manifest for this id and freezes the matrix.
@@ -297,12 +309,13 @@ class NodeAttempt(_State):
                 "matrix_sha256": matrix_sha256,
                 "charge": charge,
                 "witness_key": witness_key,
+                "blocks": blocks,
             }
         )
         if recorded is None:
             return fresh
         recorded._same_h(h)
-        frozen = {"attempt", "sort", "matrix_sha256", "charge", "witness_key"}
+        frozen = {"attempt", "sort", "matrix_sha256", "charge", "witness_key", "blocks"}
         if recorded.model_dump(include=frozen) != fresh.model_dump(include=frozen):
             raise recorded._refuse("accepting with another matrix, charge or witness key", recorded.phase)
         return recorded
@@ -346,16 +359,23 @@ class NodeAttempt(_State):
         """Whether the ledger holds the charge: from sending on, unless the witness signed void."""
         return self.phase in ("sent", "released")
 
-    def exchange(self, seed: bytes, *, matrix_sha256: bytes, rows_sha256: bytes) -> NodeAttempt:
-        """T2: masks the frozen matrix under the attempt's one seed. Repeats give the same rows.
+    @property
+    def progress(self) -> int:
+        """How far the exchange has gone within its phase: what is stored is only ever written over by what follows."""
+        return len(self.rows_sha256) + self.counted
+
+    def exchange(self, seed: bytes, *, matrix_sha256: bytes, rows_sha256: bytes, block: int = 0) -> NodeAttempt:
+        """T2: masks a block of the frozen matrix under the attempt's one seed. Repeats give the same rows.
 
         Args:
             seed: the seed that the witness sealed to this node, 32 bytes.
             matrix_sha256: hash of the matrix about to be masked.
-            rows_sha256: hash over all rows about to be sent.
+            rows_sha256: hash over all rows of the block about to be sent.
+            block: the first, or the next one after a block whose inbox was counted.
 
         Raises:
-            AttemptError: another seed, another matrix, or other rows than recorded; or not a table attempt.
+            AttemptError: another seed, another matrix, or other rows than recorded; a block out of turn; or not a
+                table attempt.
         """
         if matrix_sha256 != self.matrix_sha256:
             raise AttemptError(
@@ -363,20 +383,39 @@ class NodeAttempt(_State):
                 field="matrix_sha256",
                 remedy="refuse this attempt; the next one freezes the new data",
             )
-        seed_sha256 = hashlib.sha256(seed).digest()
-        if self.phase == "exchanged" and (self.seed_sha256, self.rows_sha256) == (seed_sha256, rows_sha256):
+        seed_sha256, masked = hashlib.sha256(seed).digest(), len(self.rows_sha256)
+        going_on = self.phase == "exchanged" and self.seed_sha256 == seed_sha256
+        if going_on and block == masked - 1 and self.rows_sha256[block] == rows_sha256:
             return self
-        if self.sort != "tables" or self.phase != "accepted" or len(seed) != 32:
-            raise self._refuse("masking rows again under another seed", self.phase)
-        return self._next(phase="exchanged", seed_sha256=seed_sha256, rows_sha256=rows_sha256)
+        due = block == masked == self.counted < self.blocks and (self.phase == "accepted" or going_on)
+        if self.sort != "tables" or not due or len(seed) != 32:
+            raise self._refuse(f"masking block {block} now, or again under another seed,", self.phase)
+        return self._next(phase="exchanged", seed_sha256=seed_sha256, rows_sha256=(*self.rows_sha256, rows_sha256))
+
+    def count(self, block: int) -> NodeAttempt:
+        """T3: a block's inbox was exactly what the slice implies, and its products are in the node's cells.
+
+        The caller stores the cells along with the returned state: a block counted twice, or not at all, would leave
+        words in the total from which rows can be read.
+
+        Args:
+            block: the one that was masked last.
+
+        Raises:
+            AttemptError: it was counted before, is not the next one, or its own rows have not been sent.
+        """
+        if self.phase != "exchanged" or not block == self.counted == len(self.rows_sha256) - 1:
+            raise self._refuse(f"counting block {block}", self.phase)
+        return self._next(counted=block + 1)
 
     def send(self, term: bytes) -> NodeAttempt:
         """T3: records the exact term; charge the ledger in the same transaction, then send `repeat()`.
 
         Raises:
-            AttemptError: a term was recorded already (use `repeat`), or the exchange is missing.
+            AttemptError: a term was recorded already (use `repeat`), or a block has not been counted.
         """
-        if self.phase != ("exchanged" if self.sort == "tables" else "accepted"):
+        tables = self.sort == "tables"
+        if self.phase != ("exchanged" if tables else "accepted") or (tables and self.counted != self.blocks):
             raise self._refuse("sending a term", self.phase)
         return self._next(phase="sent", sent=term)
 

@@ -109,6 +109,8 @@ def check_quorum(
 
 def obtain_cosignature(run: AttemptRun) -> str:
     """T0: the witness's cosignature of this manifest."""
+    for block in range(run.manifest.blocks.count - 1):
+        run.ask_witness("query.slices", "cosign", run.manifest.pieces_for_witness(block))
     reply = run.ask_witness("query.cosign", "cosign", run.manifest.for_witness())
     token, witness = reply.text("cosignature"), run.plan.witness
     cosignature = verify_model(token, witness.sign_key, Cosignature, typ="cosignature", kid=witness.party_id)
@@ -124,6 +126,11 @@ def obtain_acceptances(run: AttemptRun, cosignature: str) -> str:
     Raises:
         LostNodesError: who refuses or gives no valid acceptance.
     """
+    for block in range(run.manifest.blocks.count - 1):
+        pieces = {entry.party_id: run.manifest.piece_for_node(index, block) for index, entry in enumerate(run.roster)}
+        gone = refusers(run.roster, run.ask("train.slice", "accept", pieces))
+        if gone:
+            raise LostNodesError(gone)
     parcels = {
         entry.party_id: run.manifest.for_node(index, cosignature, run.plan.encoders, run.plan.encoder_releases)
         for index, entry in enumerate(run.roster)

@@ -22,6 +22,10 @@ from models.schema import Schema
 Step = Literal["cosign", "accept", "seeds", "exchange", "share", "release", "outcome", "open", "void", "round"]
 
 
+BLOCK_ROWS = 1 << 17
+"""Some 16 to 32 MiB of masked rows a node: up to here a cohort goes in one block, which takes the fewest trips."""
+
+
 @dataclass(frozen=True)
 class CampaignPlan:
     """A campaign ready to run.
@@ -39,6 +43,7 @@ class CampaignPlan:
         reform: the cohort of the same nodes by the consents of now, or None where consents do not change.
         attempts_before: stage → number of the last attempt of an earlier run of this campaign, whose ids are used up.
         max_attempts: attempts per stage that may lose nodes; see `hub.cohort_course` for others.
+        block_rows: most cohort positions that travel at a time; see `crypto.blocks`.
         deadline: how long an attempt's terms can be accepted.
     """
 
@@ -63,6 +68,7 @@ class CampaignPlan:
     reform: Callable[[], Cohort] | None = None
     attempts_before: Mapping[str, int] = field(default_factory=dict)
     max_attempts: int = 5
+    block_rows: int = BLOCK_ROWS
     deadline: timedelta = timedelta(hours=1)
     clock: Clock = utc_now
 

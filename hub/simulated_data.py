@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from hub.cohort import Holding
 from hub.errors import SimulationError
 from models.datasets import PUBLIC, public_table
 from models.schema import Schema
@@ -36,14 +37,14 @@ class SplitTable:
         ids: (n,) identifiers in the order of the joined rows.
         own_ids: whether they are the table's own.
         frame: the joined rows that were used.
-        sources: kind → (n,) party id, or None where the merchant is absent at that kind.
+        sources: kind → which node holds each merchant, if any.
     """
 
     files: tuple[NodeFile, ...]
     ids: list[str]
     own_ids: bool
     frame: pl.DataFrame
-    sources: Mapping[str, list[str | None]]
+    sources: Mapping[str, Holding]
 
 
 def read_joined(path: Path) -> pl.DataFrame:
@@ -103,12 +104,11 @@ def split_table(
     ids = frame[schema.id.column].to_list() if own_ids else _random_ids(rng, frame.height, schema)
     folder.mkdir(parents=True, exist_ok=True)
     files: list[NodeFile] = []
-    sources: dict[str, list[str | None]] = {}
+    sources: dict[str, Holding] = {}
     for kind in schema.kinds_in_order():
         parties = [f"{kind}-{number:02d}" for number in range(1, nodes[kind] + 1)]
         holder = _holders(rng, frame.height, len(parties), (absent or {}).get(kind, 0.0))
-        names = np.array([*parties, None], dtype=object)
-        sources[kind] = list(names[holder])
+        sources[kind] = Holding(tuple(parties), holder.astype(np.int32))
         columns = [*schema.columns(kind)]
         if kind == schema.label.kind:
             columns.append(schema.label.column)

@@ -28,7 +28,7 @@ from crypto.wire.link import ReleaseProposal, RoundShares
 from crypto.wire.party import Party, Roster
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, NoStore, ProgressCallback, ReleasedTable
 from hub.clock import Clock, utc_now
-from hub.cohort import Cohort
+from hub.cohort import Cohort, Holding
 from hub.errors import SimulationError
 from hub.grids.local import LocalGrid
 from hub.server_app import TRIP_TIMEOUT_S, CampaignJob, CampaignResult, run_server_app
@@ -88,7 +88,7 @@ class Federation:
         self,
         schema: Schema,
         nodes: Sequence[NodeData],
-        sources: Mapping[str, Sequence[str | None]],
+        sources: Mapping[str, Holding],
         pseudonyms: NDArray[np.uint8],
         state: Path,
         *,
@@ -101,7 +101,7 @@ class Federation:
         Args:
             schema: of the campaign.
             nodes: tables.
-            sources: kind → (n,) party id or None, for the merchants of `pseudonyms`.
+            sources: kind → who holds the merchants of `pseudonyms`.
             pseudonyms: (n, 32).
             state: folder of the parties' stores, new for every federation.
             budget: of every party.
@@ -110,7 +110,10 @@ class Federation:
         """
         self.schema = schema
         self.identity = IdentityKey.generate()
-        self._sources, self._pseudonyms = sources, pseudonyms
+        order = np.argsort(np.ascontiguousarray(pseudonyms).view("V32").ravel())
+        # In their order once, so that cohort and consents share one array.
+        self._pseudonyms = pseudonyms = pseudonyms[order]
+        self._sources = sources = {kind: Holding(held.parties, held.index[order]) for kind, held in sources.items()}
         self._identities = {node.party_id: IdentityKey.generate() for node in nodes} | {
             WITNESS_ID: IdentityKey.generate()
         }
@@ -319,7 +322,9 @@ def load_nodes(schema: Schema, split: SplitTable) -> list[NodeData]:
 
 def simulated_pseudonyms(ids: Sequence[str]) -> NDArray[np.uint8]:
     """(n, 32) SHA-256 of each identifier: a stand-in for the VOPRF that anyone could reverse by trying."""
-    joined = b"".join(hashlib.sha256(each.encode()).digest() for each in ids)
+    joined = bytearray()
+    for each in ids:
+        joined += hashlib.sha256(each.encode()).digest()
     return np.frombuffer(joined, dtype=np.uint8).reshape(-1, 32)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, CursorResult, Result, or_, update
+from sqlalchemy import ColumnElement, CursorResult, Result, and_, or_, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
@@ -66,13 +66,14 @@ def replace_state(
 
 def state_columns(state: NodeAttempt | WitnessAttempt) -> dict[str, Any]:
     """The columns of a state."""
-    return {"phase": state.phase, "state": state.model_dump_json().encode()}
+    return {"phase": state.phase, "progress": state.progress, "state": state.model_dump_json().encode()}
 
 
 def _replaced(
     table: type[AttemptStateColumns], state: NodeAttempt | WitnessAttempt, values: dict[str, Any]
 ) -> ColumnElement[bool]:
-    return or_(table.phase.in_(state.replaces), table.state == values["state"])
+    further = and_(table.phase == state.phase, table.progress < state.progress)
+    return or_(table.phase.in_(state.replaces), further, table.state == values["state"])
 
 
 def _demand(written: Result[Any], state: NodeAttempt | WitnessAttempt) -> None:

@@ -32,14 +32,16 @@ class AttemptStore:
             row = session.get(AttemptRow, attempt)
         return None if row is None else read_state(NodeAttempt, row)
 
-    def save(self, state: NodeAttempt) -> None:
-        """Make a state durable; returns once it is on disk.
+    def save(self, state: NodeAttempt, **blobs: bytes) -> None:
+        """Make a state, and what belongs to it, durable in one transaction; returns once it is on disk.
 
         Raises:
             LedgerError: the attempt has gone on, so that this state cannot follow what is stored.
         """
         with self._store.session() as session:
             write_state(session, AttemptRow, state)
+            for name, data in blobs.items():
+                session.merge(AttemptBlobRow(attempt=state.attempt, name=name, data=data))
 
     def tries(self, run: str) -> tuple[str, ...]:
         """Ids of the attempts that lie within an encoder run, in no order."""
@@ -91,6 +93,12 @@ class AttemptStore:
         """Keep bytes under a name until the attempt ends; saving again replaces them."""
         with self._store.session() as session:
             session.merge(AttemptBlobRow(attempt=attempt, name=name, data=data))
+
+    def drop_blob(self, attempt: str, name: str) -> None:
+        """Delete the bytes kept under a name, if any."""
+        with self._store.session() as session:
+            named = AttemptBlobRow.attempt == attempt, AttemptBlobRow.name == name
+            session.execute(delete(AttemptBlobRow).where(*named))
 
     def blob(self, attempt: str, name: str) -> bytes | None:
         """The bytes kept under a name, or None."""

@@ -3,8 +3,9 @@
 The only module of the node that imports Flower. A refusal travels as a signed record with a fixed code; an
 exception would carry its text, and perhaps data, to the hub.
 
-Message types. Nodes: `train.accept` (T1), `train.exchange` (T2), `train.share` (T3), `train.outcome` (T4).
-Witness: `query.cosign` (T0), `query.seeds` (T1′), `query.release` (T3′), `query.abort` (T4).
+Message types. Nodes: `train.slice`, `train.accept` (T1), `train.exchange` (T2), `train.share` (T3), `train.outcome`
+(T4).
+Witness: `query.slices` and `query.cosign` (T0), `query.seeds` (T1′), `query.release` (T3′), `query.abort` (T4).
 Encoder rounds (E2, E3), at either: `train.round`, `train.finish`, `query.round`, `query.finish`.
 """
 
@@ -45,6 +46,7 @@ NodeStep = Callable[[TrainingContext, Parcel], Parcel]
 WitnessStep = Callable[[WitnessContext, Parcel], Parcel]
 
 NODE_STEPS: dict[str, NodeStep] = {
+    "slice": table_stage.take_piece,
     "accept": table_stage.accept,
     "exchange": table_stage.exchange,
     "share": table_stage.share,
@@ -53,6 +55,7 @@ NODE_STEPS: dict[str, NodeStep] = {
     "finish": encoder_stage.finish,
 }
 WITNESS_STEPS: dict[str, WitnessStep] = {
+    "slices": witness_stage.take_pieces,
     "cosign": witness_stage.cosign,
     "seeds": witness_stage.seed,
     "release": witness_stage.release,
@@ -76,11 +79,25 @@ def build_client_app(context_of: Callable[[Context], TrainingContext | WitnessCo
     return app
 
 
-def serve_link(context: TrainingContext | WitnessContext) -> Callable[[bytes], bytes]:
-    """The handler of `flower` frames: serialised messages in and out, one at a time, for `nodes.link`."""
+def serve_messages(context: TrainingContext | WitnessContext) -> Callable[[Message], Message]:
+    """The handler of messages, one at a time, whatever carries them."""
     app = build_client_app(lambda _: context)
     flower = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
     busy = threading.Lock()
+
+    def handle(message: Message) -> Message:
+        with busy:
+            return app(message, flower)
+
+    return handle
+
+
+def serve_link(reply: Callable[[Message], Message]) -> Callable[[bytes], bytes]:
+    """The handler of `flower` frames, for `nodes.link`: serialised messages in and out.
+
+    Args:
+        reply: from `serve_messages`.
+    """
 
     def handle(body: bytes) -> bytes:
         try:
@@ -89,8 +106,7 @@ def serve_link(context: TrainingContext | WitnessContext) -> Callable[[bytes], b
             raise LinkError(
                 "a training message cannot be read", field="body", remedy="hub and node need the same Flower version"
             ) from malformed
-        with busy:
-            return bytes(message_to_proto(app(message, flower)).SerializeToString())
+        return bytes(message_to_proto(reply(message)).SerializeToString())
 
     return handle
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from crypto.attempts import WitnessAttempt
 from crypto.keys import BoxKey
@@ -18,6 +18,8 @@ from nodes.attempt_states import read_state, replace_state, state_columns
 from nodes.errors import LedgerError
 from nodes.store import Store
 from nodes.tables.witness_attempts import WitnessAttemptRow
+from nodes.tables.witness_slices import WitnessPiecesRow
+from nodes.witness_slices import SlicesBlock
 
 Positions = NDArray[np.uint32]
 
@@ -92,6 +94,20 @@ class WitnessAttemptStore:
         forgotten = {"key": None} if forget_key else {}
         with self._store.session() as session:
             replace_state(session, WitnessAttemptRow, state, **forgotten)
+            if forget_key:
+                session.execute(delete(WitnessPiecesRow).where(WitnessPiecesRow.attempt == state.attempt))
+
+    def keep_block(self, attempt: str, block: int, slices: SlicesBlock) -> None:
+        """Keep a block of the slices until the attempt ends; those of a cosigned attempt are not replaced."""
+        with self._store.session() as session:
+            if session.get(WitnessAttemptRow, attempt) is None:
+                session.merge(WitnessPiecesRow(attempt=attempt, block=block, data=slices.to_bytes()))
+
+    def blocks(self, attempt: str) -> dict[int, SlicesBlock]:
+        """The blocks of slices that are kept of an attempt."""
+        with self._store.reading() as session:
+            found = session.scalars(select(WitnessPiecesRow).where(WitnessPiecesRow.attempt == attempt))
+            return {row.block: SlicesBlock.from_bytes(row.data) for row in found}
 
     def attempts(self, campaign_id: str) -> tuple[str, ...]:
         """Ids of a campaign's attempts, in order."""

@@ -21,7 +21,7 @@ from crypto.parcel import Parcel
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Cosignature, Terms
 from hub.campaign_plan import CampaignPlan, CampaignStore, NoStore, Progress, ReleasedTable
-from hub.cohort import Cohort
+from hub.cohort import Cohort, Holding
 from hub.grids.base import UnansweredError
 from hub.grids.channel import Channel, from_records, to_records
 from hub.grids.local import LocalGrid
@@ -117,7 +117,7 @@ def make_world(
     pseudonyms = np.frombuffer(rng.bytes(32 * merchants), dtype=np.uint8).reshape(-1, 32)
     outcome = rng.choice(np.array([0, 1, UNLABELLED], dtype=np.uint8), merchants, p=[0.2, 0.8 - unlabelled, unlabelled])
     tables: list[NodeData] = []
-    sources: dict[str, list[str | None]] = {}
+    sources: dict[str, Holding] = {}
     joined: dict[str, Codes] = {}
     for kind, count in (nodes or KINDS).items():
         parties = [f"{kind}-{number}" for number in range(1, count + 1)]
@@ -129,7 +129,7 @@ def make_world(
         if kind == "bank":  # something to learn
             codes[(outcome == 0) & (rng.random(merchants) < 0.7), 0] = 0
         joined[kind] = np.where(holder[:, None] >= 0, codes, np.uint8(ABSENT))
-        sources[kind] = [parties[index] if index >= 0 else None for index in holder]
+        sources[kind] = Holding(tuple(parties), holder.astype(np.int32))
         for index, party in enumerate(parties):
             own = holder == index
             data = TrainingData(pseudonyms[own], codes[own], outcome[own] if kind == "bank" else None)
@@ -272,8 +272,9 @@ class Drive:
             if f"to.{party}" in reply.arrays
         }
 
-    def share(self, party: str, inbox: Mapping[str, NDArray[np.uint8]] | None = None) -> Parcel:
-        parcel = Parcel({"attempt": self.attempt}, self.inbox(party) if inbox is None else inbox)
+    def share(self, party: str, inbox: Mapping[str, NDArray[np.uint8]] | None = None, block: int = 0) -> Parcel:
+        texts = {"attempt": self.attempt, "block": str(block)}
+        parcel = Parcel(texts, self.inbox(party) if inbox is None else inbox)
         return table_stage.share(self.world.federation.contexts[party], parcel)
 
     def share_all(self) -> dict[str, Parcel]:

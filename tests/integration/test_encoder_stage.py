@@ -178,7 +178,7 @@ def test_noise_is_on_and_charged_once_for_all_tries(tmp_path: Path) -> None:
     assert world.federation.witness_context.ledger.spent().epsilon <= 3.0
     assert world.federation.contexts["tax-1"].ledger.spent().epsilon == 0
     assert all(
-        world.federation.contexts[p].attempts.blob("c1/encoder/1", "frozen") is None for p in ("bank-1", "bank-2")
+        world.federation.contexts[p].attempts.blob("c1/encoder/1", "rows.0") is None for p in ("bank-1", "bank-2")
     )
 
 

@@ -31,8 +31,9 @@ from hub.cohort import Cohort
 from hub.grids.channel import Channel
 from hub.manifests import build_manifest
 from hub.simulation import WITNESS_ID
-from nodes import table_stage
+from nodes import frozen, table_stage, witness_stage
 from nodes.errors import PeerError, PolicyRefusal
+from nodes.masked_rows import RowsTrip
 from nodes.training import answer, refusal_code, refusal_detail
 from nodes.training_context import TrainingData
 from tests.federation import SALT, Drive, World, make_world, run_scorecard
@@ -99,7 +100,7 @@ def test_rows_that_their_sender_falsified_are_refused(exchanged: Drive, lie: str
     federation = exchanged.world.federation
     state = federation.contexts[receiver].attempts.load(exchanged.attempt)
     index, other = exchanged.parties.index(sender), exchanged.parties.index(receiver)
-    own = exchanged.manifest.slices[index]
+    own = exchanged.manifest.piece(index, 0)
     shared = own.positions[own.counterparts["bank"] == other]
     columns = sum(exchanged.world.federation.schema.widths(own.kind))
     rows = np.arange(len(shared) * columns, dtype=np.uint32).reshape(-1, columns)
@@ -111,6 +112,8 @@ def test_rows_that_their_sender_falsified_are_refused(exchanged: Drive, lie: str
         h=state.h,
         sender=sender,
         receiver=receiver,
+        block=0,
+        blocks=1,
         positions_sha256=positions_sha256(shared),
         rows_sha256=rows_sha256(hashed),
         rows=sent.shape[0],
@@ -120,8 +123,7 @@ def test_rows_that_their_sender_falsified_are_refused(exchanged: Drive, lie: str
     kid = "bank-2" if lie == "another-sender" else sender
     token = sign_model(header, key, typ="rows", kid=kid).encode()
     plain = len(token).to_bytes(4, "little") + token + sent.astype("<u4").tobytes()
-    fields = {"step": "rows", "attempt": exchanged.attempt, "from": sender, "to": receiver}
-    bound = context_bytes(**fields, h=state.h, positions=positions_sha256(shared))
+    bound = RowsTrip(exchanged.attempt, state.h, sender, receiver, 0, 1, shared).context()
     public = federation.contexts[receiver].attempts.key(exchanged.attempt).public
     inbox = exchanged.inbox(receiver) | {f"from.{sender}": as_array(seal(plain, public, context=bound))}
     with pytest.raises(ExchangeError) as caught:
@@ -200,13 +202,11 @@ def test_the_witness_refuses_one_merchant_at_two_banks(world: World) -> None:
 
 def test_the_witness_refuses_counterparts_that_are_not_symmetric(world: World) -> None:
     drive = Drive.start(world)
-    slices = list(drive.manifest.slices)
-    wrong = dict(slices[0].counterparts)
-    wrong["tax"] = np.full_like(wrong["tax"], -1)
-    slices[0] = replace(slices[0], counterparts=wrong)
-    drive.manifest = replace(drive.manifest, slices=tuple(slices))
+    parcel = drive.manifest.for_witness()
+    named = np.full_like(parcel.arrays["slice.0.counterpart.tax"], -1)
+    lying = Parcel(parcel.texts, {**parcel.arrays, "slice.0.counterpart.tax": named})
     with pytest.raises(ManifestError, match="symmetric"):
-        drive.cosign()
+        witness_stage.cosign(world.federation.witness_context, lying)
 
 
 def test_witness_and_nodes_refuse_a_node_that_nobody_approved(world: World) -> None:
@@ -242,8 +242,8 @@ def test_held_out_merchants_are_refused_in_training(world: World) -> None:
         drive.cosign()
     drive.forge_cosignature()
     refused = 0
-    for party, own in zip(drive.parties, drive.manifest.slices, strict=True):
-        if holdout_mask(own.pseudonyms, SALT, 0.2).any():
+    for index, party in enumerate(drive.parties):
+        if holdout_mask(drive.manifest.piece(index, 0).pseudonyms, SALT, 0.2).any():
             refused += 1
             with pytest.raises(ManifestError, match="hold out"):
                 drive.accept(party)
@@ -379,7 +379,7 @@ def test_data_changed_in_mid_attempt_never_go_under_the_same_masks(tmp_path: Pat
 @pytest.mark.parametrize("since", ["acceptance", "exchange"])
 def test_an_overweight_row_leaves_no_honest_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, since: str) -> None:
     """One block with two bins set could read another kind's bins; the node's own check stops it before rows leave."""
-    honest = table_stage.one_hot
+    honest = frozen.one_hot
 
     def overweight(*arguments: object) -> np.ndarray:
         rows = honest(*arguments)  # type: ignore[arg-type]
@@ -388,19 +388,25 @@ def test_an_overweight_row_leaves_no_honest_node(tmp_path: Path, monkeypatch: py
 
     world = make_world(tmp_path, noise_off=False)
     drive = Drive.start(world, world.noisy_plan()).cosign()
-    if since == "acceptance":
-        monkeypatch.setattr(table_stage, "one_hot", overweight)
-    drive.accept_all().seed()
-    monkeypatch.setattr(table_stage, "one_hot", overweight)
     context = world.federation.contexts["bank-1"]
+
+    def step() -> Parcel:
+        if since == "acceptance":
+            return table_stage.accept(context, drive.manifest.for_node(0, drive.cosignature))
+        return table_stage.exchange(context, drive.exchange_parcel("bank-1"))
+
+    if since == "exchange":
+        drive.accept_all().seed()
+    monkeypatch.setattr(frozen, "one_hot", overweight)
     with pytest.raises(NotOneHotError, match="row 0"):
-        table_stage.exchange(context, drive.exchange_parcel("bank-1"))
-    reply = answer(context, lambda: table_stage.exchange(context, drive.exchange_parcel("bank-1")), drive.attempt)
+        step()
+    reply = answer(context, step, drive.attempt)
     entry = next(entry for entry in world.federation.entries if entry.party_id == "bank-1")
     assert read_refusal(reply, entry) == "row-not-one-hot"
     assert not reply.arrays
     assert reply.texts.keys() == {"refusal"}
-    assert context.attempts.load(drive.attempt).phase == "accepted"
+    state = context.attempts.load(drive.attempt)
+    assert (state and state.phase) == (None if since == "acceptance" else "accepted")
     with pytest.raises(AttemptError):
         drive.share("bank-1", {})
     assert context.ledger.charges() == ()
@@ -457,7 +463,7 @@ def test_keys_and_inputs_of_an_attempt_are_gone_after_it(exchanged: Drive) -> No
     context = exchanged.world.federation.contexts["bank-1"]
     table_stage.outcome(context, Parcel({"decision": token}))
     assert context.attempts.blob(exchanged.attempt, "seed") is None
-    assert context.attempts.blob(exchanged.attempt, "frozen") is None
+    assert context.attempts.blob(exchanged.attempt, "rows.0") is None
     assert exchanged.world.federation.witness_context.attempts.load(exchanged.attempt).key is None
     with pytest.raises(AttemptError):
         exchanged.share("bank-1")
