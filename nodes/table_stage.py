@@ -89,7 +89,9 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
     cosignature = read_cosignature(parcel.text("cosignature"), context, terms)
     recorded = context.attempts.load(terms.attempt)
     if recorded is not None:
-        return _accepted_before(context, recorded, cosignature)
+        return accepted_before(context, recorded, cosignature)
+    if terms.stage == "evaluation":
+        raise contradiction("stage", "terms of an evaluation come with another message")
     check_terms(checked, context.roster, rules_of(context), context.clock())
     if terms.stage == "encoder":
         check_rounds_privacy(checked)
