@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from crypto.blocks import even_rows
 from crypto.canonical import canonical_bytes
 from crypto.layout import KindBlocks, TableLayout
 from crypto.round_grid import round_grid
@@ -66,8 +65,10 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
         return EncoderBudget(0.0, _privacy(plan, (), 0.0, plan.epsilon))
     label_nodes = len(plan.cohort.nodes_of(plan.schema.label.kind))
     if "scorecard" not in plan.stages:
-        delta_sum = _rounds_delta(plan, spec, calibrate_rounds(spec, plan.epsilon, plan.delta).sigma_grid, label_nodes)
-        noise = calibrate_rounds(spec, plan.epsilon, plan.delta, delta_sum=delta_sum)
+        noise = calibrate_rounds(spec, plan.epsilon, plan.delta)
+        delta_sum = _rounds_delta(plan, spec, noise.sigma_grid, label_nodes)
+        if delta_sum > 0:
+            noise = calibrate_rounds(spec, plan.epsilon, plan.delta, delta_sum=delta_sum)
         rounds = _rounds(noise.sigma_over_sensitivity, spec)
         return EncoderBudget(noise.sigma_grid, _privacy(plan, (rounds,), delta_sum, noise.epsilon_replace_one))
     layout = _scorecard_layout(plan, {plan.schema.label.kind: ENCODER_FEATURE_WIDTH})
@@ -84,7 +85,6 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
         delta_sum=delta_sum,
         scale_of=scale_of,
     )
-    noise = calibrate_rounds(spec, plan.epsilon, plan.delta, mu_budget=mu["encoder"], delta_sum=delta_sum)
     tables = calibrate_tables(
         layout.n_features,
         plan.epsilon,
@@ -95,6 +95,7 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
         scale_of=scale_of,
     )
     noise = calibrate_rounds(
+        spec, plan.epsilon, plan.delta, mu_budget=mu["encoder"], beside=tables.mechanisms, delta_sum=delta_sum
     )
     rounds = _rounds(noise.sigma_over_sensitivity, spec)
     accounted: list[Mechanism] = [*noise.mechanisms, *tables.mechanisms]
@@ -152,7 +153,6 @@ def encoder_attempt_terms(
         kinds=(KindTerms(kind=kind, widths=plan.schema.widths(kind), members=cohort.size),),
         pairs=(),
         cohort_size=cohort.size,
-        block_rows=even_rows(cohort.size, plan.block_rows),
         roster=cohort.nodes,
         witness=plan.witness,
         holdout=HoldoutRule(salt=plan.holdout_salt, fraction=plan.holdout_fraction),
@@ -193,6 +193,7 @@ def _rounds(sigma_over_sensitivity: float, spec: EncoderSpec) -> RoundsMechanism
         stage="encoder",
         sigma_over_sensitivity=sigma_over_sensitivity,
         rounds=spec.charged_attempts,
+        sampling_rate=spec.sampling_rate,
     )
 
 

@@ -68,7 +68,9 @@ def order_spec(order: CampaignFile, schema: Schema) -> EncoderSpec:
         SchemaError: an option is out of range.
     """
     label = schema.label.kind
-    options = {} if order.encoder is None else order.encoder.model_dump(exclude={"kind"})
+    options = {} if order.encoder is None else order.encoder.model_dump(exclude={"kind", "sampling"})
+    if order.encoder is not None and order.encoder.sampling is not None:
+        options["sampling_rate"] = order.encoder.sampling.poisson
     if order.encoder is not None and order.encoder.kind not in (None, label):
         raise CampaignOrderError(
             f"Kind {order.encoder.kind} has no label in schema {schema.name}.",

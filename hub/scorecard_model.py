@@ -71,7 +71,7 @@ def privacy_entry(terms: Terms) -> PrivacyEntry:
     mechanisms: list[Mechanism] = [
         DiscreteGaussianCells(each.sigma, each.count, each.scale)
         if isinstance(each, TablesMechanism)
-        else GaussianRounds(each.sigma_over_sensitivity, each.rounds)
+        else GaussianRounds(each.sigma_over_sensitivity, each.rounds, each.sampling_rate)
         for each in privacy.mechanisms
     ]
     on = privacy.noise == "on"

@@ -6,8 +6,8 @@ Adjacency is *replaced-by-empty*: one merchant's data is replaced by empty rows 
   product of one-dimensional discrete Gaussian mechanisms, which a privacy loss distribution (PLD) composes exactly:
   `DiscreteGaussianCells`, on the very grid on which the noise is drawn, where one count is `scale` units;
 * an encoder round is a Gaussian mechanism; full-participation rounds compose exactly: `GaussianRounds`. Where each row
-  takes part in a round with probability q only, unknown to those who see the sums, it is the sampled Gaussian mechanism,
-  whose PLDs compose adaptively too (Zhu, Dong, Wang 2022); replaced-by-empty is its add-or-remove.
+  takes part with probability q only, unknown to those who see the sums, a round is the sampled Gaussian mechanism;
+  its PLDs compose adaptively too (Zhu, Dong, Wang 2022); replaced-by-empty is its add-or-remove.
 
 Stages over disjoint merchants (training, and the evaluation on held-out ones) compose in parallel: a merchant stands in
 one of them, so it meets one of their outputs: `Parallel`. Its loss is bounded by the upper envelope of the parts'
@@ -134,7 +134,7 @@ def gdp_budget(epsilon: float, delta: float) -> float:
 def gdp_mu(mechanisms: Iterable[Mechanism], *, adjacency: Adjacency = "replaced-by-empty") -> float:
     """μ of the composition when every mechanism is taken as a continuous Gaussian.
 
-    Of sampled rounds it is their central limit q·√(R·(exp(1/z²) − 1)) (Bu, Dong, Long, Su 2020): for comparison, no bound.
+    Of sampled rounds it is the central limit q·√(R·(exp(1/z²) − 1)) (Bu, Dong, Long, Su 2020): to compare, no bound.
     """
     replaced = adjacency == "replace-one"
     total = 0.0

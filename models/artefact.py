@@ -123,6 +123,7 @@ class RoundsEntry(_Closed):
     mechanism: Literal["gaussian-rounds"] = "gaussian-rounds"
     sigma_over_sensitivity: Number
     rounds: Count
+    sampling_rate: Number = 1.0
 
 
 class PrivacyEntry(_Closed):
@@ -327,7 +328,11 @@ def mechanism_entries(mechanisms: Sequence[Mechanism]) -> tuple[CellsEntry | Rou
     return tuple(
         CellsEntry(sigma=mechanism.sigma, count=mechanism.count, scale=mechanism.scale)
         if isinstance(mechanism, DiscreteGaussianCells)
-        else RoundsEntry(sigma_over_sensitivity=mechanism.sigma_over_sensitivity, rounds=mechanism.rounds)
+        else RoundsEntry(
+            sigma_over_sensitivity=mechanism.sigma_over_sensitivity,
+            rounds=mechanism.rounds,
+            sampling_rate=mechanism.sampling_rate,
+        )
         for mechanism in mechanisms
     )
 
@@ -339,7 +344,7 @@ def mechanisms_of(privacy: PrivacyEntry) -> tuple[Mechanism, ...]:
         if isinstance(entry, CellsEntry):
             found.append(DiscreteGaussianCells(entry.sigma, entry.count, entry.scale))
         else:
-            found.append(GaussianRounds(entry.sigma_over_sensitivity, entry.rounds))
+            found.append(GaussianRounds(entry.sigma_over_sensitivity, entry.rounds, entry.sampling_rate))
     return tuple(found)
 
 

@@ -15,6 +15,18 @@ EngineName: TypeAlias = Literal["agent", "superlink"]
 """How messages reach the nodes: their agents' links, or Flower's SuperLink."""
 
 
+class SamplingOptions(BaseModel):
+    """Who takes part in a round.
+
+    Attributes:
+        poisson: probability with which each row does, by a secret coin at its node.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    poisson: Annotated[float, Field(ge=0.001, lt=1, allow_inf_nan=False)]
+
+
 class EncoderOptions(BaseModel):
     """Options of the encoder stage; what is left out takes the default of the encoder's own specification.
 
@@ -24,6 +36,7 @@ class EncoderOptions(BaseModel):
         hidden: widths of the hidden layers; an empty list is a linear encoder.
         clip: bound C of a row's gradient.
         retries: further charged attempts, at least 3.
+        sampling: of the rows in each round; all take part in every round when left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +48,7 @@ class EncoderOptions(BaseModel):
     learning_rate: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     retries: Annotated[int, Field(ge=3, le=100, strict=True)] | None = None
+    sampling: SamplingOptions | None = None
 
 
 class CampaignFile(BaseModel):

@@ -4,7 +4,8 @@
 one row can differ by more than that row (Casacuberta et al. 2022, "Widespread underestimation of sensitivity"). Here
 each row's gradient is clipped in float64 and rounded to integers of the grid; the integers, all below 2^53, add up
 exactly in any order. Rows without outcome stay in their place with weight zero, so that an empty row leaves the
-shape of every matrix product, and with it the other rows' float32 results, as they were. One merchant, who is at one
+shape of every matrix product, and with it the other rows' float32 results, as they were; so do rows that a sampled
+round leaves out. One merchant, who is at one
 node of the kind, then changes the total by its own integer vector alone, of norm at most C/g + √P/2, within the
 C/g + √P of `models.encoder_spec.sensitivity_on_grid`.
 
@@ -31,7 +32,13 @@ _CLIP_GUARD = 1e-6  # as in Opacus' DPOptimizer, so that both clip alike
 
 
 def clipped_gradient_sum(
-    module: Encoder, codes: NDArray[np.uint8], outcome: NDArray[np.uint8], *, clip: float, grid: float
+    module: Encoder,
+    codes: NDArray[np.uint8],
+    outcome: NDArray[np.uint8],
+    *,
+    clip: float,
+    grid: float,
+    taking_part: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """Sum over rows of the clipped, rounded gradients of the logistic loss.
 
@@ -43,6 +50,7 @@ def clipped_gradient_sum(
         outcome: (n,) uint8: 0 defaulted, 1 performing, 2 no label yet.
         clip: bound C of a row's gradient in L2.
         grid: g.
+        taking_part: (n,) rows of this round, from `models.sampling`; all where None. The others add nothing.
 
     Returns:
         (P,) int64 in grid units, in the order of the flat parameters.
@@ -56,7 +64,12 @@ def clipped_gradient_sum(
         raise DataError(
             f"{len(codes)} rows on a grid of {grid:g} could pass 2^53", field="grid", remedy="use a coarser grid"
         )
-    weight = torch.from_numpy((outcome != UNLABELLED).astype(np.float32))
+    counted = outcome != UNLABELLED
+    if taking_part is not None:
+        if taking_part.shape != outcome.shape:
+            raise DataError("one coin per row is needed", field="taking_part", remedy="sample the rows of this node")
+        counted &= taking_part
+    weight = torch.from_numpy(counted.astype(np.float32))
     target = torch.from_numpy((outcome == DEFAULTED).astype(np.float32))
     sampler = GradSampleModule(copy.deepcopy(module), batch_first=True, loss_reduction="sum")
     total = torch.zeros(module.spec.n_parameters, dtype=torch.float64)

@@ -114,7 +114,11 @@ def accounted(mechanism: MechanismTerms) -> Mechanism:
     """A mechanism of the wire as the accountant knows it."""
     if isinstance(mechanism, TablesMechanism):
         return DiscreteGaussianCells(sigma=mechanism.sigma, count=mechanism.count, scale=mechanism.scale)
-    return GaussianRounds(sigma_over_sensitivity=mechanism.sigma_over_sensitivity, rounds=mechanism.rounds)
+    return GaussianRounds(
+        sigma_over_sensitivity=mechanism.sigma_over_sensitivity,
+        rounds=mechanism.rounds,
+        sampling_rate=mechanism.sampling_rate,
+    )
 
 
 def _weight(mechanisms: Sequence[MechanismTerms]) -> float:

@@ -65,6 +65,7 @@ def check_rounds_privacy(checked: CheckedTerms) -> None:
         len(claimed) != 1
         or claimed[0].stage != "encoder"
         or claimed[0].rounds != spec.charged_attempts
+        or claimed[0].sampling_rate != spec.sampling_rate
         or claimed[0].sigma_over_sensitivity > due * (1 + _TOLERANCE)
     ):
         raise dishonest("the mechanisms of the terms are not those of their encoder")

@@ -63,12 +63,16 @@ class TablesMechanism(WireModel):
 
 
 class RoundsMechanism(WireModel):
-    """`rounds` charged rounds of Gaussian noise, `sigma_over_sensitivity` each."""
+    """`rounds` charged rounds of Gaussian noise, `sigma_over_sensitivity` each.
+
+    Each row takes part in a round with probability `sampling_rate`, by coins that stay at its node.
+    """
 
     mechanism: Literal["gaussian-rounds"]
     stage: Stage
     sigma_over_sensitivity: Annotated[float, Field(gt=0)]
     rounds: Annotated[int, Field(ge=1)]
+    sampling_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 MechanismTerms = Annotated[TablesMechanism | RoundsMechanism, Field(discriminator="mechanism")]
@@ -130,8 +134,6 @@ class Terms(WireModel):
     kinds: tuple[KindTerms, ...]
     pairs: tuple[PairMembership, ...]
     cohort_size: Annotated[int, Field(ge=1)]
-    block_rows: Annotated[int, Field(ge=1, le=1 << 24)]
-    """Cohort positions per block: slices and masked rows travel, and are counted, one block after the other."""
     roster: tuple[RosterEntry, ...]
     witness: RosterEntry
     holdout: HoldoutRule
@@ -187,8 +189,6 @@ class RowsHeader(WireModel):
     h: Hash
     sender: PartyId
     receiver: PartyId
-    block: Annotated[int, Field(ge=0)]
-    blocks: Annotated[int, Field(ge=1)]
     positions_sha256: Hash
     rows_sha256: Hash
     rows: Annotated[int, Field(ge=0)]

@@ -188,7 +188,9 @@ def _check_terms(artefact: ModelArtefact, terms: Terms) -> None:
     mechanisms = tuple(
         CellsEntry(sigma=each.sigma, count=each.count, scale=each.scale)
         if isinstance(each, TablesMechanism)
-        else RoundsEntry(sigma_over_sensitivity=each.sigma_over_sensitivity, rounds=each.rounds)
+        else RoundsEntry(
+            sigma_over_sensitivity=each.sigma_over_sensitivity, rounds=each.rounds, sampling_rate=each.sampling_rate
+        )
         for each in due.mechanisms
     )
     if (

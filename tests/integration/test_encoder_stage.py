@@ -97,6 +97,61 @@ def test_zero_noise_equals_a_central_opacus_run(tmp_path: Path) -> None:
     assert {entry.kind for entry in trained.terms.roster} == {"bank"}
 
 
+def test_sampled_rounds_without_noise_equal_a_central_opacus_run_on_the_same_coins(tmp_path: Path) -> None:
+    world = make_world(tmp_path, merchants=240)
+    spec = small_spec(world, rounds=12, hidden=(5,), sampling_rate=0.4)
+    federation = world.federation
+    tossed: dict[str, list[np.ndarray]] = {party: [] for party in ("bank-1", "bank-2", "bank-3")}
+
+    def coins_of(party: str):
+        drawn = np.random.default_rng(int(party[-1])).bytes
+
+        def toss(n: int) -> bytes:
+            words = drawn(n)
+            tossed[party].append(np.frombuffer(words, "<u8") < int(0.4 * 2.0**64))
+            return words
+
+        return toss
+
+    for party in tossed:
+        federation.contexts[party] = replace(federation.contexts[party], coins=coins_of(party))
+    world.disturb()
+    trained = run_stage(world, encoder_plan(world), spec)
+    kept = ~holdout_mask(world.pseudonyms, world.plan().holdout_salt, world.plan().holdout_fraction)
+    cohort = world.plan().cohort.training(world.plan().holdout_salt, world.plan().holdout_fraction)
+    place = {row.tobytes(): index for index, row in enumerate(world.pseudonyms[kept])}
+    codes, outcome = training_rows(world)
+    masks = [np.zeros(len(codes), dtype=np.bool_) for _ in range(spec.rounds)]
+    for index, entry in enumerate(cohort.nodes):
+        if entry.party_id in tossed:
+            rows = [place[each.tobytes()] for each in cohort.slice_of(index).pseudonyms]
+            for step, mask in enumerate(masks):
+                mask[rows] = tossed[entry.party_id][step]
+    central = train_with_opacus(spec, codes, outcome, n_public=len(codes), taking_part=masks)
+    assert np.abs(trained.parameters - central).max() < 1e-4
+    full = train_with_opacus(spec.model_copy(update={"sampling_rate": 1.0}), codes, outcome, n_public=len(codes))
+    assert np.abs(trained.parameters - full).max() > 1e-3
+    assert 0.3 < np.mean(masks) < 0.5
+
+
+def test_sampled_rounds_are_charged_as_such_and_checked(tmp_path: Path) -> None:
+    world = make_world(tmp_path, budget=Budget(3.0, 1e-5), noise_off=False)
+    plan, spec = encoder_plan(world, noise="on", epsilon=3.0), small_spec(world, sampling_rate=0.5)
+    trained = run_stage(world, plan, spec)
+    stated = trained.terms.privacy.mechanisms[0]
+    assert isinstance(stated, RoundsMechanism)
+    assert stated.sampling_rate == 0.5
+    for ledger in (world.federation.contexts["bank-1"].ledger, world.federation.witness_context.ledger):
+        assert 2.97 < ledger.spent().epsilon <= 3.0
+    roster = world.federation.contexts["bank-1"].roster
+    for rate in (0.4, 1.0):  # more amplification than its rows are sampled with, or another statement than the spec's
+        claim = stated.model_copy(update={"sampling_rate": rate})
+        privacy = trained.terms.privacy.model_copy(update={"mechanisms": (claim,)})
+        lie = sign_model(trained.terms.model_copy(update={"privacy": privacy}), plan.identity, typ="terms", kid="hub")
+        with pytest.raises(BudgetError, match="not those of their encoder"):
+            check_rounds_privacy(read_terms(lie, roster))
+
+
 def test_a_lost_reply_is_asked_for_again_and_costs_no_try(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     dropped: list[str] = []
