@@ -22,6 +22,9 @@ from nodes.errors import ConfigError
 from nodes.keys import read_secret
 
 
+PROXY_FROM_ENVIRONMENT = "env"
+
+
 class InsecureNoiseOffWarning(UserWarning):
     """The node's owner allowed campaigns without noise: their tables protect nobody."""
 
@@ -80,12 +83,21 @@ class HubAddress(_Closed):
     Attributes:
         url: `https://…`, or `http://` to a loopback address.
         ca_file: PEM of a private certificate authority; the system's authorities when left out.
+        proxy: `http://…` or `https://…` of a proxy that makes tunnels (CONNECT), or `env`: as HTTPS_PROXY and
+            NO_PROXY say. Left out, the environment is not asked.
+        proxy_auth_file: a secret file with `name:password` for the proxy.
+        proxy_ca_file: PEM of the authority of an `https://` proxy.
     """
 
     url: str
     ca_file: Path | None = None
+    proxy: str | None = None
+    proxy_auth_file: Path | None = None
+    proxy_ca_file: Path | None = None
 
-    _resolve = field_validator("ca_file")(lambda path, info: path and _resolved(path, info))
+    _resolve = field_validator("ca_file", "proxy_auth_file", "proxy_ca_file")(
+        lambda path, info: path and _resolved(path, info)
+    )
 
     @field_validator("url")
     @classmethod
@@ -96,6 +108,28 @@ class HubAddress(_Closed):
         if parts.scheme == "http" and not _is_loopback(parts.hostname):
             raise ValueError("needs TLS: write https://; plain http:// is for loopback addresses only")
         return url.rstrip("/")
+
+    @field_validator("proxy")
+    @classmethod
+    def _tunnel(cls, proxy: str | None) -> str | None:
+        if proxy is None or proxy == PROXY_FROM_ENVIRONMENT:
+            return proxy
+        parts = urlsplit(proxy)
+        if parts.scheme not in ("http", "https") or not parts.hostname or not proxy.isascii():
+            raise ValueError("must be env, or an address such as http://proxy.example.org:3128")
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError("must end with the proxy's port")
+        if parts.username is not None:
+            raise ValueError("must not hold a name or password; put them into a file and name it as proxy_auth_file")
+        return proxy.rstrip("/")
+
+    @model_validator(mode="after")
+    def _proxied(self) -> Self:
+        if self.proxy is None and (self.proxy_auth_file or self.proxy_ca_file):
+            raise ValueError("proxy: is missing, but files for it are given")
+        if self.proxy not in (None, PROXY_FROM_ENVIRONMENT) and self.url.startswith("http:"):
+            raise ValueError("proxy: a hub on this machine is not reached over one; leave it out")
+        return self
 
     @property
     def link_url(self) -> str:
@@ -204,6 +238,22 @@ class BudgetConfig(_Closed):
     delta: Annotated[float, Field(gt=0, lt=1e-3)]
 
 
+class SuperLinkConfig(_Closed):
+    """Flower's SuperLink, for campaigns that run on one; the node joins it by its own training key.
+
+    Attributes:
+        address: host and port of its Fleet API.
+        root_certificates: PEM of the authority that signed its certificate.
+        poll_seconds: how often the node asks for messages.
+    """
+
+    address: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+    root_certificates: Path
+    poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 0.5
+
+    _resolve = field_validator("root_certificates")(_resolved)
+
+
 class GatewayConfig(_Closed):
     """The local HTTP API for the owner's own systems. `token_file` is created if it is absent."""
 
@@ -246,6 +296,7 @@ class NodeConfig(_Closed):
     min_t_collude: Annotated[int, Field(ge=1, le=1000)] = 1
     noise_counts: tuple[PartyId, ...] | None = None
     gateway: GatewayConfig | None = None
+    superlink: SuperLinkConfig | None = None
     answer_time_floor_ms: Annotated[int, Field(ge=0, le=5000)] = 50
     max_consent_versions: Annotated[int, Field(ge=1, le=3)] = 3
     voprf_quota: Annotated[int, Field(ge=0)] = 100_000
@@ -260,6 +311,8 @@ class NodeConfig(_Closed):
             raise ValueError(f"datasets: a {self.kind} brings no data; remove them or correct kind")
         if self.kind in ("witness", "client") and self.noise_counts is not None:
             raise ValueError(f"noise_counts: a {self.kind} adds no noise and takes part in no sum; leave it out")
+        if self.kind == "client" and self.superlink is not None:
+            raise ValueError("superlink: a client takes part in no campaign; leave it out")
         if self.trust is not None and self.kind == "witness" and self.trust.witness_id != self.party_id:
             raise ValueError("trust.witness_id: the witness must name itself")
         return self

@@ -83,6 +83,12 @@ class LinkError(NodeError):
     code = "link-failed"
 
 
+class SuperLinkError(NodeError):
+    """Flower's SuperLink cannot be reached, or does not let this node in."""
+
+    code = "superlink-failed"
+
+
 class PeerError(NodeError):
     """A remote party refused or could not be used; `party` names it, `peer_code` is its own code."""
 

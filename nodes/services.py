@@ -30,7 +30,7 @@ NO_SOURCE = frozenset({"client", "witness"})
 
 @dataclass(frozen=True)
 class Services:
-    """A node's services. `scorer` is there where the node holds data, `witness` at the witness."""
+    """A node's services. `scorer` is there where the node holds data, `witness` at the witness, `desk` at both."""
 
     runtime: NodeRuntime
     journal: Journal
@@ -40,6 +40,7 @@ class Services:
     enquiries: Enquiries
     scorer: Scorer | None
     witness: WitnessService | None
+    desk: TrainingDesk | None
 
 
 def equip(runtime: NodeRuntime) -> Services:
@@ -82,7 +83,7 @@ def equip(runtime: NodeRuntime) -> Services:
         clock=clock,
     )
     runtime.consents = consents
-    scorer = witness = None
+    scorer = witness = desk = None
     if config.kind not in NO_SOURCE:
         scorer = Scorer(
             party_id=config.party_id,
@@ -103,15 +104,17 @@ def equip(runtime: NodeRuntime) -> Services:
         )
         runtime.handlers["query"] = scorer.answer
         training = replace(runtime.training_context(), encoder=lambda model_id: released_encoder(models, model_id))
-        runtime.handlers["flower"] = TrainingDesk(training).answer
+        desk = TrainingDesk(training)
     if config.kind == "witness":
         witness = WitnessService.open(runtime, journal)
         runtime.handlers.update(witness.handlers)
-        runtime.handlers["flower"] = TrainingDesk(witness.context).answer
+        desk = TrainingDesk(witness.context)
+    if desk is not None:
+        runtime.handlers["flower"] = desk.answer
     runtime.feed.register_runs(("consent", "consent-event"), consents.apply_all)
     for kind in ("model-release", "model-withdrawal"):
         runtime.feed.register(kind, models.apply)
-    return Services(runtime, journal, consents, models, points, enquiries, scorer, witness)
+    return Services(runtime, journal, consents, models, points, enquiries, scorer, witness, desk)
 
 
 def released_encoder(models: ModelBook, model_id: str) -> ReleasedEncoder:

@@ -6,6 +6,7 @@ exception would carry its text, and perhaps data, to the hub.
 Message types. Nodes: `train.slice`, `train.accept` (T1), `train.exchange` (T2), `train.share` (T3), `train.outcome`
 (T4).
 Witness: `query.slices` and `query.cosign` (T0), `query.seeds` (T1′), `query.release` (T3′), `query.abort` (T4).
+Evaluation: `train.admit` (V1), `train.points` (V2), `train.count` (V3); the witness's are those above.
 Encoder rounds (E2, E3), at either: `train.round`, `train.finish`, `query.round`, `query.finish`.
 """
 
@@ -29,7 +30,7 @@ from crypto.parcel import ARRAY_FORMAT, Parcel, array_fields, array_from_fields
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Refusal
 from models.errors import ModelsError
-from nodes import encoder_stage, table_stage, witness_rounds, witness_stage
+from nodes import encoder_stage, evaluation_stage, table_stage, witness_rounds, witness_stage
 from nodes.errors import BudgetExceeded, LinkError, NodeError, PeerError, PolicyRefusal
 from nodes.terms_check import T_COLLUDE_TOO_SMALL
 from nodes.training_context import TrainingContext
@@ -51,6 +52,9 @@ NODE_STEPS: dict[str, NodeStep] = {
     "exchange": table_stage.exchange,
     "share": table_stage.share,
     "outcome": table_stage.outcome,
+    "admit": evaluation_stage.accept,
+    "points": evaluation_stage.points,
+    "count": evaluation_stage.count,
     "round": encoder_stage.train_round,
     "finish": encoder_stage.finish,
 }
