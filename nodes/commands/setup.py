@@ -138,6 +138,7 @@ def _request(config: NodeConfig, keys: NodeKeys, token: str) -> str:
             title=config.title,
             sign_key=keys.identity.public,
             box_key=keys.box.public,
+            training_key=None if keys.training is None else keys.training.public,
         ),
         voprf_key=None if keys.voprf_seed is None else PseudonymKey.from_seed(keys.voprf_seed).public,
         issued_at=system_clock(),

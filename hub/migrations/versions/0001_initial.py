@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("failure", sa.Text(), nullable=True),
         sa.Column("encoder_model", sa.String(length=71), nullable=True),
         sa.Column("scorecard_model", sa.String(length=71), nullable=True),
+        sa.Column("run_by", sa.String(length=300), nullable=True),
         sa.PrimaryKeyConstraint("campaign_id", name=op.f("pk_campaigns")),
     )
     with op.batch_alter_table("campaigns", schema=None) as batch_op:
@@ -152,6 +153,7 @@ def upgrade() -> None:
         sa.Column("title", sa.String(length=120), nullable=False),
         sa.Column("sign_key", sa.LargeBinary(), nullable=False),
         sa.Column("box_key", sa.LargeBinary(), nullable=False),
+        sa.Column("training_key", sa.LargeBinary(), nullable=True),
         sa.Column("voprf_key", sa.LargeBinary(), nullable=True),
         sa.Column("enrolled_at", sa.BigInteger(), nullable=False),
         sa.Column("changed_at", sa.BigInteger(), nullable=False),
