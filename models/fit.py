@@ -293,7 +293,7 @@ def _kernel(feature: FeatureBins, options: FitOptions) -> FloatArray:
     """
     if feature.axes:
         first, second = (_line_kernel(axis.width, axis.alone, options) for axis in feature.axes)
-        return np.kron(first, second)
+        return np.asarray(np.kron(first, second))
     return _line_kernel(feature.width, feature.alone if feature.ordinal else range(feature.width), options)
 
 
