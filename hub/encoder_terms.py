@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from crypto.blocks import even_rows
 from crypto.canonical import canonical_bytes
 from crypto.layout import KindBlocks, TableLayout
 from crypto.round_grid import round_grid
@@ -153,6 +154,7 @@ def encoder_attempt_terms(
         kinds=(KindTerms(kind=kind, widths=plan.schema.widths(kind), members=cohort.size),),
         pairs=(),
         cohort_size=cohort.size,
+        block_rows=even_rows(cohort.size, plan.block_rows),
         roster=cohort.nodes,
         witness=plan.witness,
         holdout=HoldoutRule(salt=plan.holdout_salt, fraction=plan.holdout_fraction),

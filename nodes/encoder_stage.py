@@ -28,8 +28,9 @@ from crypto.wire.campaign import Acceptance, RoundOrder, RoundReceipt
 from models.bins import ABSENT
 from models.encoder_step import parameter_bytes
 from models.sampling import poisson_sample
+from nodes.frozen import all_rows
 from nodes.rounds_check import check_tries, is_try_of, read_order, read_spec, unpaid_mechanisms
-from nodes.table_stage import keep_once, unpack_arrays
+from nodes.table_stage import keep_once
 from nodes.terms_check import CheckedTerms, read_acceptances, read_terms
 from nodes.training_context import TrainingContext
 
@@ -118,19 +119,14 @@ def _gradient(
     from models.dpsgd import clipped_gradient_sum  # noqa: PLC0415
     from models.encoder import build, set_parameters  # noqa: PLC0415
 
-    stored = context.attempts.blob(run.attempt, "frozen")
-    if stored is None:
-        raise AttemptError(f"the rows of run {run.attempt} are gone", field="attempt", remedy="start a new attempt")
-    arrays, spec = unpack_arrays(stored), read_spec(checked)
+    (codes, outcome), spec = all_rows(context.attempts, checked), read_spec(checked)
     module = build(spec)
     set_parameters(module, parameters)
-    # An absent merchant has no label and weighs nothing, but keeps its place: see `models.dpsgd`.
-    codes = np.where(arrays["codes"] == ABSENT, np.uint8(0), arrays["codes"])
     # Coins are tossed anew until the try is sent, and never leave: who took part is nobody's to know.
     taking_part = poisson_sample(len(codes), spec.sampling_rate, context.coins)
-    return clipped_gradient_sum(
-        module, codes, arrays["outcome"], clip=spec.clip, grid=spec.grid, taking_part=taking_part
-    )
+    # An absent merchant has no label and weighs nothing, but keeps its place: see `models.dpsgd`.
+    codes = np.where(codes == ABSENT, np.uint8(0), codes)
+    return clipped_gradient_sum(module, codes, outcome, clip=spec.clip, grid=spec.grid, taking_part=taking_part)
 
 
 def _send(

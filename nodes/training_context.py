@@ -21,6 +21,7 @@ from nodes.attempts import AttemptStore
 from nodes.campaign_rules import CampaignRules
 from nodes.clock import Clock, system_clock
 from nodes.ledger import Ledger
+from nodes.pseudonym_index import PseudonymIndex
 
 _LOG = logging.getLogger(__name__)
 
@@ -82,11 +83,13 @@ class TrainingData:
     codes: Codes
     outcome: Codes | None
 
+    def rows(self, wanted: Pseudonyms) -> NDArray[np.intp]:
+        """Row of each of `wanted` (m, 32), −1 where there is none."""
+        return self._index.find(wanted)
+
     @cached_property
-    def rows(self) -> dict[bytes, int]:
-        """Pseudonym → row."""
-        data = np.ascontiguousarray(self.pseudonyms).tobytes()
-        return {data[at : at + 32]: at // 32 for at in range(0, len(data), 32)}
+    def _index(self) -> PseudonymIndex:
+        return PseudonymIndex(self.pseudonyms)
 
 
 @dataclass(frozen=True)
@@ -126,21 +129,19 @@ class AssumedConsents:
 
     Args:
         pseudonyms: (N, 32) of the whole simulated cohort.
-        sources: kind → (N,) party ids, None where a merchant has no source of that kind.
+        sources: kind → parties, and (N,) which of them is each merchant's source, −1 for none.
     """
 
-    def __init__(self, pseudonyms: Pseudonyms, sources: Mapping[str, Sequence[str | None]]) -> None:
+    def __init__(self, pseudonyms: Pseudonyms, sources: Mapping[str, tuple[Sequence[str], NDArray[np.int32]]]) -> None:
         _LOG.warning("consents are assumed, not verified: this is for synthetic data and simulations only")
-        data = np.ascontiguousarray(pseudonyms).tobytes()
-        self._rows = {data[at : at + 32]: at // 32 for at in range(0, len(data), 32)}
-        self._sources = {kind: np.asarray(parties, dtype=object) for kind, parties in sources.items()}
+        self._index = PseudonymIndex(pseudonyms)
+        self._sources = dict(sources)
 
     def sources(self, pseudonyms: Pseudonyms, schema: Schema) -> dict[str, list[str | None]]:
         """As `ConsentBook.sources`; a stranger has no source anywhere."""
-        data = np.ascontiguousarray(pseudonyms).tobytes()
-        rows = np.array([self._rows.get(data[at : at + 32], -1) for at in range(0, len(data), 32)], dtype=np.int64)
+        rows = self._index.find(pseudonyms)
         found: dict[str, list[str | None]] = {}
-        for kind, parties in self._sources.items():
-            named = np.concatenate([parties, np.array([None], dtype=object)])[rows]
-            found[kind] = list(named)
+        for kind, (parties, holder) in self._sources.items():
+            named = np.array([*parties, None], dtype=object)
+            found[kind] = list(named[np.where(rows >= 0, holder[rows], -1)])
         return found

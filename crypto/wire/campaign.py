@@ -134,6 +134,8 @@ class Terms(WireModel):
     kinds: tuple[KindTerms, ...]
     pairs: tuple[PairMembership, ...]
     cohort_size: Annotated[int, Field(ge=1)]
+    block_rows: Annotated[int, Field(ge=1, le=1 << 24)]
+    """Cohort positions per block: slices and masked rows travel, and are counted, one block after the other."""
     roster: tuple[RosterEntry, ...]
     witness: RosterEntry
     holdout: HoldoutRule
@@ -189,6 +191,8 @@ class RowsHeader(WireModel):
     h: Hash
     sender: PartyId
     receiver: PartyId
+    block: Annotated[int, Field(ge=0)]
+    blocks: Annotated[int, Field(ge=1)]
     positions_sha256: Hash
     rows_sha256: Hash
     rows: Annotated[int, Field(ge=0)]
