@@ -29,6 +29,7 @@ from hub.tables.campaigns import (
     CampaignRefusalRow,
     CampaignRow,
     EncoderCheckpointRow,
+    OpenedTableRow,
     UndeliveredDecisionRow,
 )
 from models.campaign_file import CampaignFile
@@ -283,6 +284,12 @@ class CampaignBook:
         with self.db.reading() as session:
             row = session.get(CampaignAttemptRow, attempt)
             return None if row is None else row.terms
+
+    def opened_counts(self, attempt: str) -> NDArray[np.float64] | None:
+        """Return the noisy counts that an attempt opened, or None."""
+        with self.db.reading() as session:
+            row = session.get(OpenedTableRow, attempt)
+            return None if row is None else _vector(row.counts)
 
     def delivered(self, attempt: str, party_id: str) -> None:
         """Note that a party has heard the decision."""

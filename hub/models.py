@@ -37,7 +37,6 @@ from hub.peers import PeerLinks
 from hub.tables.campaigns import EncoderRoundRow, EncoderShareRow
 from hub.tables.models import ModelRow, ModelShareRow, ModelSignatureRow
 from models.artefact import ModelArtefact
-from models.card import model_card
 
 Scope: TypeAlias = Literal["evaluation", "release"]
 Event: TypeAlias = Literal["model-release", "model-withdrawal"]
@@ -310,9 +309,10 @@ class ModelRegistry:
         """Return the attempt that a model came from; NotFoundError where there is no such model."""
         return self._row(model_id).attempt
 
-    def card(self, model_id: str, language: str, *, unreleased: bool = False) -> str:
-        """Return a model's card in Markdown; raises as `artefact`."""
-        return model_card(ModelArtefact.from_bytes(self.artefact(model_id, unreleased=unreleased)), language)
+    def summary(self, model_id: str) -> ModelSummary:
+        """Return what lists show of one model; NotFoundError where there is none."""
+        self._row(model_id)
+        return next(each for each in self.all() if each.model_id == model_id)
 
     def _row(self, model_id: str) -> ModelRow:
         with self._db.reading() as session:

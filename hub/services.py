@@ -30,6 +30,7 @@ from hub.log_reading import LogReader
 from hub.merchant_keys import MerchantKeys
 from hub.merchant_records import MerchantRecordBook
 from hub.migrations.runner import check_schema
+from hub.model_cards import ModelCards
 from hub.model_evaluations import ModelEvaluations
 from hub.models import ModelRegistry
 from hub.parties import WITNESS, PartyBook
@@ -131,6 +132,8 @@ class Hub:
             db, self.log, self.feed, self.parties, hub_id=config.hub_id, clock=clock, links=lambda: self.links
         )
         self.evaluations = ModelEvaluations(db, self.log, hub_id=config.hub_id, clock=clock)
+        book = CampaignBook(db, self.log, hub_id=config.hub_id, clock=clock)
+        self.cards = ModelCards(self.models, book, self.evaluations, self.parties, hub_key=keys.identity.public)
         self.queries = Queries(
             db,
             self.log,

@@ -17,21 +17,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from crypto.identifiers import normalise
 from crypto.manifest import holdout_mask
-from crypto.wire.campaign import Stage
+from crypto.wire.campaign import Stage, Terms
 from hub.campaign_plan import ProgressCallback, ReleasedTable
 from hub.encoder_model import encoder_logits_of, with_encoder_column
 from hub.errors import SimulationError
+from hub.model_cards import training_of
 from hub.scorecard_model import make_scorecard, opened_table
 from hub.server_app import CampaignResult, EncoderResult
+from hub.simulated_card import exact_figures, write_cards
 from hub.simulated_data import SplitTable, read_joined, split_table
 from hub.simulation import Budget, Federation, NodeData, load_nodes, simulated_pseudonyms
-from models.artefact import MetricsEntry, ModelArtefact
+from models.artefact import ModelArtefact
 from models.baselines import auc_lightgbm, auc_nonprivate
 from models.bins import ABSENT, UNLABELLED
-from models.card import model_card
+from models.card_content import CardFacts
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
 from models.evaluation import auc, ks
 from models.schema import Schema
@@ -40,6 +43,10 @@ from models.scorecard import Scorecard
 from models.tables import FeatureBins, feature_bins, from_codes
 
 Codes = NDArray[np.uint8]
+_OTHERS = {
+    "AUC of a logistic regression on joined rows": "auc_nonprivate",
+    "AUC of LightGBM on joined rows": "auc_lightgbm",
+}
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,15 @@ class _Model:
         if self.card is None:
             return -encoder_logits_of(self.artefact, codes[schema.label.kind])
         return self.card.score(self.codes(schema, codes)).astype(np.float64)
+
+    @property
+    def terms(self) -> Terms:
+        """Of the last stage."""
+        if self.released is not None:
+            return self.released.terms
+        if self.encoder is None:
+            raise SimulationError("no stage was run", field="stages", remedy="name encoder, scorecard, or both")
+        return self.encoder.trained.terms
 
     @property
     def attempts(self) -> int:
@@ -247,6 +263,8 @@ def _run(
         "table_digest": artefact.table_digest,
     }
     _write(folder, report, artefact)
+    if options.out is not None:
+        write_cards(folder, _card_facts(schema, model, joined.where(held), report))
     return Simulated(report, artefact, split.own_ids)
 
 
@@ -300,11 +318,19 @@ def _equals(schema: Schema, model: _Model, train: _Joined) -> bool | None:
 def _write(folder: Path, report: Mapping[str, Any], artefact: ModelArtefact) -> None:
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "model.json").write_bytes(artefact.to_bytes())
-    figures = {name: report[name] for name in ("auc", "ks") if report[name] is not None}
-    entries = (
-        [MetricsEntry(computed_by="digua-hub simulate", on="held-out rows, exactly (simulation only)", values=figures)]
-        if figures
-        else []
+
+
+def _card_facts(schema: Schema, model: _Model, test: _Joined, report: Mapping[str, Any]) -> CardFacts:
+    """What the model card of a simulation says."""
+    exact = None
+    if len(test.outcome):
+        scores = model.scores(schema, test.codes)
+        pd = expit(-scores) if model.card is None else model.card.pd_of(scores.astype(np.int64))
+        others = {title: report[name] for title, name in _OTHERS.items()}
+        exact = exact_figures(scores, pd, test.outcome, others=others, scorecard=model.card is not None)
+    return CardFacts(
+        model.artefact,
+        table=None if model.released is None else opened_table(model.released),
+        training=training_of(model.terms, schema.name, lost=model.lost, held_out=len(test.outcome)),
+        exact=exact,
     )
-    for name, lang in (("model_card.md", "en"), ("model_card.zh.md", "zh")):
-        (folder / name).write_text(model_card(artefact, lang, evaluations=entries), encoding="utf-8")

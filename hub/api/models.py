@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from crypto.wire.base import WireModel
 from hub.api.dependencies import AdminOnly, HubOf, RawBody, parse
 from hub.api.parties import JOSE
 from hub.problems import language_of_request
+from models.card import Format
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -38,6 +39,9 @@ def is_admin(request: Request, hub: HubOf) -> bool:
 
 
 Admin = Annotated[bool, Depends(is_admin)]
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
 
 
 @router.get("")
@@ -70,12 +74,22 @@ def read_model(hub: HubOf, model_id: str, admin: Admin) -> Response:
 
 @router.get("/{model_id}/card")
 def read_card(
-    hub: HubOf, model_id: str, request: Request, admin: Admin, lang: Literal["zh", "en"] | None = None
+    hub: HubOf,
+    model_id: str,
+    request: Request,
+    admin: Admin,
+    form: Annotated[Format | None, Query(alias="format")] = None,
+    lang: Literal["zh", "en"] | None = None,
 ) -> Response:
-    """Return a model's card in Markdown, in the language of `lang` or Accept-Language."""
+    """Return a model's card; `format` and `lang` go before Accept and Accept-Language."""
     language = lang or language_of_request(request.headers.get("accept-language"))
-    text = hub.models.card(model_id, language, unreleased=admin)
-    return PlainTextResponse(text, media_type="text/markdown", headers={"Content-Language": language})
+    chosen = form or _form_of(request.headers.get("accept"))
+    text = hub.cards.card(model_id, language, chosen, unreleased=admin)
+    headers = {"Content-Language": language, "Vary": "Accept, Accept-Language, Authorization"}
+    if chosen == "md":
+        return PlainTextResponse(text, media_type="text/markdown", headers=headers)
+    headers["Content-Security-Policy"] = PAGE_POLICY
+    return HTMLResponse(text, headers=headers)
 
 
 @router.get("/{model_id}/release")
@@ -95,3 +109,14 @@ def release(hub: HubOf, model_id: str, body: RawBody) -> Response:
 def withdraw(hub: HubOf, model_id: str, body: RawBody) -> Response:
     """Have the witness withdraw the model: nodes stop answering with it."""
     return PlainTextResponse(hub.models.withdraw(model_id, parse(body, WithdrawalOrder).reason), media_type=JOSE)
+
+
+def _form_of(accept: str | None) -> Format:
+    """A page for who asks for HTML before Markdown, as browsers do; Markdown for all others."""
+    for part in (accept or "").split(","):
+        kind = part.partition(";")[0].strip().lower()
+        if kind in ("text/html", "application/xhtml+xml"):
+            return "html"
+        if kind in ("text/markdown", "text/plain", "*/*"):
+            return "md"
+    return "md"

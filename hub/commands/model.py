@@ -40,6 +40,13 @@ class Language(StrEnum):
     EN = "en"
 
 
+class CardFormat(StrEnum):
+    """Forms of a card."""
+
+    MD = "md"
+    HTML = "html"
+
+
 @app.command("list")
 def list_models(config: ConfigOption = HUB_YAML, ca_file: CaOption = None, as_json: JsonFlag = False) -> None:
     """List all models with their states. 列出模型。"""
@@ -77,14 +84,20 @@ def show(
 def card(
     model_id: ModelArgument,
     lang: Annotated[Language | None, typer.Option(help="zh or en; by DIGUA_LANG without it.")] = None,
+    form: Annotated[
+        CardFormat | None,
+        typer.Option("--format", help="md or html, a page to print; by the name of --out without it."),
+    ] = None,
     out: OutOption = None,
     config: ConfigOption = HUB_YAML,
     ca_file: CaOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print or write a model's card in Markdown. 模型卡。"""
+    """Print or write a model's card, in Markdown or as a page with charts. 模型卡。"""
+    named = CardFormat.HTML if out is not None and out.suffix == ".html" else CardFormat.MD
+    params = {"lang": lang or language_from_env(), "format": form or named}
     with AdminClient(load_config(config), ca_file=ca_file) as hub:
-        text = hub.get(f"{_path(model_id)}/card", params={"lang": lang or language_from_env()}).content
+        text = hub.get(f"{_path(model_id)}/card", params=params).content
     _write(text, out, as_json=as_json, model_id=model_id)
 
 
