@@ -21,7 +21,6 @@ from models.yaml_file import load_yaml_model
 from nodes.errors import ConfigError
 from nodes.keys import read_secret
 
-
 PROXY_FROM_ENVIRONMENT = "env"
 
 
@@ -83,21 +82,17 @@ class HubAddress(_Closed):
     Attributes:
         url: `https://…`, or `http://` to a loopback address.
         ca_file: PEM of a private certificate authority; the system's authorities when left out.
-        proxy: `http://…` or `https://…` of a proxy that makes tunnels (CONNECT), or `env`: as HTTPS_PROXY and
-            NO_PROXY say. Left out, the environment is not asked.
+        proxy: `http://…` of a proxy that makes tunnels (CONNECT), or `env`: as HTTPS_PROXY and NO_PROXY say. Left
+            out, the environment is not asked.
         proxy_auth_file: a secret file with `name:password` for the proxy.
-        proxy_ca_file: PEM of the authority of an `https://` proxy.
     """
 
     url: str
     ca_file: Path | None = None
     proxy: str | None = None
     proxy_auth_file: Path | None = None
-    proxy_ca_file: Path | None = None
 
-    _resolve = field_validator("ca_file", "proxy_auth_file", "proxy_ca_file")(
-        lambda path, info: path and _resolved(path, info)
-    )
+    _resolve = field_validator("ca_file", "proxy_auth_file")(lambda path, info: path and _resolved(path, info))
 
     @field_validator("url")
     @classmethod
@@ -115,7 +110,7 @@ class HubAddress(_Closed):
         if proxy is None or proxy == PROXY_FROM_ENVIRONMENT:
             return proxy
         parts = urlsplit(proxy)
-        if parts.scheme not in ("http", "https") or not parts.hostname or not proxy.isascii():
+        if parts.scheme != "http" or not parts.hostname or not proxy.isascii():
             raise ValueError("must be env, or an address such as http://proxy.example.org:3128")
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("must end with the proxy's port")
@@ -125,8 +120,8 @@ class HubAddress(_Closed):
 
     @model_validator(mode="after")
     def _proxied(self) -> Self:
-        if self.proxy is None and (self.proxy_auth_file or self.proxy_ca_file):
-            raise ValueError("proxy: is missing, but files for it are given")
+        if self.proxy is None and self.proxy_auth_file is not None:
+            raise ValueError("proxy: is missing, but an account for it is given")
         if self.proxy not in (None, PROXY_FROM_ENVIRONMENT) and self.url.startswith("http:"):
             raise ValueError("proxy: a hub on this machine is not reached over one; leave it out")
         return self
