@@ -131,6 +131,14 @@ def gdp_budget(epsilon: float, delta: float) -> float:
     return _root(lambda mu: gdp_delta(mu, epsilon) - delta, 1e-9, 100.0, tolerance=1e-13)
 
 
+def in_parallel(training: Sequence[Mechanism], evaluation: Sequence[Mechanism]) -> tuple[Mechanism, ...]:
+    """A campaign's mechanisms when those of its evaluation touch held-out merchants alone, and the others none of them."""
+    if not evaluation or not training:
+        return (*training, *evaluation)
+    order = [tuple(sorted(part, key=repr)) for part in (training, evaluation)]
+    return (Parallel((_simple(order[0]), _simple(order[1]))),)
+
+
 def gdp_mu(mechanisms: Iterable[Mechanism], *, adjacency: Adjacency = "replaced-by-empty") -> float:
     """μ of the composition when every mechanism is taken as a continuous Gaussian.
 
@@ -423,6 +431,10 @@ def _root(function: Callable[[float], float], low: float, high: float, *, tolera
     from scipy.optimize import brentq  # noqa: PLC0415 (half a second to import, and every command imports this module)
 
     return float(brentq(function, low, high, xtol=tolerance))
+
+
+def _simple(mechanisms: Iterable[Mechanism]) -> tuple[DiscreteGaussianCells | GaussianRounds, ...]:
+    return tuple(each for each in mechanisms if not isinstance(each, Parallel))
 
 
 def _sigma(mechanism: Mechanism) -> float:

@@ -1,12 +1,12 @@
 """From an evaluation's noisy histogram to figures with intervals (docs/protocol.md, 6).
 
-Counts carry noise of known variance and may be negative; they are used as they are. AUC is a ratio of a bilinear form and
-a product of totals of two columns with independent noise, so both are unbiased, where counts cut off at zero would
-pull it to a half.
+Counts carry noise of known variance and may be negative; they are used as they are. AUC is a ratio of a bilinear form
+and a product of totals of two columns with independent noise, so both are unbiased, where counts cut off at zero
+would pull it to a half.
 
-Intervals (95 %) are of a parametric bootstrap: around cells that cannot be negative and have the same totals, Poisson draws
-stand for the sample of merchants, Gaussian ones for the noise; the spread of the figure over these draws, turned around
-(*basic* bootstrap), is the interval. KS, a maximum, is lifted by noise: the bootstrap's shift is taken off. Tied
+Intervals (95 %) are of a parametric bootstrap: around cells that cannot be negative and have the same totals, Poisson
+draws stand for the sample of merchants, Gaussian ones for the noise; the spread of the figure over these draws, turned
+around (*basic* bootstrap), is the interval. KS, a maximum, is lifted by noise: the bootstrap's shift is taken off. Tied
 scores within a band count half, as they do in the exact AUC; with bands of like size that costs some thousandths.
 
 Not covered by the intervals: that merchants with consent to scores may differ from others.

@@ -93,8 +93,8 @@ def band_pds(edges: Sequence[int], pd_of: PdOf, shares: FloatArray | None = None
     Args:
         edges: upper ends.
         pd_of: PD at scores.
-        shares: from `score_shares`; where not given, or where nobody is expected, a band's middle stands for it, and the
-            open ends are taken as wide as their neighbours.
+        shares: from `score_shares`; where not given, or where nobody is expected, a band's middle stands for it, and
+            the open ends are taken as wide as their neighbours.
     """
     found: list[float] = []
     steps = np.diff(edges)

@@ -85,7 +85,7 @@ def check_manifest(
 
 
 def check_merchants(checked: CheckedTerms, piece: NodeSlice, block: int, last: bytes) -> bytes:
-    """Positions ascending within the block, merchants distinct and none of them held out; in an evaluation, all of them.
+    """Positions ascending within the block, merchants distinct, none of them held out; in an evaluation, all.
 
     Args:
         checked: the terms.

@@ -69,7 +69,7 @@ class FrozenRows:
             ManifestError: there is no such block.
         """
         self.blocks.span(block)
-        self._attempts.save_blob(self._attempt, f"slice.{block}", _pack(slice_arrays(piece)))
+        self._attempts.save_blob(self._attempt, f"slice.{block}", pack_arrays(slice_arrays(piece)))
 
     def pieces(self, last: NodeSlice) -> Iterator[tuple[int, NodeSlice]]:
         """All pieces in order, the last one being that which came with T1.
@@ -99,7 +99,7 @@ class FrozenRows:
         if outcome is not None:
             arrays["outcome"] = outcome
         arrays |= {f"{_COUNTERPART}{kind}": index for kind, index in piece.counterparts.items()}
-        self._attempts.save_blob(self._attempt, f"rows.{block}", _pack(arrays))
+        self._attempts.save_blob(self._attempt, f"rows.{block}", pack_arrays(arrays))
         return matrix_sha256(frozen.rows(self._widths), piece.positions)
 
     def seal(self, hashes: list[bytes]) -> bytes:
@@ -175,7 +175,8 @@ def unpack_arrays(data: bytes) -> dict[str, Array]:
     return {name: array_from_fields(*fields) for name, fields in stored.items()}
 
 
-def _pack(arrays: Mapping[str, Array]) -> bytes:
+def pack_arrays(arrays: Mapping[str, Array]) -> bytes:
+    """Arrays as they are stored."""
     packed: bytes = msgpack.packb({name: array_fields(array) for name, array in arrays.items()})
     return packed
 

@@ -14,6 +14,7 @@ from nodes.consents import ConsentStore
 from nodes.encoder_models import ReleasedEncoder
 from nodes.enquiries import Enquiries
 from nodes.errors import NodeError
+from nodes.evaluation_consents import EvaluationConsents
 from nodes.journal import Journal
 from nodes.merchant_keys import MerchantKeyVerifier
 from nodes.model_book import ModelBook
@@ -85,6 +86,9 @@ def equip(runtime: NodeRuntime) -> Services:
     runtime.consents = consents
     scorer = witness = desk = None
     if config.kind not in NO_SOURCE:
+        limits = Limits(
+            feed_limit=timedelta(seconds=config.feed_limit_seconds), max_versions=config.max_consent_versions
+        )
         scorer = Scorer(
             party_id=config.party_id,
             identity=runtime.identity,
@@ -96,14 +100,25 @@ def equip(runtime: NodeRuntime) -> Services:
             points=points,
             journal=journal,
             feed_age=runtime.feed_age,
-            limits=Limits(
-                feed_limit=timedelta(seconds=config.feed_limit_seconds), max_versions=config.max_consent_versions
-            ),
+            limits=limits,
             floor_seconds=config.answer_time_floor_ms / 1000,
             clock=clock,
         )
         runtime.handlers["query"] = scorer.answer
-        training = replace(runtime.training_context(), encoder=lambda model_id: released_encoder(models, model_id))
+        training = replace(
+            runtime.training_context(),
+            encoder=lambda model_id: released_encoder(models, model_id),
+            points=EvaluationConsents(
+                party_id=config.party_id,
+                store=store,
+                roster=roster,
+                consents=consents,
+                models=models,
+                journal=journal,
+                limits=limits,
+                clock=clock,
+            ),
+        )
         desk = TrainingDesk(training)
     if config.kind == "witness":
         witness = WitnessService.open(runtime, journal)

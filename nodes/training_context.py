@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from nodes.attempts import AttemptStore
 from nodes.campaign_rules import CampaignRules
 from nodes.clock import Clock, system_clock
 from nodes.ledger import Ledger
+from nodes.points_book import PointsBook
 from nodes.pseudonym_index import PseudonymIndex
 
 _LOG = logging.getLogger(__name__)
@@ -101,9 +102,11 @@ class TrainingContext:
         consents: whose data may be used, and with whom.
         campaigns: what must stay the same in all attempts of a campaign.
         encoder: model id → the released encoder as a feature.
+        points: who may be scored in an evaluation; without it the node takes part in none.
         noise_counts: other nodes whose noise the owner counts on; all where None.
         min_t_collude: least number of colluding nodes that terms must withstand.
         insecure_noise_off: take part in campaigns without noise; for synthetic data only.
+        device: what gradients are taken on.
         coins: secret randomness that decides which rows take part in a sampled encoder round.
     """
 
@@ -117,10 +120,12 @@ class TrainingContext:
     dataset: Callable[[str], TrainingData | None]
     consents: ConsentBook
     encoder: Callable[[str], EncoderFeature] | None = None
+    points: PointsBook | None = None
     clock: Clock = system_clock
     min_t_collude: int = 1
     insecure_noise_off: bool = False
     noise_counts: frozenset[str] | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     coins: Coins = secrets.token_bytes
 
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.attempts import WitnessAttempt
+from crypto.attempts import Sort, WitnessAttempt
 from crypto.blocks import terms_blocks
 from crypto.canonical import digest
 from crypto.errors import AttemptError
+from crypto.histogram import terms_histogram
 from crypto.jws import sign, sign_model, verify_model
 from crypto.keys import BoxKey, IdentityKey
 from crypto.manifest import NodeSlice, manifest_root, salted_slice_hash
@@ -26,17 +27,20 @@ from crypto.secure_sum import open_sum, witness_term
 from crypto.secure_tables import SeededNode, stream_key, witness_cells
 from crypto.slices import read_block, read_slice, slice_bytes
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import Cosignature, Decision, Receipt
+from crypto.wire.campaign import Cosignature, Decision, Receipt, Stage
 from nodes.campaign_rules import CampaignRules
 from nodes.clock import Clock, system_clock
+from nodes.evaluation_check import check_evaluation
 from nodes.ledger import Ledger
 from nodes.rounds_check import check_rounds_privacy
 from nodes.terms_check import CheckedTerms, OwnRules, check_terms, read_acceptances, read_terms, seed_context
 from nodes.training_context import RosterLookup
+from nodes.witness.budget import check_stage_unreleased
 from nodes.witness_attempts import WitnessAttemptStore, WitnessRecord
 from nodes.witness_slices import check_block, check_cohort
 
 _SEED_BYTES = 32
+_SORTS: dict[Stage, Sort] = {"encoder": "round", "scorecard": "tables", "evaluation": "sum"}
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,8 @@ def cosign(context: WitnessContext, parcel: Parcel) -> Parcel:
     check_terms(checked, context.roster, OwnRules(context.min_t_collude, context.insecure_noise_off), context.clock())
     if terms.stage == "encoder":
         check_rounds_privacy(checked)
+    elif terms.stage == "evaluation":
+        check_evaluation(checked)
     last = terms_blocks(terms).count - 1
     kept = context.attempts.blocks(terms.attempt)
     blocks = check_cohort(checked, {**kept, last: check_block(checked, _pieces(checked, parcel), last)})
@@ -112,10 +118,11 @@ def cosign(context: WitnessContext, parcel: Parcel) -> Parcel:
         terms.attempt,
         h,
         [party for party, _ in checked.roster],
-        sort="round" if terms.stage == "encoder" else "tables",
+        sort=_SORTS[terms.stage],
         recorded=None if recorded is None else recorded.state,
     )
     if recorded is None:
+        check_stage_unreleased(context.ledger, terms)
         context.ledger.check(
             terms.campaign_id, terms.privacy.mechanisms, stage=terms.stage, delta_sum=terms.privacy.delta_sum
         )
@@ -174,6 +181,8 @@ def release(context: WitnessContext, parcel: Parcel) -> Parcel:
             field="receipts",
             remedy="a term is released only with every node's receipt; otherwise have the attempt voided",
         )
+    if state.sort == "sum":  # without seeds, acceptances come with the receipts
+        state = _accept_all(state, checked, parcel.text("acceptances").split())
     for token, entry in zip(receipts, terms.roster, strict=True):
         receipt = verify_model(token, entry.sign_key, Receipt, typ="receipt", kid=entry.party_id)
         if receipt.party_id != entry.party_id or receipt.attempt != state.attempt:
@@ -240,12 +249,29 @@ def _pieces(checked: CheckedTerms, parcel: Parcel) -> dict[str, NodeSlice]:
     }
 
 
+def _accept_all(state: WitnessAttempt, checked: CheckedTerms, tokens: list[str]) -> WitnessAttempt:
+    for token, party in zip(tokens, read_acceptances(tokens, checked, state.h), strict=True):
+        state = state.accept(party, state.h, digest(token.encode()))
+    return state
+
+
 def _term(context: WitnessContext, record: WitnessRecord, checked: CheckedTerms, parcel: Parcel) -> bytes:
-    """`A_kᵀA_l` of all pairs, scaled, minus the witness's mask with every node."""
+    """`A_kᵀA_l` of all pairs, scaled, minus the witness's mask with every node; of an evaluation these masks alone."""
     state = record.state
     accepted = read_acceptances(parcel.text("acceptances").split(), checked, state.h)
     for token, party in zip(parcel.text("acceptances").split(), accepted, strict=True):
         state.accept(party, state.h, digest(token.encode()))
+    if state.sort == "sum":
+        term = witness_term(
+            None,
+            box=key_of(record),
+            nodes={party: each.key for party, each in accepted.items()},
+            h=state.h,
+            attempt=state.attempt,
+            n=terms_histogram(checked.terms).n_cells,
+            width=32,
+        )
+        return term.astype("<u4", copy=False).tobytes()
     nodes = {
         party: SeededNode(kind, positions, stream_key(state.seeds[party], h=state.h, attempt=state.attempt, node=party))
         for (party, kind), positions in zip(checked.roster, record.positions, strict=True)

@@ -9,6 +9,7 @@ W4  Encoders: every round opens again, from shares that the nodes receipted and 
     from the first parameters give the same weights. Else a hub could choose a function of its own as a feature.
 W5  Schema, cohort and the stated privacy are those of the terms that it cosigned.
 W6  The release is on disk before it leaves; a model that was withdrawn is not released again.
+W7  A model whose terms promise an evaluation gets scope `release` once an evaluation of it was released.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class ReleaseDesk:
             else:
                 terms = self._check_encoder(artefact, proposal.attempt, proposal.rounds)
             _check_terms(artefact, terms)
+            if proposal.scope == "release":
+                self._require_evaluated(artefact.model_id, terms)
             release = ModelRelease(
                 suite=SUITE,
                 model_id=artefact.model_id,
@@ -149,6 +152,24 @@ class ReleaseDesk:
             raise not_reproduced("the rounds that were run give other parameters", "encoder")
         return checked.terms
 
+    def _require_evaluated(self, model_id: str, terms: Terms) -> None:
+        """W7."""
+        if not terms.evaluation_due:
+            return
+        for attempt in self._context.attempts.attempts(terms.campaign_id):
+            record = self._context.attempts.load(attempt)
+            if record is None or record.state.phase != "released":
+                continue
+            stage = read_terms(record.terms, self._context.roster).terms.evaluation
+            if stage is not None and stage.model_id == model_id:
+                return
+        raise PolicyRefusal(
+            "evaluation-missing",
+            f"campaign {terms.campaign_id} promised an evaluation of {model_id}, and none was released",
+            field="scope",
+            remedy="run the evaluation stage; until then the model has scope evaluation",
+        )
+
     def _require_not_withdrawn(self, model_id: str) -> None:
         with self._store.reading() as session:
             if session.get(SignedReleaseRow, (model_id, WITHDRAWN)) is not None:
@@ -192,6 +213,7 @@ def _check_terms(artefact: ModelArtefact, terms: Terms) -> None:
             sigma_over_sensitivity=each.sigma_over_sensitivity, rounds=each.rounds, sampling_rate=each.sampling_rate
         )
         for each in due.mechanisms
+        if each.stage != "evaluation"
     )
     if (
         stated.noise != due.noise
