@@ -67,27 +67,16 @@ class Encoded:
     outcome: Codes | None
 
 
-def bin_column(feature: Feature | FeatureSpec, series: pl.Series, *, first_row: int = 1) -> Codes:
-    """Bin one column.
+def bin_checked(feature: Feature | FeatureSpec, series: pl.Series) -> tuple[Codes, list[CellProblem]]:
+    """Bin one column and list every cell that does not fit (such cells count as missing).
 
     Args:
-        feature: the feature's public bins.
+        feature: public bins of a feature that is neither derived nor a product.
         series: (n,) values; null, NaN and empty text are missing.
-        first_row: number of the first row, for messages.
 
     Returns:
-        (n,) codes.
-
-    Raises:
-        DataError: text or an infinite number in a numeric column; the message names row and column.
+        (n,) codes, and the problems in order of rows.
     """
-    codes, problems = bin_checked(feature, series)
-    _refuse(problems, first_row)
-    return codes
-
-
-def bin_checked(feature: Feature | FeatureSpec, series: pl.Series) -> tuple[Codes, list[CellProblem]]:
-    """Bin one column and list every cell that does not fit (such cells count as missing)."""
     spec = feature.spec if isinstance(feature, FeatureSpec) else feature
     if spec.bins is None:
         return _categories(spec, series)
@@ -111,30 +100,24 @@ def bin_frame(schema: Schema, kind: str, frame: pl.DataFrame) -> Binned:
     codes = np.empty((frame.height, len(features)), dtype=np.uint8)
     outside = np.zeros(len(features), dtype=np.int64)
     problems: list[CellProblem] = []
-    numbers: dict[str, Values] = {}
+    amounts: dict[str, Values] = {}
+    numbers = _read_as_numbers(features)
     for name in schema.columns(kind):
         spec = features[place[name]].spec if name in place else None
-        if spec is not None and spec.bins is None:
-            codes[:, place[name]], found = _categories(spec, frame[name])
-        else:
-            numbers[name], found = _numbers(frame[name])
+        if spec is not None:
+            codes[:, place[name]], found = bin_checked(spec, frame[name])
+        if name in numbers:
+            values, found = _numbers(frame[name])
+            amounts[name] = _amounts(values, spec)
         problems += found
     for index, feature in enumerate(features):
         spec = feature.spec
-        if spec.bins is None:
-            continue
-        if spec.derived is None:
-            values = numbers[feature.name]
-        else:
-            values = spec.derived.values(
-                {
-                    name: _amounts(numbers[name], features[place[name]].spec if name in place else None)
-                    for name in spec.derived.columns
-                }
-            )
-        codes[:, index] = _codes_of(spec, values)
+        if spec.derived is not None:
+            values = spec.derived.values(amounts)
+            codes[:, index] = _codes_of(spec, values)
+            amounts[feature.name] = _amounts(values, spec)
         if spec.range is not None:
-            values = _amounts(values, spec)
+            values = amounts[feature.name]
             outside[index] = int(((values < spec.range[0]) | (values > spec.range[1])).sum())
     for index, feature in enumerate(features):
         if feature.spec.product is not None:
@@ -274,6 +257,12 @@ def _codes_of(spec: Feature, values: Values) -> Codes:
     codes = np.searchsorted(np.asarray(spec.bins), values, side="left").astype(np.uint8)
     codes[~np.isfinite(values)] = spec.missing_bin
     return codes
+
+
+def _read_as_numbers(features: Sequence[FeatureSpec]) -> set[str]:
+    """Columns whose values are needed, not only their bins."""
+    derived = {name for feature in features if feature.spec.derived for name in feature.spec.derived.columns}
+    return derived | {feature.name for feature in features if feature.spec.range is not None}
 
 
 def _amounts(values: Values, spec: Feature | None) -> Values:

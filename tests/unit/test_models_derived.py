@@ -236,3 +236,13 @@ def test_a_product_outside_a_schema_says_so() -> None:
     lone = Feature.model_validate({"title": {"zh": "甲", "en": "A"}, "class": "C1", "product": ["a", "b"]})
     with pytest.raises(SchemaError, match="outside a schema"):
         _ = lone.width
+
+
+def test_the_example_in_the_documentation_is_a_schema(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "schema.md").read_text(encoding="utf-8")
+    example = next(block.split("```")[0] for block in text.split("```yaml\n") if block.startswith("kinds:"))
+    head = FILE[: FILE.index("kinds:")]
+    (tmp_path / "s.yaml").write_text(head + example, encoding="utf-8")
+    found = load_schema(tmp_path / "s.yaml")
+    assert [each.width for each in found.features("bank")] == [5, 5, 5, 5, 5, 5, 25]
+    assert found.columns("bank")[-2:] == ("RevenueThisQuarter", "RevenueLastQuarter")
