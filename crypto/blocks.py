@@ -56,6 +56,11 @@ def terms_blocks(terms: Terms) -> Blocks:
 
 
 def even_rows(size: int, most: int) -> int:
-    """Positions per block so that all blocks are alike in size and none has more than `most`."""
-    count = Blocks(max(size, 1), most).count
-    return -(-max(size, 1) // count)
+    """Positions per block: one block up to `most`, else alike blocks of at most half of that.
+
+    With several blocks a trip carries one of them to the nodes and brings the next one back; halves keep a trip as
+    large as that of a single block.
+    """
+    if size <= most:
+        return max(size, 1)
+    return -(-size // Blocks(size, max(most // 2, 1)).count)

@@ -21,6 +21,7 @@ from scipy.special import expit
 
 from crypto.identifiers import normalise
 from crypto.manifest import holdout_mask
+from crypto.pseudonym_index import PseudonymIndex
 from crypto.wire.campaign import Stage, Terms
 from hub.campaign_plan import ProgressCallback, ReleasedTable
 from hub.encoder_model import encoder_logits_of, with_encoder_column
@@ -270,22 +271,17 @@ def _run(
 
 def _join(schema: Schema, nodes: list[NodeData], pseudonyms: NDArray[np.uint8]) -> _Joined:
     """The cohort's rows at every kind, in order of `pseudonyms`; absent where a kind has no record."""
-    data = np.ascontiguousarray(pseudonyms).tobytes()
-    place = {data[at : at + 32]: at // 32 for at in range(0, len(data), 32)}
-    size = len(pseudonyms)
+    index, size = PseudonymIndex(pseudonyms), len(pseudonyms)
     codes = {
         kind: np.full((size, len(schema.features(kind))), ABSENT, dtype=np.uint8) for kind in schema.kinds_in_order()
     }
     outcome = np.full(size, UNLABELLED, dtype=np.uint8)
     for node in nodes:
-        rows = node.data.rows
-        kept = [(place[key], row) for key, row in rows.items() if key in place]
-        if not kept:
-            continue
-        to, at = np.array(kept, dtype=np.intp).T
-        codes[node.kind][to] = node.data.codes[at]
+        place = index.find(node.data.pseudonyms)
+        kept = place >= 0
+        codes[node.kind][place[kept]] = node.data.codes[kept]
         if node.data.outcome is not None:
-            outcome[to] = node.data.outcome[at]
+            outcome[place[kept]] = node.data.outcome[kept]
     return _Joined(pseudonyms, codes, outcome)
 
 

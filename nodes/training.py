@@ -15,18 +15,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 
 from crypto.errors import AttemptError, CryptoError, ExchangeError, ManifestError
 from crypto.jws import sign_model
-from crypto.parcel import ARRAY_FORMAT, Parcel, array_fields, array_from_fields
+from crypto.parcel import ARRAY_FORMAT, Parcel
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Refusal
 from models.errors import ModelsError
@@ -154,27 +153,15 @@ def refusal_detail(refused: CryptoError | ModelsError | NodeError) -> str:
 
 def to_records(parcel: Parcel) -> RecordDict:
     """A parcel as Flower records: texts in a ConfigRecord, arrays in an ArrayRecord."""
-    return RecordDict(
-        {
-            _TEXTS: ConfigRecord(dict(parcel.texts)),
-            _ARRAYS: ArrayRecord({name: _array(array) for name, array in parcel.arrays.items()}, keep_input=False),
-        }
-    )
-
-
-def _array(array: NDArray[Any]) -> Array:
-    dtype, shape, data = array_fields(array)
-    return Array(dtype=dtype, shape=shape, stype=ARRAY_FORMAT, data=data)
+    arrays = {name: Array(*fields[:2], ARRAY_FORMAT, fields[2]) for name, fields in parcel.fields().items()}
+    return RecordDict({_TEXTS: ConfigRecord(dict(parcel.texts)), _ARRAYS: ArrayRecord(arrays, keep_input=False)})
 
 
 def from_records(records: RecordDict) -> Parcel:
     """Flower records as a parcel; records of other names are ignored, as are values that are not texts."""
-    texts = records.config_records.get(_TEXTS)
-    arrays = records.array_records.get(_ARRAYS)
-    return Parcel(
-        {name: value for name, value in (texts or {}).items() if isinstance(value, str)},
-        {name: array_from_fields(array.dtype, array.shape, array.data) for name, array in (arrays or {}).items()},
-    )
+    texts, arrays = records.config_records.get(_TEXTS), records.array_records.get(_ARRAYS)
+    fields = {name: (array.dtype, array.shape, array.data) for name, array in (arrays or {}).items()}
+    return Parcel.of_fields(texts or {}, fields)
 
 
 def _handler(

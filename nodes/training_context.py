@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto.keys import IdentityKey
+from crypto.pseudonym_index import PseudonymIndex
 from crypto.wire.party import Party
 from models.sampling import Coins
 from models.schema import Schema
 from nodes.attempts import AttemptStore
 from nodes.campaign_rules import CampaignRules
 from nodes.clock import Clock, system_clock
+from nodes.frozen_counts import FrozenCounts
 from nodes.ledger import Ledger
 from nodes.points_book import PointsBook
-from nodes.pseudonym_index import PseudonymIndex
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ class TrainingContext:
         campaigns: what must stay the same in all attempts of a campaign.
         encoder: model id → the released encoder as a feature.
         points: who may be scored in an evaluation; without it the node takes part in none.
+        counts: where rows per bin of what was accepted are kept for the owner's report, if anywhere.
         noise_counts: other nodes whose noise the owner counts on; all where None.
         min_t_collude: least number of colluding nodes that terms must withstand.
         insecure_noise_off: take part in campaigns without noise; for synthetic data only.
@@ -121,6 +123,7 @@ class TrainingContext:
     consents: ConsentBook
     encoder: Callable[[str], EncoderFeature] | None = None
     points: PointsBook | None = None
+    counts: FrozenCounts | None = None
     clock: Clock = system_clock
     min_t_collude: int = 1
     insecure_noise_off: bool = False

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp.grid import Grid
-from numpy.typing import NDArray
 
-from crypto.parcel import ARRAY_FORMAT, Parcel, array_fields, array_from_fields
+from crypto.parcel import ARRAY_FORMAT, Parcel
 
 _TEXTS, _ARRAYS = "texts", "arrays"
 
@@ -28,27 +26,15 @@ Reply = Parcel | Lost
 
 def to_records(parcel: Parcel) -> RecordDict:
     """A parcel as Flower records: texts in a ConfigRecord, arrays in an ArrayRecord."""
-    return RecordDict(
-        {
-            _TEXTS: ConfigRecord(dict(parcel.texts)),
-            _ARRAYS: ArrayRecord({name: _array(array) for name, array in parcel.arrays.items()}, keep_input=False),
-        }
-    )
-
-
-def _array(array: NDArray[Any]) -> Array:
-    dtype, shape, data = array_fields(array)
-    return Array(dtype=dtype, shape=shape, stype=ARRAY_FORMAT, data=data)
+    arrays = {name: Array(*fields[:2], ARRAY_FORMAT, fields[2]) for name, fields in parcel.fields().items()}
+    return RecordDict({_TEXTS: ConfigRecord(dict(parcel.texts)), _ARRAYS: ArrayRecord(arrays, keep_input=False)})
 
 
 def from_records(records: RecordDict) -> Parcel:
     """Flower records as a parcel; records of other names are ignored, as are values that are not texts."""
-    texts = records.config_records.get(_TEXTS)
-    arrays = records.array_records.get(_ARRAYS)
-    return Parcel(
-        {name: value for name, value in (texts or {}).items() if isinstance(value, str)},
-        {name: array_from_fields(array.dtype, array.shape, array.data) for name, array in (arrays or {}).items()},
-    )
+    texts, arrays = records.config_records.get(_TEXTS), records.array_records.get(_ARRAYS)
+    fields = {name: (array.dtype, array.shape, array.data) for name, array in (arrays or {}).items()}
+    return Parcel.of_fields(texts or {}, fields)
 
 
 @dataclass(frozen=True)
