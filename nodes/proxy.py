@@ -15,11 +15,14 @@ from nodes.errors import ConfigError
 from nodes.keys import read_secret
 
 
-def proxy_url(address: HubAddress) -> str | None:
+def proxy_url(address: HubAddress, *, host: str | None = None) -> str | None:
     """The proxy to ask for a tunnel (CONNECT) to the hub, with its credentials; None where there is none.
 
     The tunnel carries TLS to the hub, so a proxy sees the hub's name and amounts of bytes, and nothing else. Proxies
     that want TLS to themselves (`https://`) are refused: in a trial the link hung on TLS within TLS.
+
+    Args:
+        host: another `host:port` of the hub's that is to be reached, always with TLS.
 
     Raises:
         ConfigError: the environment names a proxy of another kind, or the file of credentials cannot be used.
@@ -29,19 +32,20 @@ def proxy_url(address: HubAddress) -> str | None:
     if address.proxy != PROXY_FROM_ENVIRONMENT:
         return _with_credentials(address.proxy, address)
     parts = urlsplit(address.url)
-    if parts.scheme == "http" or proxy_bypass(parts.netloc):
+    if (parts.scheme == "http" and host is None) or proxy_bypass(host or parts.netloc):
         return None
     proxies = getproxies()
     found = proxies.get("https") or proxies.get("all")
     if found is None:
         return None
-    if urlsplit(found).scheme != "http":
+    wanted = urlsplit(found)
+    if wanted.scheme != "http" or not wanted.hostname:
         raise ConfigError(
             "the environment's proxy is not one with an http:// address",
             field="hub.proxy",
             remedy="set HTTPS_PROXY to such a proxy, or write its address as hub.proxy",
         )
-    return _with_credentials(found, address)
+    return _with_credentials(f"http://{wanted.netloc}", address)
 
 
 def tls_context(address: HubAddress) -> ssl.SSLContext | None:

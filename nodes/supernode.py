@@ -18,6 +18,7 @@ Flower's own connection helpers do, so they are not used.
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -69,6 +70,7 @@ _LOG = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 BEAT_SECONDS = 4.0
+CALL_SECONDS = 30.0
 STEADY_SECONDS = 30.0
 MAX_OBJECTS = 100_000
 _GONE = frozenset({httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND})
@@ -87,6 +89,16 @@ class _VersionHeaders:
         return call_next(context)
 
 
+class _FleetClient(FleetHttpClient):
+    """Flower's client; but it goes where the owner says, and never by a proxy that the environment names."""
+
+    def go_by(self, root_certificates: Path, proxy: str | None) -> None:
+        """Replace the HTTP client inside, which would ask the environment (see `nodes.proxy`)."""
+        self._client.close()
+        context = ssl.create_default_context(cafile=str(root_certificates))
+        self._client = httpx.Client(verify=context, timeout=CALL_SECONDS, proxy=proxy, trust_env=False)
+
+
 class SuperNode:
     """The node's presence at a SuperLink, kept until `stop`.
 
@@ -96,6 +108,7 @@ class SuperNode:
         key: the node's own.
         reply: the installed app.
         poll_seconds: how often it asks for messages.
+        proxy: address of a proxy that makes tunnels, if one is needed.
     """
 
     def __init__(
@@ -106,12 +119,14 @@ class SuperNode:
         reply: Callable[[Message], Message],
         *,
         poll_seconds: float = POLL_SECONDS,
+        proxy: str | None = None,
     ) -> None:
         self._address = address
         self._root_certificates = root_certificates
         self._key = key
         self._reply = reply
         self._poll_seconds = poll_seconds
+        self._proxy = proxy
         self._stopping = threading.Event()
         self._up = threading.Event()
         self._thread: threading.Thread | None = None
@@ -151,12 +166,13 @@ class SuperNode:
         """F1 to F4 on one connection; returns only if it was steady."""
         started = time.monotonic()
         try:
-            with FleetHttpClient.from_server_address(
+            with _FleetClient.from_server_address(
                 self._address,
                 False,
                 str(self._root_certificates),
                 [_VersionHeaders(), NodeAuthHttpInterceptor(self._key, self._key.public_key())],
             ) as client:
+                client.go_by(self._root_certificates, self._proxy)
                 self._serve(client)
         except (httpx.HTTPError, OSError, ValueError) as problem:
             lost = _lost(self._address, problem)

@@ -20,9 +20,11 @@ from nodes.config import load_node_config
 from nodes.console import JsonOption, err, reported, say
 from nodes.errors import ConfigError, NodeError
 from nodes.gateway import GatewayServer, create_gateway, gateway_token
+from nodes.gateway_batches import BatchDesk
 from nodes.keys import TRAINING_FILE
 from nodes.link import Link
 from nodes.logs import configure_logs
+from nodes.proxy import proxy_url
 from nodes.pseudonyms import Progress as Report
 from nodes.runtime import NodeRuntime
 from nodes.services import Services, equip
@@ -71,14 +73,9 @@ def open_gateway(services: Services, link: Link) -> GatewayServer | None:
     config = services.runtime.config
     if config.gateway is None:
         return None
-    app = create_gateway(
-        services.enquiries,
-        services.models,
-        party_id=config.party_id,
-        token=gateway_token(config.gateway),
-        connected=lambda: link.connected,
-    )
-    server = GatewayServer(app, config.gateway)
+    desk = BatchDesk(services.batches)
+    app = create_gateway(services, desk, token=gateway_token(config.gateway), connected=lambda: link.connected)
+    server = GatewayServer(app, config.gateway, desk)
     server.start()
     return server
 
@@ -106,6 +103,7 @@ def join_superlink(services: Services) -> SuperNode | None:
         keys.training.private_key,
         services.desk.reply,
         poll_seconds=config.superlink.poll_seconds,
+        proxy=proxy_url(config.hub, host=config.superlink.address),
     )
     supernode.start()
     return supernode

@@ -7,10 +7,12 @@ import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trustme
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -41,7 +43,13 @@ class TlsHub:
     def __init__(self, world: SignerWorld, authority: trustme.CA) -> None:
         self.roster = world.roster(1)
         self.welcomed = threading.Event()
-        app = Starlette(routes=[Route("/v1/roster", self._roster), WebSocketRoute("/v1/link", self._link)])
+        self.fleet = threading.Event()
+        routes = [
+            Route("/v1/roster", self._roster),
+            WebSocketRoute("/v1/link", self._link),
+            Route("/v1/fleet/{call}", self._fleet, methods=["POST"]),
+        ]
+        app = Starlette(routes=routes)
         config = uvicorn.Config(app, port=0, ws="websockets-sansio", log_config=None, lifespan="off")
         config.load()
         config.ssl = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -59,6 +67,10 @@ class TlsHub:
 
     async def _roster(self, _: Request) -> PlainTextResponse:
         return PlainTextResponse(self.roster)
+
+    async def _fleet(self, _: Request) -> PlainTextResponse:
+        self.fleet.set()
+        return PlainTextResponse("", status_code=403)
 
     async def _link(self, socket: WebSocket) -> None:
         await socket.accept()
@@ -182,6 +194,34 @@ def test_the_environment_is_not_asked_unless_the_owner_says_so(
         assert proxy_url(told) is None
 
 
+def test_the_way_to_a_superlink_is_the_same(
+    hub: TlsHub, ca_file: Path, monkeypatch: pytest.MonkeyPatch, world: SignerWorld
+) -> None:
+    from nodes.supernode import SuperNode
+
+    def visit(proxy: str | None) -> None:
+        """Ask for a while; this hub has no Fleet API, so nobody lets the node in."""
+        node = SuperNode(
+            f"{NAME}:{hub.port}", ca_file, ec.generate_private_key(ec.SECP384R1()), _no_answer, proxy=proxy
+        )
+        node.start()
+        hub.fleet.wait(1.5)
+        node.stop()
+
+    with ConnectProxy() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        visit(None)
+        assert proxy.asked == []
+        visit(f"http://127.0.0.1:{proxy.port}")
+        assert proxy.asked
+        assert set(proxy.asked) == {f"{NAME}:{hub.port}"}
+        assert hub.fleet.is_set()
+
+
+def _no_answer(_: object) -> NoReturn:
+    raise AssertionError("a message came")
+
+
 def test_what_the_environment_may_say(world: SignerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     told = HubAddress(url="https://hub.example.org", proxy="env")
     assert proxy_url(told) is None
@@ -189,7 +229,11 @@ def test_what_the_environment_may_say(world: SignerWorld, monkeypatch: pytest.Mo
     assert proxy_url(told) == "http://one:3128"
     monkeypatch.setenv("HTTPS_PROXY", "http://two:3128")
     assert proxy_url(told) == "http://two:3128"
-    assert proxy_url(HubAddress(url="http://127.0.0.1:8440", proxy="env")) is None
+    here = HubAddress(url="http://127.0.0.1:8440", proxy="env")
+    assert proxy_url(here) is None
+    assert proxy_url(here, host="127.0.0.1:9092") == "http://two:3128"
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert proxy_url(here, host="127.0.0.1:9092") is None
     monkeypatch.setenv("HTTPS_PROXY", "socks5://user:secret@three:1080")
     with pytest.raises(ConfigError) as caught:
         proxy_url(told)
