@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from crypto.wire.campaign import Stage
@@ -55,6 +55,7 @@ class Campaign:
     failure: Problem | None
     encoder_model: str | None
     scorecard_model: str | None
+    run_by: str | None
 
     @property
     def model_id(self) -> str | None:
@@ -137,10 +138,12 @@ class CampaignBook:
             query = select(CampaignRow.campaign_id).where(CampaignRow.status.in_(UNFINISHED))
             return tuple(session.scalars(query.order_by(CampaignRow.created_at, CampaignRow.campaign_id)))
 
-    def begin(self, campaign_id: str) -> None:
-        """Say that the campaign runs."""
+    def begin(self, campaign_id: str, run_by: str) -> None:
+        """Say that the campaign runs, and in which process."""
         with self.db.session() as session:
-            _row(session, campaign_id).status = "running"
+            row = _row(session, campaign_id)
+            row.status = "running"
+            row.run_by = run_by
 
     def ask_abort(self, campaign_id: str) -> None:
         """Note the operator's wish; CampaignStateError where the campaign has ended."""
@@ -204,6 +207,12 @@ class CampaignBook:
         query = select(CampaignEventRow).where(CampaignEventRow.campaign_id == campaign_id, CampaignEventRow.id > after)
         with self.db.reading() as session:
             return [(row.id, _progress(row)) for row in session.scalars(query.order_by(CampaignEventRow.id))]
+
+    def last_step(self, campaign_id: str) -> int:
+        """Return the number of the campaign's newest step; 0 where there is none."""
+        with self.db.reading() as session:
+            query = select(func.max(CampaignEventRow.id)).where(CampaignEventRow.campaign_id == campaign_id)
+            return session.scalar(query) or 0
 
     def refusals(self, campaign_id: str) -> tuple[Refusal, ...]:
         """Return who ended attempts of the campaign."""
@@ -330,6 +339,7 @@ def _campaign(row: CampaignRow) -> Campaign:
         failure=None if row.failure is None else Problem.model_validate(json.loads(row.failure)),
         encoder_model=row.encoder_model,
         scorecard_model=row.scorecard_model,
+        run_by=row.run_by,
     )
 
 

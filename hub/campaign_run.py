@@ -6,12 +6,15 @@ was under way is voided first and a new one made, an opened table is fitted at o
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Collection
 from dataclasses import replace
 
 import structlog
+from sqlalchemy.exc import OperationalError
 
 from crypto.errors import CryptoError
 from crypto.jws import verify_model
@@ -31,6 +34,7 @@ from hub.errors import (
     PeerUnreachable,
     QuorumError,
 )
+from hub.peers import HubAwayError
 from hub.problems import describe
 from hub.recruiting import Recruits, make_plan, order_spec, recruit
 from hub.scorecard_model import make_scorecard
@@ -80,23 +84,31 @@ class CampaignRun:
         self._resumed = resumed
         self._stopping = stopping
 
-    def run(self) -> None:
-        """Run to the end and write down how it ended; never raises."""
+    def run(self) -> bool:
+        """Run to the end and write down how it ended; False where it was interrupted and stays unfinished.
+
+        Raises:
+            OperationalError: the database is out of reach; the campaign stays unfinished.
+        """
         try:
             self._run()
-        except _HubStopping:
-            _logger.info("campaign-interrupted", campaign=self._campaign_id)
+        except (_HubStopping, HubAwayError) as interrupted:
+            _logger.info("campaign-interrupted", campaign=self._campaign_id, reason=str(interrupted))
+            return False
+        except OperationalError:
+            raise
         except CampaignAbortedError as aborted:
             self._end("aborted", aborted)
         except (HubError, CryptoError, ModelsError) as failure:
             self._end("failed", failure)
         except Exception:
             if self._stopping.is_set():  # links and database close under it
-                return
+                return False
             _logger.exception("campaign-failed", campaign=self._campaign_id)
             self._end("failed", InternalError("The hub failed.", remedy="Ask the operator to read the hub's log."))
         else:
             self._end("succeeded", None)
+        return True
 
     def _end(self, status: Status, failure: HubError | CryptoError | ModelsError | None) -> None:
         problem = None if failure is None else describe(failure)
@@ -104,7 +116,8 @@ class CampaignRun:
         _logger.info("campaign-ended", campaign=self._campaign_id, status=status, code=problem and problem.code)
 
     def _run(self) -> None:
-        self._book.begin(self._campaign_id)
+        self._book.begin(self._campaign_id, f"{socket.gethostname()}:{os.getpid()}")
+        self._check()
         campaign = self._book.get(self._campaign_id)
         recruits = self._recruit(campaign)
         self._note_missing(recruits)
@@ -212,6 +225,7 @@ class CampaignRun:
         began = time.monotonic()
         patience = self._services.reconnect_s if self._resumed else 0.0
         while True:
+            self._services.roster.reload()
             current = self._services.roster.current()
             passed = time.monotonic() - began
             try:

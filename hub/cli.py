@@ -16,8 +16,9 @@ from hub.commands.demo import demo
 from hub.commands.health import health
 from hub.commands.simulate import simulate
 from hub.commands.synthesize import synthesize
+from hub.commands.worker import campaign_process, worker, worker_health
 from hub.config import load_config
-from hub.db import Database
+from hub.db import open_database
 from hub.services import Hub
 
 app = typer.Typer(
@@ -33,6 +34,9 @@ app.command()(simulate)
 app.command()(synthesize)
 app.command()(demo)
 app.command()(health)
+app.command()(worker)
+app.command("worker-health")(worker_health)
+app.command("campaign-process", hidden=True)(campaign_process)
 
 ConfigOption = Annotated[Path, typer.Option(help="The hub's configuration. 配置文件。")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -99,7 +103,7 @@ def migrate(config: ConfigOption = HUB_YAML) -> None:
     """Bring the database to this program's schema. 升级数据库。"""
     from hub.migrations.runner import migrate as upgrade  # noqa: PLC0415
 
-    db = Database(load_config(config).database)
+    db = open_database(load_config(config))
     upgrade(db)
     db.close()
     console.say("The database has the newest schema.")

@@ -11,6 +11,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from hub.config import HubConfig
+from hub.keys import read_secret
+
 BUSY_TIMEOUT_MS = 30_000
 _WRITES = "digua_writes"
 
@@ -36,16 +39,24 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def open_database(config: HubConfig) -> Database:
+    """Open a hub's database; StateError where the password's file is absent or others may read it."""
+    file = config.database_password_file
+    return Database(config.database, password=None if file is None else read_secret(file).decode().strip())
+
+
 class Database:
     """An engine and its sessions.
 
     Args:
         url: an SQLAlchemy URL, e.g. ``sqlite:////var/lib/digua/hub.sqlite``; SQLite needs a file.
+        password: of the database's user, where the URL does not hold it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, password: str | None = None) -> None:
         parsed = make_url(url)
-        self.url = url
+        if password is not None:
+            parsed = parsed.set(password=password)
         sqlite = parsed.get_backend_name() == "sqlite"
         if sqlite and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)

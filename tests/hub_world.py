@@ -26,6 +26,7 @@ from crypto.wire.party import (
     Party,
     Roster,
 )
+from hub.embedded_worker import EmbeddedWorker
 from hub.errors import PeerRefused, PeerUnreachable
 from hub.initialisation import initialise
 from hub.services import Hub
@@ -113,6 +114,8 @@ class HubWorld:
         self.witness_voprf = PseudonymKey.from_seed(b"\x02" * 32)
         self.links = WitnessLinks(self.witness)
         self.hub.links = self.links
+        # Nothing here orders campaigns that should run; a worker is a process of its own.
+        self.hub.parts = [part for part in self.hub.parts if not isinstance(part, EmbeddedWorker)]
 
     def enrolment(self, member: Member, *, token: str | None = None, replace: bool = False) -> str:
         """The JWS that a member enrols with; issues the one-time token unless one is given."""

@@ -28,6 +28,8 @@ class CampaignRow(Base):
     failure: Mapped[str | None] = mapped_column(LongText)
     encoder_model: Mapped[str | None] = mapped_column(String(71))
     scorecard_model: Mapped[str | None] = mapped_column(String(71))
+    run_by: Mapped[str | None] = mapped_column(String(300))
+    """Machine and process that took it up last."""
 
 
 class CampaignEventRow(Base):
