@@ -120,8 +120,16 @@ def obtain_cosignature(run: AttemptRun) -> str:
     return token
 
 
-def obtain_acceptances(run: AttemptRun, cosignature: str) -> str:
+def obtain_acceptances(
+    run: AttemptRun, cosignature: str, *, message: str = "train.accept", further: Parcel | None = None
+) -> str:
     """T1: all acceptances, in order of the roster, separated by spaces.
+
+    Args:
+        run: the attempt.
+        cosignature: the witness's.
+        message: what nodes are asked, `train.admit` in an evaluation.
+        further: what every node is sent besides.
 
     Raises:
         LostNodesError: who refuses or gives no valid acceptance.
@@ -131,11 +139,12 @@ def obtain_acceptances(run: AttemptRun, cosignature: str) -> str:
         gone = refusers(run.roster, run.ask("train.slice", "accept", pieces))
         if gone:
             raise LostNodesError(gone)
-    parcels = {
-        entry.party_id: run.manifest.for_node(index, cosignature, run.plan.encoders, run.plan.encoder_releases)
-        for index, entry in enumerate(run.roster)
-    }
-    replies = run.ask("train.accept", "accept", parcels)
+    more = further or Parcel()
+    parcels: dict[str, Parcel] = {}
+    for index, entry in enumerate(run.roster):
+        own = run.manifest.for_node(index, cosignature, run.plan.encoders, run.plan.encoder_releases)
+        parcels[entry.party_id] = Parcel({**own.texts, **more.texts}, {**own.arrays, **more.arrays})
+    replies = run.ask(message, "accept", parcels)
     tokens: dict[str, str] = {}
     lost = refusers(run.roster, replies)
     for entry in run.roster:

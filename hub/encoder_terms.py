@@ -23,6 +23,7 @@ from crypto.wire.campaign import (
 )
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
+from hub.evaluation_terms import largest_delta, with_evaluation
 from hub.manifests import cells_terms
 from models.accounting import Mechanism, calibrate_tables, epsilon_of, split_budget, usable_delta
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
@@ -67,18 +68,20 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
     label_nodes = len(plan.cohort.nodes_of(plan.schema.label.kind))
     if "scorecard" not in plan.stages:
         noise = calibrate_rounds(spec, plan.epsilon, plan.delta)
-        delta_sum = _rounds_delta(plan, spec, noise.sigma_grid, label_nodes)
+        delta_sum = largest_delta(plan, _rounds_delta(plan, spec, noise.sigma_grid, label_nodes), label_nodes)
         if delta_sum > 0:
             noise = calibrate_rounds(spec, plan.epsilon, plan.delta, delta_sum=delta_sum)
         rounds = _rounds(noise.sigma_over_sensitivity, spec)
-        return EncoderBudget(noise.sigma_grid, _privacy(plan, (rounds,), delta_sum, noise.epsilon_replace_one))
+        privacy = _privacy(plan, (rounds,), delta_sum, noise.epsilon_replace_one)
+        return EncoderBudget(noise.sigma_grid, with_evaluation(plan, privacy, label_nodes))
     layout = _scorecard_layout(plan, {plan.schema.label.kind: ENCODER_FEATURE_WIDTH})
-    delta_sum = table_delta(len(plan.cohort.nodes), layout.n_cells)
-    scale_of = partial(table_scale, n_nodes=len(plan.cohort.nodes), t_collude=plan.t_collude)
+    n_nodes = len(plan.cohort.nodes)
+    delta_sum = largest_delta(plan, table_delta(n_nodes, layout.n_cells), n_nodes)
+    scale_of = partial(table_scale, n_nodes=n_nodes, t_collude=plan.t_collude)
     mu = split_budget(
         plan.epsilon,
         plan.delta,
-        plan.stages,
+        ("encoder", "scorecard"),
         plan.encoder_share,
         n_features=layout.n_features,
         charged_attempts=spec.charged_attempts,
@@ -103,10 +106,8 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
     usable = usable_delta(plan.epsilon, plan.delta, delta_sum)
     allowance = discreteness_allowance(spec.n_parameters, spec.charged_attempts, noise.sigma_grid)
     replace_one = epsilon_of(accounted, usable, adjacency="replace-one") + 4 * allowance
-    return EncoderBudget(
-        noise.sigma_grid,
-        _privacy(plan, (rounds, *cells_terms(tables)), delta_sum, replace_one),
-    )
+    privacy = _privacy(plan, (rounds, *cells_terms(tables)), delta_sum, replace_one)
+    return EncoderBudget(noise.sigma_grid, with_evaluation(plan, privacy, n_nodes))
 
 
 def encoder_attempt_terms(
@@ -160,6 +161,7 @@ def encoder_attempt_terms(
         holdout=HoldoutRule(salt=plan.holdout_salt, fraction=plan.holdout_fraction),
         privacy=budget.privacy,
         encoder=encoder,
+        evaluation_due="evaluation" in plan.stages and "scorecard" not in plan.stages,
         issued_at=now,
         deadline=now + plan.deadline,
     )

@@ -36,9 +36,8 @@ from crypto.wire.campaign import (
 )
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
+from hub.evaluation_terms import campaign_mechanisms, largest_delta, with_evaluation
 from models.accounting import (
-    DiscreteGaussianCells,
-    GaussianRounds,
     TablesNoise,
     calibrate_tables,
     epsilon_of,
@@ -196,6 +195,7 @@ def table_terms(
         holdout=HoldoutRule(salt=plan.holdout_salt, fraction=plan.holdout_fraction),
         privacy=privacy,
         tables=tables,
+        evaluation_due="evaluation" in plan.stages,
         encoders_used=dict(plan.encoders_used),
         issued_at=now,
         deadline=now + plan.deadline,
@@ -219,7 +219,7 @@ def _privacy(
             epsilon_replace_one=plan.epsilon,
         )
         return TablesTerms(sigma_class=0.0, sigma_pair=0.0), silent
-    delta_sum = table_delta(n_nodes, layout.n_cells)
+    delta_sum = largest_delta(plan, table_delta(n_nodes, layout.n_cells), n_nodes)
     scale_of = partial(table_scale, n_nodes=n_nodes, t_collude=plan.t_collude)
     if promised is not None:
         return _promised(promised, delta_sum, scale_of)
@@ -240,7 +240,8 @@ def _privacy(
         mechanisms=cells_terms(noise),
         epsilon_replace_one=noise.epsilon_replace_one,
     )
-    return TablesTerms(sigma_class=noise.sigma_class, sigma_pair=noise.sigma_pair), privacy
+    tables = TablesTerms(sigma_class=noise.sigma_class, sigma_pair=noise.sigma_pair)
+    return tables, with_evaluation(plan, privacy, n_nodes)
 
 
 def _promised(
@@ -251,15 +252,9 @@ def _promised(
         each.model_copy(update={"scale": scale_of(each.sigma)}) if isinstance(each, TablesMechanism) else each
         for each in privacy.mechanisms
     )
-    sigmas = [each.sigma for each in mechanisms if isinstance(each, TablesMechanism)]
-    accounted = [
-        DiscreteGaussianCells(each.sigma, each.count, each.scale)
-        if isinstance(each, TablesMechanism)
-        else GaussianRounds(each.sigma_over_sensitivity, each.rounds, each.sampling_rate)
-        for each in mechanisms
-    ]
+    sigmas = [each.sigma for each in mechanisms if isinstance(each, TablesMechanism) and each.stage == "scorecard"]
     usable = usable_delta(privacy.epsilon, privacy.delta, delta_sum)
-    replace_one = epsilon_of(accounted, usable, adjacency="replace-one")
+    replace_one = epsilon_of(campaign_mechanisms(mechanisms), usable, adjacency="replace-one")
     changed = {"mechanisms": mechanisms, "delta_sum": delta_sum, "epsilon_replace_one": replace_one}
     return TablesTerms(sigma_class=sigmas[0], sigma_pair=sigmas[-1]), privacy.model_copy(update=changed)
 

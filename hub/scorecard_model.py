@@ -93,6 +93,7 @@ def privacy_entry(terms: Terms) -> PrivacyEntry:
         mu=gdp_mu(mechanisms) if on else None,
         sigma_class=terms.tables.sigma_class if on and terms.tables is not None else None,
         sigma_pair=terms.tables.sigma_pair if on and terms.tables is not None else None,
-        stages=tuple(dict.fromkeys(each.stage for each in privacy.mechanisms)) or (terms.stage,),
+        stages=tuple(dict.fromkeys(each.stage for each in privacy.mechanisms if each.stage != "evaluation"))
+        or (terms.stage,),
         mechanisms=mechanism_entries(mechanisms),
     )

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,15 @@ from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, NoStore, Progress
 from hub.clock import Clock, utc_now
 from hub.cohort import Cohort, Holding
 from hub.errors import SimulationError
+from hub.evaluation_cohort import evaluation_cohort
+from hub.evaluation_model import make_evaluation, score_bands
+from hub.evaluation_stage import EvaluationTask
 from hub.grids.local import LocalGrid
 from hub.server_app import TRIP_TIMEOUT_S, CampaignJob, CampaignResult, run_server_app
 from hub.simulated_data import SplitTable
+from models.artefact import ModelArtefact
 from models.encoder_spec import EncoderSpec
+from models.evaluation_result import EvaluationResult
 from models.schema import Schema
 from nodes.attempts import AttemptStore
 from nodes.campaign_rules import CampaignRules
@@ -41,6 +46,7 @@ from nodes.config import TrustConfig
 from nodes.errors import SourceError
 from nodes.journal import Journal
 from nodes.ledger import Ledger, Spent
+from nodes.points_book import AssumedUses
 from nodes.roster import RosterBook
 from nodes.sources.csv import CsvSource
 from nodes.sources.table import NodeTable
@@ -143,6 +149,7 @@ class Federation:
                 roster=_book(store, trust, roster),
                 dataset={schema.hash(): node.data}.get,
                 consents=consents,
+                points=AssumedUses(AttemptStore(store)),
                 clock=clock,
                 insecure_noise_off=insecure_noise_off,
             )
@@ -158,6 +165,7 @@ class Federation:
             insecure_noise_off=insecure_noise_off,
         )
         self.desk = ReleaseDesk(store, self.witness_context, Journal(store, WITNESS_ID, clock=clock))
+        self._rounds = EncoderRounds(self.desk)
         self.node_ids = {party: number for number, party in enumerate(self.parties, start=2)}
         self.grid = LocalGrid(self.apps())
 
@@ -241,7 +249,7 @@ class Federation:
         spec: EncoderSpec | None = None,
     ) -> CampaignResult:
         """Runs all of the plan's stages; `spec` is that of the encoder, the schema's default where not given."""
-        rounds = EncoderRounds(self.desk)
+        self._rounds = rounds = EncoderRounds(self.desk)
         job = CampaignJob(
             plan,
             progress,
@@ -252,6 +260,77 @@ class Federation:
             release_encoder=rounds.release,
         )
         return run_server_app(self.grid, job)
+
+    def evaluate(
+        self,
+        plan: CampaignPlan,
+        result: CampaignResult,
+        artefact: ModelArtefact,
+        progress: ProgressCallback,
+        *,
+        timeout: float = TRIP_TIMEOUT_S,
+    ) -> EvaluationResult:
+        """Runs the evaluation stage of the model that `result` of this plan gave.
+
+        Args:
+            plan: as given to `train`, evaluation among its stages.
+            result: of `train`.
+            artefact: the model.
+            progress: told every step.
+            timeout: of a trip.
+        """
+        bands = score_bands(artefact, result.released, plan.bands)
+        job = CampaignJob(
+            self._with_encoder(plan, result),
+            progress,
+            self.node_ids,
+            timeout=timeout,
+            evaluate=self.evaluation_task(plan, result, artefact, bands.edges),
+        )
+        opened = run_server_app(self.grid, job).evaluated
+        if opened is None:
+            raise SimulationError("the evaluation opened nothing", field="stages", remedy="report this")
+        return make_evaluation(opened, bands.pds)
+
+    def evaluation_task(
+        self, plan: CampaignPlan, result: CampaignResult, artefact: ModelArtefact, edges: tuple[int, ...]
+    ) -> EvaluationTask:
+        """What the evaluation stage is told; the witness releases the model for it."""
+        data, table = artefact.to_bytes(), result.released
+        if table is None:
+            release = self._rounds.release(data)
+            trained = None if result.encoder is None else result.encoder.trained.terms
+        else:
+            proposal = ReleaseProposal(
+                artefact=data.decode(), attempt=table.terms.attempt, scope="evaluation", shares=dict(table.shares)
+            )
+            release, trained = self.desk.release(canonical_bytes(proposal)).decode(), table.terms
+        if trained is None:
+            raise SimulationError("no stage was run", field="stages", remedy="name encoder, scorecard, or both")
+
+        def form(lost: Collection[str]) -> Cohort:
+            return evaluation_cohort(
+                [entry for entry in trained.roster if entry.party_id not in lost],
+                tuple(each.kind for each in trained.kinds),
+                trained.label_kind,
+                self._pseudonyms,
+                self._sources,
+                salt=plan.holdout_salt,
+                fraction=plan.holdout_fraction,
+            )
+
+        return EvaluationTask(data, release, trained, edges, form)
+
+    def _with_encoder(self, plan: CampaignPlan, result: CampaignResult) -> CampaignPlan:
+        """The plan with the encoder that its scorecard uses, as nodes get it in every attempt."""
+        if result.encoder is None or result.released is None:
+            return plan
+        encoder = result.encoder.artefact.to_bytes()
+        return replace(
+            plan,
+            encoders={plan.schema.label.kind: encoder},
+            encoder_releases=(self._rounds.release(encoder),),
+        )
 
     def spent(self) -> dict[str, Spent]:
         """Every node's ledger."""

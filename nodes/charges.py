@@ -98,7 +98,12 @@ def compose(standing: Iterable[Charge]) -> tuple[Mechanism, ...]:
 
 
 def campaign_mechanisms(mechanisms: Iterable[MechanismTerms]) -> tuple[Mechanism, ...]:
-    """One campaign's mechanisms as the accountant knows them, its evaluation in parallel to the other stages.
+    """One campaign's mechanisms as the accountant knows them, its evaluation in parallel to the other stages."""
+    return in_parallel(*by_population(mechanisms))
+
+
+def by_population(mechanisms: Iterable[MechanismTerms]) -> tuple[tuple[Mechanism, ...], tuple[Mechanism, ...]]:
+    """What merchants in training meet, and what held-out ones do.
 
     Node and witness have seen to it that no merchant is in both: all attempts of a campaign are under one hold-out rule
     (`nodes.campaign_rules`), an evaluation has held-out merchants only and the other stages have none.
@@ -107,7 +112,7 @@ def campaign_mechanisms(mechanisms: Iterable[MechanismTerms]) -> tuple[Mechanism
     evaluation: list[Mechanism] = []
     for each in mechanisms:
         (evaluation if each.stage == "evaluation" else training).append(accounted(each))
-    return in_parallel(training, evaluation)
+    return tuple(training), tuple(evaluation)
 
 
 def shares_distance(standing: Iterable[Charge]) -> float:

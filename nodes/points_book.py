@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -84,7 +85,7 @@ class AssumedUses:
     """
 
     def __init__(self, attempts: AttemptStore) -> None:
-        _LOG.warning("consents to scores are assumed, not verified: this is for synthetic data and simulations only")
+        _warn()
         self._attempts = attempts
 
     def settle(self, request: PointsRequest, seal: Seal) -> bytes:
@@ -98,3 +99,9 @@ class AssumedUses:
     def scored(self, pseudonyms: Pseudonyms, schema: Schema) -> NDArray[np.bool_]:
         """As `PointsBook.scored`: all of them."""
         return np.ones(len(pseudonyms), dtype=np.bool_)
+
+
+@lru_cache(maxsize=1)
+def _warn() -> None:
+    """Once, however many nodes a process holds."""
+    _LOG.warning("consents to scores are assumed, not verified: this is for synthetic data and simulations only")
