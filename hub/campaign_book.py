@@ -233,13 +233,13 @@ class CampaignBook:
         return highest
 
     def undecided(self, campaign_id: str | None = None) -> tuple[OpenAttempt, ...]:
-        """Return the table attempts that the witness cosigned and has not decided.
+        """Return the attempts at tables and histograms that the witness cosigned and has not decided.
 
         Args:
             campaign_id: a campaign; without one, all campaigns that have ended.
         """
         query = select(CampaignAttemptRow).where(
-            CampaignAttemptRow.stage == "scorecard", CampaignAttemptRow.decision.is_(None)
+            CampaignAttemptRow.stage.in_(("scorecard", "evaluation")), CampaignAttemptRow.decision.is_(None)
         )
         if campaign_id is None:
             ended = select(CampaignRow.campaign_id).where(CampaignRow.status.not_in(UNFINISHED))

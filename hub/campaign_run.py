@@ -21,6 +21,7 @@ from crypto.jws import verify_model
 from crypto.wire.campaign import Terms
 from crypto.wire.party import Party
 from hub.campaign_book import Campaign, Status
+from hub.campaign_evaluation import CampaignEvaluation
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, Progress, ReleasedTable
 from hub.campaign_record import CampaignRecord
 from hub.campaign_services import CampaignServices
@@ -36,10 +37,11 @@ from hub.errors import (
 )
 from hub.peers import HubAwayError
 from hub.problems import describe
-from hub.recruiting import Recruits, make_plan, order_spec, recruit
+from hub.recruiting import Recruits, invited, make_plan, order_spec, recruit
 from hub.scorecard_model import make_scorecard
 from hub.server_app import CampaignJob, EncoderResult, LeftOver, run_server_app
 from hub.training_consents import training_merchants
+from hub.waiting import Waiting
 from models.artefact import ModelArtefact
 from models.errors import ModelsError
 
@@ -130,10 +132,53 @@ class CampaignRun:
         ]
         parties = [node.party_id for node in recruits.nodes] + [party for terms in left for party in _nodes_of(terms)]
         parties.append(recruits.witness.party_id)
-        released = self._record().released() or self._train(campaign, recruits, parties, checkpoint)
-        if released is not None:
+        if not self._trained(campaign):
+            released = self._record().released() or self._train(campaign, recruits, parties, checkpoint)
+            if released is not None:
+                self._check()
+                self._fit(released)
+        if "evaluation" in campaign.order.stages:
             self._check()
-            self._fit(released)
+            self._evaluate(recruits, parties)
+
+    @staticmethod
+    def _trained(campaign: Campaign) -> bool:
+        """Whether nothing but the evaluation is left: a campaign ends with its model where it has none."""
+        return "evaluation" in campaign.order.stages and campaign.model_id is not None
+
+    def _evaluate(self, recruits: Recruits, parties: Collection[str]) -> None:
+        """V0 to V4, from where they were left; the figures are kept beside the model."""
+        campaign = self._book.get(self._campaign_id)
+        kinds, label = campaign.schema.kinds_in_order(), campaign.schema.label.kind
+        evaluation = CampaignEvaluation(
+            self._services.models,
+            self._services.evaluations,
+            self._record(),
+            self._attempt_terms,
+            lambda: training_merchants(self._book.db, kinds, label, self._book.clock(), scoring=True),
+        )
+        opened = self._record().released("evaluation")
+        if opened is None:
+            task, plan = evaluation.task(campaign, self._plan(campaign, recruits), self._release_for_evaluation)
+            undecided = self._book.undecided(self._campaign_id)
+            job = CampaignJob(
+                plan,
+                self._tell,
+                {},
+                store=self._record(),
+                timeout=self._services.trip_timeout_s,
+                left=LeftOver(tuple((self._signed(each.terms), each.h) for each in undecided)),
+                evaluate=task,
+                wait_for=self._wait_for,
+            )
+            with self._engine.open(parties) as lease:
+                opened = run_server_app(lease.grid, replace(job, node_ids=lease.node_ids)).evaluated
+        if opened is not None:
+            evaluation.keep(campaign, opened)
+
+    def _attempt_terms(self, attempt: str) -> Terms | None:
+        token = self._book.terms(attempt)
+        return None if token is None else self._signed(token)
 
     def _note_missing(self, recruits: Recruits) -> None:
         if recruits.missing:
@@ -160,7 +205,7 @@ class CampaignRun:
                 encoder_terms=None if known is None else self._encoder_terms(known),
             ),
             keep_encoder=self._keep_encoder,
-            release_encoder=self._release_encoder,
+            release_encoder=self._release_for_evaluation,
             wait_for=self._wait_for,
         )
         with self._engine.open(parties) as lease:
@@ -172,8 +217,8 @@ class CampaignRun:
         )
         self._book.set_model(self._campaign_id, "encoder", model_id)
 
-    def _release_encoder(self, artefact: bytes) -> str:
-        """The witness's release for evaluation, without which no node takes the encoder as a feature."""
+    def _release_for_evaluation(self, artefact: bytes) -> str:
+        """The witness's release for evaluation: without it nodes use no encoder as a feature, nor evaluate a model."""
         model_id = ModelArtefact.from_bytes(artefact).model_id
         models, witness = self._services.models, self._services.parties.witness()
         for tried in range(_RELEASE_TRIES):
@@ -189,8 +234,7 @@ class CampaignRun:
 
     def _encoder_terms(self, model_id: str) -> Terms | None:
         attempt = self._services.models.attempt_of(model_id)
-        token = None if attempt is None else self._book.terms(attempt)
-        return None if token is None else self._signed(token)
+        return None if attempt is None else self._attempt_terms(attempt)
 
     def _fit(self, released: ReleasedTable) -> None:
         _, artefact = make_scorecard(released, self._book.clock())
@@ -224,32 +268,45 @@ class CampaignRun:
         """Who can take part now; a campaign that is taken up again gives the links time to come back."""
         began = time.monotonic()
         patience = self._services.reconnect_s if self._resumed else 0.0
+        waiting = self._waiting(campaign, patience)
         while True:
             self._services.roster.reload()
             current = self._services.roster.current()
             passed = time.monotonic() - began
+            connected = self._engine.connected()
             try:
                 found = recruit(
                     campaign.order,
                     campaign.schema,
                     roster=None if current is None else current[1],
                     enrolled=self._enrolled(),
-                    connected=self._engine.connected(),
+                    connected=connected,
                 )
                 if not found.missing or passed >= min(patience, _REJOIN_S):
                     return found
             except (QuorumError, PeerUnreachable):
                 if passed >= patience:
                     raise
+            wanted = invited(campaign.order, campaign.schema, self._enrolled())
+            waiting.note([party.party_id for party in wanted], connected)
             self._pause()
+
+    def _waiting(self, campaign: Campaign, patience: float) -> Waiting:
+        attempt = f"{self._campaign_id}/start"
+        stage = campaign.order.stages[0]
+        return Waiting(self._tell, self._book.clock, stage=stage, attempt=attempt, seconds=patience)
 
     def _wait_for(self, parties: Collection[str]) -> None:
         """Give lost parties time to come back. All are lost at once when the hub shuts down: then this raises."""
         began = time.monotonic()
+        waiting = self._waiting(self._book.get(self._campaign_id), self._services.reconnect_s)
         while (passed := time.monotonic() - began) < self._services.reconnect_s:
             # A link that is just closing still counts as open for a moment.
-            if passed >= _SETTLE_S and set(parties) <= self._engine.connected():
-                return
+            if passed >= _SETTLE_S:
+                connected = self._engine.connected()
+                if set(parties) <= connected:
+                    return
+                waiting.note(parties, connected)
             self._pause()
 
     def _terms(self, checkpoint: EncoderCheckpoint | None) -> Terms | None:

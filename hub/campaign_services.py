@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from crypto.keys import IdentityKey
 from hub.campaign_book import CampaignBook
+from hub.model_evaluations import ModelEvaluations
 from hub.models import ModelRegistry
 from hub.parties import PartyBook
 from hub.peers import PeerLinks
@@ -19,6 +20,7 @@ class CampaignServices:
     """The parts of the hub that campaigns use.
 
     Attributes:
+        evaluations: of models.
         links: gives the links when they are needed, for what is asked of the witness outside of a grid.
         engines: those that the hub offers.
         trip_timeout_s: after this a node that has not answered counts as lost.
@@ -29,6 +31,7 @@ class CampaignServices:
     parties: PartyBook
     roster: RosterKeeper
     models: ModelRegistry
+    evaluations: ModelEvaluations
     identity: IdentityKey
     links: Callable[[], PeerLinks]
     engines: tuple[EngineName, ...]

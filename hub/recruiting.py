@@ -14,7 +14,7 @@ from hub.clock import Clock
 from hub.cohort import Cohort
 from hub.errors import CampaignOrderError, PeerUnreachable, QuorumError
 from hub.training_consents import TrainingMerchants
-from models.campaign_file import CampaignFile, EngineName
+from models.campaign_file import CampaignFile, EngineName, EvaluationOptions
 from models.encoder_spec import EncoderSpec, spec_for
 from models.schema import Schema
 
@@ -85,6 +85,16 @@ def needed_kinds(order: CampaignFile, schema: Schema) -> tuple[str, ...]:
     return schema.kinds_in_order() if "scorecard" in order.stages else (schema.label.kind,)
 
 
+def invited(order: CampaignFile, schema: Schema, enrolled: Collection[Party]) -> tuple[Party, ...]:
+    """Return the enrolled nodes that an order's stages can use, in order of their ids; the order may name them."""
+    kinds = needed_kinds(order, schema)
+    return tuple(
+        party
+        for party in sorted(enrolled, key=lambda each: each.party_id)
+        if party.kind in kinds and (order.nodes is None or party.party_id in order.nodes)
+    )
+
+
 def recruit(
     order: CampaignFile,
     schema: Schema,
@@ -110,14 +120,10 @@ def recruit(
         )
     if witness.party_id not in connected:
         raise PeerUnreachable(witness.party_id)
-    invited = [
-        party
-        for party in sorted(enrolled, key=lambda each: each.party_id)
-        if party.kind in kinds and (order.nodes is None or party.party_id in order.nodes)
-    ]
+    wanted = invited(order, schema, enrolled)
     missing: dict[str, str] = {}
     nodes: list[RosterEntry] = []
-    for party in invited:
+    for party in wanted:
         entry = approved.get(party.party_id)
         if entry is None or entry.kind != party.kind:
             missing[party.party_id] = "not approved by the witness"
@@ -130,7 +136,7 @@ def recruit(
         due = max(1, order.quorum.get(kind, 1))
         if here < due:
             absent = [
-                f"{p.party_id} is {missing[p.party_id]}" for p in invited if p.kind == kind and p.party_id in missing
+                f"{p.party_id} is {missing[p.party_id]}" for p in wanted if p.kind == kind and p.party_id in missing
             ]
             raise QuorumError(
                 f"Kind {kind} has {here} nodes of the {due} that the campaign needs: "
@@ -158,6 +164,7 @@ def make_plan(
     """
     order, schema = campaign.order, campaign.schema
     kinds, label = schema.kinds_in_order(), schema.label.kind
+    evaluation = order.evaluation or EvaluationOptions()
 
     def form() -> Cohort:
         now = merchants()
@@ -188,6 +195,8 @@ def make_plan(
         quorum=order.quorum,
         pair_share=order.pair_share,
         encoder_share=order.encoder_share,
+        bands=evaluation.bands,
+        parity=evaluation.parity,
         reform=form,
         attempts_before=attempts_before,
         clock=clock,

@@ -165,6 +165,7 @@ class Hub:
             parties=self.parties,
             roster=self.roster,
             models=self.models,
+            evaluations=self.evaluations,
             identity=keys.identity,
             links=lambda: self.links,
             engines=config.campaigns.engines,

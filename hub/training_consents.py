@@ -22,8 +22,9 @@ from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import null, select
 
+from crypto.jws import peek_payload
 from hub.clock import seconds
 from hub.cohort import Holding
 from hub.consent_checks import GIVEN
@@ -40,13 +41,17 @@ class TrainingMerchants:
     Attributes:
         pseudonyms: (n, 32) uint8.
         sources: kind → the party that the consent names, if any.
+        scorable: (n,) whose consent also lets its node of the label's kind have a credit score; None if not asked.
     """
 
     pseudonyms: NDArray[np.uint8]
     sources: Mapping[str, Holding]
+    scorable: NDArray[np.bool_] | None = None
 
 
-def training_merchants(db: Database, kinds: Sequence[str], label_kind: str, now: datetime) -> TrainingMerchants:
+def training_merchants(
+    db: Database, kinds: Sequence[str], label_kind: str, now: datetime, *, scoring: bool = False
+) -> TrainingMerchants:
     """Collect the merchants whose consents count for a campaign (see above).
 
     Args:
@@ -54,10 +59,11 @@ def training_merchants(db: Database, kinds: Sequence[str], label_kind: str, now:
         kinds: of the campaign's schema.
         label_kind: the kind that holds the outcome.
         now: when consents must be valid.
+        scoring: look as well who may be scored, in the consents themselves.
     """
     moment = seconds(now)
     query = (
-        select(ConsentRow.pseudonym, ConsentRow.sources)
+        select(ConsentRow.pseudonym, ConsentRow.sources, ConsentRow.token if scoring else null())
         .where(
             ConsentRow.training,
             ConsentRow.state == GIVEN,
@@ -69,11 +75,13 @@ def training_merchants(db: Database, kinds: Sequence[str], label_kind: str, now:
     pseudonyms = bytearray()
     parties: dict[str, dict[str, int]] = {kind: {} for kind in kinds}
     holders = {kind: array("i") for kind in kinds}
+    scorable = bytearray()
     with db.reading() as session:
-        for pseudonym, text in session.execute(query.execution_options(yield_per=_ROWS)):
+        for pseudonym, text, token in session.execute(query.execution_options(yield_per=_ROWS)):
             sources: dict[str, str] = json.loads(text)
             if _counts(sources, kinds, label_kind):
                 pseudonyms += pseudonym
+                scorable.append(scoring and _lets_score(token, sources[label_kind]))
                 for kind, known in parties.items():
                     party = sources.get(kind)
                     holders[kind].append(-1 if party is None else known.setdefault(party, len(known)))
@@ -85,6 +93,7 @@ def training_merchants(db: Database, kinds: Sequence[str], label_kind: str, now:
             kind: Holding(tuple(parties[kind]), np.array(index, dtype=np.int32)[newest])
             for kind, index in holders.items()
         },
+        scorable=np.frombuffer(bytes(scorable), dtype=np.bool_)[newest] if scoring else None,
     )
 
 
@@ -96,6 +105,12 @@ def _last_of_each(pseudonyms: NDArray[np.uint8]) -> NDArray[np.intp]:
     last = np.ones(len(order), dtype=np.bool_)
     last[:-1] = np.any(ordered[1:] != ordered[:-1], axis=1)
     return order[last]
+
+
+def _lets_score(token: str, bank: str) -> bool:
+    """Whether a stored consent, verified when it came, has the purpose and this recipient."""
+    record = json.loads(peek_payload(token))
+    return "credit-scoring" in record["purposes"] and bank in record["recipients"]
 
 
 def _counts(sources: Mapping[str, str], kinds: Sequence[str], label_kind: str) -> bool:

@@ -151,7 +151,12 @@ class ServedWorld:
         noise_off: bool = True,
         seed: int = 0,
         hub_yaml: str = "",
+        scores: int = 0,
     ) -> None:
+        """Args:
+        scores: uses a month of each consent to a credit score for the merchant's bank; without it consents are to
+            training alone, as are those of every fifth merchant.
+        """
         self.schema: Schema = small_schema()
         self.base = base
         base.mkdir(parents=True, exist_ok=True)
@@ -166,6 +171,7 @@ class ServedWorld:
         self.url = self.hub.config.public_url
         token = self.hub.config.admin_token_file.read_text().strip()
         self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+        self._scores = scores
         self._budgets, self._noise_off = budgets or {}, noise_off
         self.agents: dict[str, Agent] = {}
         self._join_all(sorted({party for held in self.sources.values() for party in held if party is not None}))
@@ -189,6 +195,10 @@ class ServedWorld:
         data = self.agents[party].runtime.training_data(self.schema.hash())
         assert data is not None
         return data
+
+    def lets_score(self, row: int) -> bool:
+        """Whether a merchant's consent lets its bank have a credit score."""
+        return self._scores > 0 and row % 5 != 0
 
     def order(self, **fields: Any) -> httpx.Response:
         """Order a campaign over HTTP."""
@@ -363,13 +373,13 @@ class ServedWorld:
         signed = [
             consent_of(
                 each,
-                purposes=("model-training",),
+                purposes=("credit-scoring", "model-training") if self.lets_score(row) else ("model-training",),
                 recipients=(each.sources["bank"],),
                 reasons=False,
-                count=10,
+                count=self._scores or 10,
                 now=datetime.now(UTC),
             )
-            for each in self.merchants
+            for row, each in enumerate(self.merchants)
         ]
         self.records = [record for record, _ in signed]
         self.hub.consents.submit([token for _, token in signed])

@@ -113,9 +113,7 @@ def ready(path: Path, *, noisy: bool = False, parity: tuple[str, ...] = ("b2",),
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("nodes", [{"bank": 3, "tax": 2, "utility": 2}, {"bank": 1, "tax": 3, "utility": 2}])
-def test_without_noise_the_histogram_is_that_of_the_joined_rows(
-    tmp_path: Path, seed: int, nodes: dict[str, int]
-) -> None:
+def test_without_noise_it_is_the_joined_rows_histogram(tmp_path: Path, seed: int, nodes: dict[str, int]) -> None:
     made = ready(tmp_path, seed=seed, nodes=nodes, parity=("b2", "b1"))
     opened = made.run()
     assert np.array_equal(opened.counts, made.exact())
@@ -274,7 +272,8 @@ def test_a_boxs_size_depends_on_its_positions_alone(driven: Driven) -> None:
     """Two merchants more are ten bytes more, whatever their points (numbers of the header apart)."""
     sizes = {len(box) for box in driven.points("tax-1").arrays.values()}
     other = {len(box) for box in driven.points("tax-2").arrays.values()}
-    assert sizes and other
+    assert sizes
+    assert other
     assert all(size > 48 for size in sizes | other)
 
 
