@@ -9,7 +9,7 @@ import ipaddress
 import warnings
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -271,6 +271,7 @@ class NodeConfig(_Closed):
         min_t_collude: least number of colluding nodes a campaign must withstand.
         noise_counts: other nodes whose noise the owner counts on; a campaign must withstand one more colluding node
             for every other one. All nodes are counted on where it is left out.
+        device: what the gradients of an encoder are taken on; `auto` is CUDA where there is one.
         answer_time_floor_ms: no answer or refusal leaves sooner after its query.
         max_consent_versions: model versions per recipient, merchant and data life.
         voprf_quota: the witness only: identifiers that a party may have evaluated, in all.
@@ -292,6 +293,7 @@ class NodeConfig(_Closed):
     noise_counts: tuple[PartyId, ...] | None = None
     gateway: GatewayConfig | None = None
     superlink: SuperLinkConfig | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     answer_time_floor_ms: Annotated[int, Field(ge=0, le=5000)] = 50
     max_consent_versions: Annotated[int, Field(ge=1, le=3)] = 3
     voprf_quota: Annotated[int, Field(ge=0)] = 100_000

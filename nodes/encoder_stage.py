@@ -117,7 +117,7 @@ def _gradient(
     """(P,) sum of clipped gradients of the frozen rows, in grid units."""
     # Torch is loaded by the first round: nodes that train no encoder never do.
     from models.dpsgd import clipped_gradient_sum  # noqa: PLC0415
-    from models.encoder import build, set_parameters  # noqa: PLC0415
+    from models.encoder import build, choose_device, set_parameters  # noqa: PLC0415
 
     (codes, outcome), spec = all_rows(context.attempts, checked), read_spec(checked)
     module = build(spec)
@@ -126,7 +126,15 @@ def _gradient(
     taking_part = poisson_sample(len(codes), spec.sampling_rate, context.coins)
     # An absent merchant has no label and weighs nothing, but keeps its place: see `models.dpsgd`.
     codes = np.where(codes == ABSENT, np.uint8(0), codes)
-    return clipped_gradient_sum(module, codes, outcome, clip=spec.clip, grid=spec.grid, taking_part=taking_part)
+    return clipped_gradient_sum(
+        module,
+        codes,
+        outcome,
+        clip=spec.clip,
+        grid=spec.grid,
+        taking_part=taking_part,
+        device=choose_device(context.device),
+    )
 
 
 def _send(

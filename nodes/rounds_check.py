@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -74,6 +75,18 @@ def check_rounds_privacy(checked: CheckedTerms) -> None:
             f"the terms set aside delta {privacy.delta_sum:g} for noise shares where {grid.delta_sum:g} is due"
         )
     check_epsilon(checked, allowance=checked_allowance(spec, encoder.sigma_grid, privacy.epsilon))
+
+
+def check_device(device: Literal["auto", "cpu", "cuda"]) -> None:
+    """T1: a node whose owner asks for CUDA says so before it accepts, not in the first round.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    if device == "cuda":
+        from models.encoder import choose_device  # noqa: PLC0415 (torch, which nodes that train no encoder never load)
+
+        choose_device(device)
 
 
 def read_order(token: str, roster: RosterLookup, checked: CheckedTerms, h: bytes) -> RoundOrder:

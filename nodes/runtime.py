@@ -180,6 +180,7 @@ class NodeRuntime:
             min_t_collude=self.config.min_t_collude,
             insecure_noise_off=self.config.insecure_noise_off,
             noise_counts=None if self.config.noise_counts is None else frozenset(self.config.noise_counts),
+            device=self.config.device,
         )
 
     def check_own_entry(self) -> Party | None:

@@ -46,7 +46,7 @@ from nodes.acceptance import (
 )
 from nodes.frozen import FrozenRows
 from nodes.masked_rows import RowsTrip, not_due, open_rows, seal_rows
-from nodes.rounds_check import check_rounds_privacy
+from nodes.rounds_check import check_device, check_rounds_privacy
 from nodes.terms_check import CheckedTerms, check_terms, contradiction, read_acceptances, read_terms, seed_context
 from nodes.training_context import TrainingContext
 
@@ -95,6 +95,7 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
     check_terms(checked, context.roster, rules_of(context), context.clock())
     if terms.stage == "encoder":
         check_rounds_privacy(checked)
+        check_device(context.device)
     frozen = FrozenRows(context.attempts, context.party_id, context.kind, checked)
     last = read_slice(parcel, context.kind, [each.kind for each in terms.kinds])
     check_manifest(context, checked, (piece for _, piece in frozen.pieces(last)), cosignature.h, parcel)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from crypto.canonical import digest
 from crypto.errors import AttemptError, ManifestError, NoiseError, SignatureError
@@ -194,6 +195,19 @@ def test_a_node_missing_for_good_ends_the_run_when_the_charged_tries_are_used(tm
     with pytest.raises(EncoderTriesUsedError, match="bank-2"):
         run_stage(world, encoder_plan(world), small_spec(world, retries=3))
     assert len(world.federation.contexts["bank-1"].ledger.charges()) == 4
+
+
+def test_a_node_whose_owner_asks_for_a_device_that_is_not_there_says_so_before_it_accepts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    world = make_world(tmp_path)
+    world.federation.contexts["bank-2"] = replace(world.federation.contexts["bank-2"], device="cuda")
+    world.disturb()
+    trained = run_stage(world, encoder_plan(world), small_spec(world))
+    assert set(trained.lost) == {"bank-2"}
+    assert "device-unavailable" in trained.lost["bank-2"]
+    assert world.federation.contexts["bank-2"].ledger.charges() == ()
 
 
 def test_a_node_lost_before_acceptance_is_left_out_of_the_next_attempt(tmp_path: Path) -> None:
