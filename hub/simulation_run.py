@@ -10,7 +10,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from crypto.wire.campaign import Stage, Terms
 from hub.campaign_plan import ProgressCallback, ReleasedTable
 from hub.encoder_model import encoder_logits_of, with_encoder_column
 from hub.errors import SimulationError
+from hub.evaluation_cohort import OTHERS
 from hub.model_cards import training_of
 from hub.scorecard_model import make_scorecard, opened_table
 from hub.server_app import CampaignResult, EncoderResult
@@ -38,6 +39,7 @@ from models.bins import ABSENT, UNLABELLED
 from models.card_content import CardFacts
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
 from models.evaluation import auc, ks
+from models.evaluation_result import EvaluationResult
 from models.schema import Schema
 from models.schema_file import load_schema
 from models.scorecard import Scorecard
@@ -58,6 +60,7 @@ class SimulationOptions:
         nodes: kind → number of nodes; 3 of each where left out.
         merchants: rows to sample, all if None.
         absent: kind → share of merchants without a record there.
+        bands, parity: of an evaluation stage's histogram.
         noise_on: False only to compare tables bit for bit.
         out: where files go; a temporary folder if None.
     """
@@ -68,6 +71,8 @@ class SimulationOptions:
     delta: float = 1e-5
     nodes: Mapping[str, int] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ("scorecard",)
+    bands: int = 20
+    parity: tuple[str, ...] = ()
     holdout: float = 0.3
     seed: int = 0
     merchants: int | None = None
@@ -227,6 +232,7 @@ def _run(
         noise_on=options.noise_on,
         stages=options.stages,
     )
+    plan = replace(plan, bands=options.bands, parity=options.parity)
     began = time.monotonic()
     result = federation.train(plan, progress)
     trained = time.monotonic() - began
@@ -236,11 +242,13 @@ def _run(
 
     joined = _join(schema, nodes, plan.cohort.pseudonyms)
     held = holdout_mask(joined.pseudonyms, salt, options.holdout)
+    evaluation = federation.evaluate(plan, result, artefact, progress) if "evaluation" in options.stages else None
     measured = _measure(options, schema, model, joined.where(~held), joined.where(held))
     spent = federation.spent()
     traffic = federation.traffic()
     report: dict[str, Any] = {
         **measured,
+        **_private(schema, model, joined.where(held), evaluation),
         "epsilon": max(each.epsilon for each in spent.values()) if options.noise_on else None,
         "delta": options.delta if options.noise_on else None,
         "epsilon_budget": options.epsilon,
@@ -265,7 +273,7 @@ def _run(
     }
     _write(folder, report, artefact)
     if options.out is not None:
-        write_cards(folder, _card_facts(schema, model, joined.where(held), report))
+        write_cards(folder, _card_facts(schema, model, joined.where(held), report, evaluation))
     return Simulated(report, artefact, split.own_ids)
 
 
@@ -303,6 +311,23 @@ def _measure(
     return dict(zip(names, values, strict=True))
 
 
+def _private(schema: Schema, model: _Model, test: _Joined, found: EvaluationResult | None) -> dict[str, Any]:
+    """The evaluation stage's AUC with its interval, and the exact one of the very merchants that it counted."""
+    if found is None:
+        return dict.fromkeys(("auc_private", "auc_private_interval", "auc_counted", "counted"))
+    kept = np.ones(len(test.outcome), dtype=np.bool_)
+    if model.card is not None and len(model.card.kinds) > 1:
+        others = [codes[:, 0] != ABSENT for kind, codes in test.codes.items() if kind != schema.label.kind]
+        kept = np.sum(others, axis=0) >= OTHERS
+    counted = test.where(kept)
+    return {
+        "auc_private": found.auc.value,
+        "auc_private_interval": [found.auc.low, found.auc.high],
+        "auc_counted": auc(model.scores(schema, counted.codes), counted.outcome),
+        "counted": int((counted.outcome != UNLABELLED).sum()),
+    }
+
+
 def _equals(schema: Schema, model: _Model, train: _Joined) -> bool | None:
     """Whether the opened table is the joined rows' table, count for count; None where no table was opened."""
     if model.released is None:
@@ -316,7 +341,9 @@ def _write(folder: Path, report: Mapping[str, Any], artefact: ModelArtefact) -> 
     (folder / "model.json").write_bytes(artefact.to_bytes())
 
 
-def _card_facts(schema: Schema, model: _Model, test: _Joined, report: Mapping[str, Any]) -> CardFacts:
+def _card_facts(
+    schema: Schema, model: _Model, test: _Joined, report: Mapping[str, Any], evaluation: EvaluationResult | None
+) -> CardFacts:
     """What the model card of a simulation says."""
     exact = None
     if len(test.outcome):
@@ -329,4 +356,5 @@ def _card_facts(schema: Schema, model: _Model, test: _Joined, report: Mapping[st
         table=None if model.released is None else opened_table(model.released),
         training=training_of(model.terms, schema.name, lost=model.lost, held_out=len(test.outcome)),
         exact=exact,
+        evaluation=evaluation,
     )

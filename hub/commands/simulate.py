@@ -19,6 +19,9 @@ _FIGURES = (
     ("KS", "ks"),
     ("AUC without privacy, same bins", "auc_nonprivate"),
     ("AUC of LightGBM, same bins", "auc_lightgbm"),
+    ("AUC of the evaluation stage, private", "auc_private"),
+    ("Its 95 % interval", "auc_private_interval"),
+    ("AUC of the same merchants, exact", "auc_counted"),
     ("Epsilon spent", "epsilon"),
     ("Delta", "delta"),
     ("Merchants", "merchants"),
@@ -37,7 +40,12 @@ def simulate(
     epsilon: Annotated[float, typer.Option(help="Privacy budget of all published results. 隐私预算。")],
     delta: Annotated[float, typer.Option(help="δ of the same budget.")] = 1e-5,
     nodes: Annotated[str, typer.Option(help="Nodes per kind, e.g. bank=12,tax=6,utility=6; 3 each if empty.")] = "",
-    stages: Annotated[str, typer.Option(help="scorecard, encoder, or encoder,scorecard.")] = "scorecard",
+    stages: Annotated[
+        str, typer.Option(help="scorecard, encoder, or encoder,scorecard; ,evaluation after them.")
+    ] = "scorecard",
+    parity: Annotated[
+        list[str] | None, typer.Option(help="Evaluation: compare groups by this feature; repeatable.")
+    ] = None,
     holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Share of merchants held out.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Of sampling, split and hold-out; noise never depends on it.")] = 0,
     merchants: Annotated[int | None, typer.Option(min=2, help="Sample this many rows.")] = None,
@@ -57,7 +65,8 @@ def simulate(
         epsilon=epsilon,
         delta=delta,
         nodes=node_counts(nodes),
-        stages=cast(tuple[Literal["encoder", "scorecard"], ...], _stages(stages)),
+        stages=cast(tuple[Literal["encoder", "scorecard", "evaluation"], ...], _stages(stages)),
+        parity=tuple(parity or ()),
         holdout=holdout,
         seed=seed,
         merchants=merchants,
@@ -94,14 +103,19 @@ def _figure(value: object) -> str:
         return "–"
     if isinstance(value, bool):
         return console.text("yes" if value else "no")
+    if isinstance(value, list):
+        return " – ".join(_figure(each) for each in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _stages(given: str) -> tuple[str, ...]:
     stages = tuple(part.strip() for part in given.split(",") if part.strip())
-    if stages not in {("encoder",), ("scorecard",), ("encoder", "scorecard")}:
+    training = stages[:-1] if stages[-1:] == ("evaluation",) else stages
+    if training not in {("encoder",), ("scorecard",), ("encoder", "scorecard")}:
         raise SimulationError(
-            f"stages {given} are unknown", field="stages", remedy="use encoder, scorecard, or encoder,scorecard"
+            f"stages {given} are unknown",
+            field="stages",
+            remedy="use encoder, scorecard, or encoder,scorecard, and evaluation after them if wanted",
         )
     return stages
 

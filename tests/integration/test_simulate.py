@@ -157,3 +157,19 @@ def test_encoder_stages_are_simulated_too(files: tuple[Path, Path], stages: str)
     assert 2.9 < noisy["epsilon"] <= 3.0
     assert noisy["encoder_model_id"].startswith("sha256:")
     assert (noisy["model_id"] == noisy["encoder_model_id"]) is (stages == "encoder")
+
+
+@pytest.mark.parametrize("stages", ["scorecard,evaluation", "encoder,evaluation"])
+def test_an_evaluation_stands_beside_the_exact_figure(files: tuple[Path, Path], stages: str, tmp_path: Path) -> None:
+    schema, table = files
+    args = ["--schema", schema, "--table", table, "--epsilon", 3, "--nodes", "bank=2,tax=1,utility=1", "--json"]
+    off = ["--noise", "off", "--parity", "b2", "--out", tmp_path / "out"]
+    exact = run(*args, "--stages", stages, "--holdout", 0.5, *off)
+    low, high = exact["auc_private_interval"]
+    assert low < exact["auc_counted"] < high
+    assert exact["auc_private"] == pytest.approx(exact["auc_counted"], abs=0.03)
+    assert exact["counted"] == exact["held_out"]
+    noisy = run(*args, "--stages", stages, "--holdout", 0.5)
+    assert 2.9 < noisy["epsilon"] <= 3.0
+    low, high = noisy["auc_private_interval"]
+    assert low <= noisy["auc_private"] <= high
