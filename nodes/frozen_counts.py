@@ -13,10 +13,9 @@ from datetime import datetime
 
 import numpy as np
 
-from models.bins import ABSENT
+from models.bins import ABSENT, Codes
 from nodes.store import Store
 from nodes.tables.campaigns import FrozenCountsRow
-from nodes.training_context import Codes
 
 
 @dataclass(frozen=True)

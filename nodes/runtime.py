@@ -25,6 +25,7 @@ from nodes.config import NodeConfig
 from nodes.datasets import Datasets
 from nodes.errors import ConfigError, PeerError, PolicyRefusal
 from nodes.feed import Feed
+from nodes.frozen_counts import FrozenCounts
 from nodes.hub_client import HubClient
 from nodes.keys import NodeKeys, former_public_keys, load_keys
 from nodes.ledger import Ledger
@@ -176,6 +177,7 @@ class NodeRuntime:
             roster=self.roster,
             dataset=self.training_data,
             consents=self.consents,
+            counts=FrozenCounts(self.store),
             clock=self.clock,
             min_t_collude=self.config.min_t_collude,
             insecure_noise_off=self.config.insecure_noise_off,

@@ -45,6 +45,7 @@ from nodes.acceptance import (
     rules_of,
 )
 from nodes.frozen import FrozenRows
+from nodes.frozen_counts import BinCounts
 from nodes.masked_rows import RowsTrip, not_due, open_rows, seal_rows
 from nodes.rounds_check import check_device, check_rounds_privacy
 from nodes.terms_check import CheckedTerms, check_terms, contradiction, read_acceptances, read_terms, seed_context
@@ -100,11 +101,13 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
     last = read_slice(parcel, context.kind, [each.kind for each in terms.kinds])
     check_manifest(context, checked, (piece for _, piece in frozen.pieces(last)), cosignature.h, parcel)
     check_encoders(context, checked, parcel)
-    hashes = _freeze(context, checked, frozen, last, parcel)
+    hashes, counts = _freeze(context, checked, frozen, last, parcel)
     context.ledger.check(
         terms.campaign_id, terms.privacy.mechanisms, stage=terms.stage, delta_sum=terms.privacy.delta_sum
     )
     context.campaigns.settle(terms)
+    if context.counts is not None:
+        context.counts.keep(terms.schema_sha256, terms.campaign_id, context.clock(), counts)
 
     matrix = frozen.seal(hashes)
     key = attempt_key(context, terms.attempt)
@@ -254,17 +257,19 @@ def _open(context: TrainingContext, attempt: str) -> _Open:
 
 def _freeze(
     context: TrainingContext, checked: CheckedTerms, frozen: FrozenRows, last: NodeSlice, parcel: Parcel
-) -> list[bytes]:
-    """T1: checks every block's merchants and consents, and keeps its rows; the hash of each block."""
+) -> tuple[list[bytes], BinCounts]:
+    """T1: checks every block's merchants and consents, and keeps its rows; the hash of each block, and rows per bin."""
     hashes: list[bytes] = []
+    counts = BinCounts(checked.schema.widths(context.kind))
     merchant, row = b"", 0
     for block, piece in frozen.pieces(last):
         merchant = check_merchants(checked, piece, block, merchant)
         check_consents(context, checked, piece)
         codes, outcome = own_rows(context, checked, piece, parcel)
         hashes.append(frozen.freeze(block, piece, row, codes, outcome))
+        counts.add(codes)
         row += len(piece.positions)
-    return hashes
+    return hashes, counts
 
 
 def _mask(
