@@ -138,7 +138,7 @@ class EvaluationConsents:
                     answered[place] = True
                 codes[code or "answered"] += 1
             session.flush()
-        note = {
+        note: dict[str, str | int | bool | None] = {
             "attempt": request.attempt,
             "h": request.h.hex(),
             "recipient": batch.recipient,

@@ -234,7 +234,7 @@ def test_nodes_refuse_an_encoder_that_the_witness_did_not_release(tmp_path: Path
     world = make_world(tmp_path)
     federation = world.federation
 
-    def release_by(key: str, model_id: str | None = None, campaign: str = "c1"):
+    def release_by(key: str, campaign: str, model_id: str | None = None):
         def release(artefact: bytes) -> str:
             body = ModelRelease(
                 suite=SUITE,
@@ -248,14 +248,14 @@ def test_nodes_refuse_an_encoder_that_the_witness_did_not_release(tmp_path: Path
         return release
 
     cases = [
-        (release_by("bank-1"), "signature-invalid"),  # signed by another than the witness
-        (release_by("witness", "sha256:" + "0" * 64), "encoder-not-released"),  # of another model
-        (release_by("witness", campaign="c0"), "encoder-not-released"),  # of another campaign
+        (release_by("bank-1", "c0"), "signature-invalid"),  # signed by another than the witness
+        (release_by("witness", "c1", "sha256:" + "0" * 64), "encoder-not-released"),  # of another model
+        (release_by("witness", "c1"), "encoder-not-released"),  # of another campaign
         (lambda _: "", "encoder-not-released"),
     ]
     for number, (release, why) in enumerate(cases):
         job, _ = two_stages(world, release_encoder=release)
-        plan = replace(job.plan, campaign_id="c1", attempts_before={"encoder": 10 * number, "scorecard": 10 * number})
+        plan = replace(job.plan, campaign_id=f"c{number}")
         with pytest.raises(QuorumError, match=f"bank-1: {why}"):
             run_server_app(federation.grid, replace(job, plan=plan))
     federation.close()
