@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -58,11 +59,18 @@ class AttemptRun:
 
     def ask(self, message: str, step: Step, parcels: Mapping[str, Parcel]) -> dict[str, Reply]:
         """One trip to the nodes, timed and reported."""
-        self.tell(step, 0, len(parcels))
+        return self.ask_made(message, step, parcels.__getitem__, parties=list(parcels))
+
+    def ask_made(
+        self, message: str, step: Step, parcel_of: Callable[[str], Parcel], *, parties: Sequence[str] = ()
+    ) -> dict[str, Reply]:
+        """As `ask`, where a node's parcel is made when it is sent, and not kept; all nodes unless some are named."""
+        parties = parties or [entry.party_id for entry in self.roster]
+        self.tell(step, 0, len(parties))
         start = time.monotonic()
-        replies = self.channel.ask(message, parcels, self.attempt)
+        replies = self.channel.ask_made(dict.fromkeys(parties, message), parcel_of, self.attempt)
         self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start
-        self.tell(step, sum(isinstance(reply, Parcel) for reply in replies.values()), len(parcels))
+        self.tell(step, sum(isinstance(reply, Parcel) for reply in replies.values()), len(parties))
         return replies
 
     def ask_witness(self, message: str, step: Step, parcel: Parcel) -> Parcel:
@@ -135,8 +143,9 @@ def obtain_acceptances(
         LostNodesError: who refuses or gives no valid acceptance.
     """
     for block in range(run.manifest.blocks.count - 1):
-        pieces = {entry.party_id: run.manifest.piece_for_node(index, block) for index, entry in enumerate(run.roster)}
-        gone = refusers(run.roster, run.ask("train.slice", "accept", pieces))
+        gone = refusers(
+            run.roster, run.ask_made("train.slice", "accept", partial(run.manifest.piece_for_party, block=block))
+        )
         if gone:
             raise LostNodesError(gone)
     more = further or Parcel()

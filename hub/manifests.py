@@ -102,8 +102,9 @@ class Manifest:
         salts = np.stack([as_array(salt) for salt in self.salts])
         return Parcel(last.texts, {**last.arrays, "salts": salts})
 
-    def piece_for_node(self, index: int, block: int) -> Parcel:
+    def piece_for_party(self, party_id: str, block: int) -> Parcel:
         """Before T1: a block of the node's own slice."""
+        index = next(at for at, entry in enumerate(self.terms.roster) if entry.party_id == party_id)
         return Parcel({"terms": self.token, "block": str(block)}, slice_arrays(self.piece(index, block)))
 
     def for_node(

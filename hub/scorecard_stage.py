@@ -139,14 +139,12 @@ def _share(run: AttemptRun, boxes: Boxes) -> tuple[dict[str, NDArray[np.uint32]]
 
 
 def _deliver(run: AttemptRun, boxes: Boxes, block: int) -> dict[str, Reply]:
-    parcels = {
-        receiver: Parcel(
-            {"attempt": run.attempt, "block": str(block)}, {f"from.{sender}": box for sender, box in inbox.items()}
-        )
-        for receiver, inbox in boxes.items()
-    }
-    boxes.clear()
-    return run.ask("train.share", "share", parcels)
+    texts = {"attempt": run.attempt, "block": str(block)}
+
+    def inbox(receiver: str) -> Parcel:
+        return Parcel(texts, {f"from.{sender}": box for sender, box in boxes.pop(receiver).items()})
+
+    return run.ask_made("train.share", "share", inbox)
 
 
 def _sorted(run: AttemptRun, replies: Mapping[str, Reply]) -> Boxes:

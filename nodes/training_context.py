@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto.keys import IdentityKey
-from crypto.pseudonym_index import PseudonymIndex
+from crypto.pseudonym_index import MerchantRows, PseudonymIndex
 from crypto.wire.party import Party
 from models.sampling import Coins
 from models.schema import Schema
@@ -76,12 +76,12 @@ class TrainingData:
     """A node's binned table.
 
     Attributes:
-        pseudonyms: (n, 32).
+        pseudonyms: (n, 32), or where they are found.
         codes: (n, F), features in the order of the schema.
         outcome: (n,) 0 defaulted, 1 performing, 2 no label; None where the kind has no label.
     """
 
-    pseudonyms: Pseudonyms
+    pseudonyms: Pseudonyms | MerchantRows
     codes: Codes
     outcome: Codes | None
 
@@ -90,8 +90,8 @@ class TrainingData:
         return self._index.find(wanted)
 
     @cached_property
-    def _index(self) -> PseudonymIndex:
-        return PseudonymIndex(self.pseudonyms)
+    def _index(self) -> MerchantRows:
+        return PseudonymIndex(self.pseudonyms) if isinstance(self.pseudonyms, np.ndarray) else self.pseudonyms
 
 
 @dataclass(frozen=True)

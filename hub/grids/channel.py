@@ -69,15 +69,26 @@ class Channel:
 
     def ask_each(self, steps: Mapping[str, str], parcels: Mapping[str, Parcel], group: str) -> dict[str, Reply]:
         """One trip in which parties take different steps: party → message type, party → parcel; as `ask`."""
+        return self.ask_made({party: steps[party] for party in parcels}, parcels.__getitem__, group)
+
+    def ask_made(self, steps: Mapping[str, str], parcel_of: Callable[[str], Parcel], group: str) -> dict[str, Reply]:
+        """As `ask_each`, with parcels that are made when they are sent.
+
+        Args:
+            steps: party → message type.
+            parcel_of: makes a party's parcel, which is not kept once it is sent.
+            group: as in `ask`.
+        """
         parties: dict[int, str] = {}
-        replies: dict[str, Reply] = {party: Lost("no reply in time") for party in parcels}
+        replies: dict[str, Reply] = {party: Lost("no reply in time") for party in steps}
         messages: list[Message] = []
-        for party, parcel in parcels.items():
+        for party, step in steps.items():
             if party not in self.node_ids:
                 replies[party] = Lost("not connected")
                 continue
             parties[self.node_ids[party]] = party
-            messages.append(self.grid.create_message(to_records(parcel), steps[party], self.node_ids[party], group))
+            content = to_records(parcel_of(party))
+            messages.append(self.grid.create_message(content, step, self.node_ids[party], group))
         for message in self.grid.send_and_receive(messages, timeout=self.timeout):
             answered = parties.get(message.metadata.src_node_id)
             if answered is not None:
