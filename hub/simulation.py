@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from flwr.app import Context, RecordDict
@@ -21,7 +22,9 @@ from numpy.typing import NDArray
 from crypto.canonical import canonical_bytes
 from crypto.jws import sign_model
 from crypto.keys import BoxKey, IdentityKey
+from crypto.manifest import ascending
 from crypto.pseudonym import PseudonymKey
+from crypto.pseudonym_index import PseudonymIndex, SharedRows
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import RosterEntry, Stage
 from crypto.wire.link import ReleaseProposal, RoundShares
@@ -35,7 +38,7 @@ from hub.evaluation_model import make_evaluation, score_bands
 from hub.evaluation_stage import EvaluationTask
 from hub.grids.local import LocalGrid
 from hub.server_app import TRIP_TIMEOUT_S, CampaignJob, CampaignResult, run_server_app
-from hub.simulated_data import SplitTable
+from hub.simulated_data import NodeFile
 from models.artefact import ModelArtefact
 from models.encoder_spec import EncoderSpec
 from models.evaluation_result import EvaluationResult
@@ -49,6 +52,7 @@ from nodes.ledger import Ledger, Spent
 from nodes.points_book import AssumedUses
 from nodes.roster import RosterBook
 from nodes.sources.csv import CsvSource
+from nodes.sources.parquet import ParquetSource
 from nodes.sources.table import NodeTable
 from nodes.store import Store
 from nodes.training import build_client_app
@@ -67,6 +71,20 @@ class NodeData:
     party_id: str
     kind: str
     data: TrainingData
+
+
+class SimulatedNodes(NamedTuple):
+    """Simulated nodes' tables, and what they say of the cohort.
+
+    Attributes:
+        nodes: in order of the files.
+        pseudonyms: (n, 32) of all merchants that the label's kind holds, ascending.
+        sources: kind → who holds them.
+    """
+
+    nodes: list[NodeData]
+    pseudonyms: NDArray[np.uint8]
+    sources: Mapping[str, Holding]
 
 
 @dataclass(frozen=True)
@@ -116,10 +134,11 @@ class Federation:
         """
         self.schema = schema
         self.identity = IdentityKey.generate()
-        order = np.argsort(np.ascontiguousarray(pseudonyms).view("V32").ravel())
-        # In their order once, so that cohort and consents share one array.
-        self._pseudonyms = pseudonyms = pseudonyms[order]
-        self._sources = sources = {kind: Holding(held.parties, held.index[order]) for kind, held in sources.items()}
+        if not ascending(pseudonyms).all():  # in their order once, so that cohort and consents share one array
+            order = np.argsort(np.ascontiguousarray(pseudonyms).view("V32").ravel())
+            pseudonyms = pseudonyms[order]
+            sources = {kind: Holding(held.parties, held.index[order]) for kind, held in sources.items()}
+        self._pseudonyms, self._sources = pseudonyms, sources
         self._identities = {node.party_id: IdentityKey.generate() for node in nodes} | {
             WITNESS_ID: IdentityKey.generate()
         }
@@ -384,19 +403,55 @@ class EncoderRounds(NoStore):
         return self._desk.release(canonical_bytes(proposal)).decode()
 
 
-def load_nodes(schema: Schema, split: SplitTable) -> list[NodeData]:
-    """Reads every node's file as the node itself does.
+def load_nodes(schema: Schema, files: Sequence[NodeFile]) -> SimulatedNodes:
+    """Reads every node's file as the node itself does, one after the other.
+
+    Rows of merchants whom no node of the label's kind holds are dropped: nobody asks for them.
 
     Raises:
         SimulationError: a file does not fit the schema; the sentence is the node's own.
     """
+    label = schema.label.kind
+    tables = {each.party_id: _read(schema, each) for each in files if each.kind == label}
+    merchants = _distinct(np.concatenate([table.pseudonyms for table in tables.values()]))
+    index = PseudonymIndex(merchants)
+    parties = {kind: [each.party_id for each in files if each.kind == kind] for kind in schema.kinds_in_order()}
+    sources = {kind: Holding(tuple(ids), np.full(len(merchants), -1, dtype=np.int32)) for kind, ids in parties.items()}
+    nodes: list[NodeData] = []
+    for each in files:
+        table = tables.pop(each.party_id, None) or _read(schema, each)
+        places = index.find(table.pseudonyms)
+        kept = places >= 0
+        outcome = None if table.outcome is None else table.outcome[kept]
+        data = TrainingData(SharedRows(index, places[kept]), table.codes[kept], outcome)
+        nodes.append(NodeData(each.party_id, each.kind, data))
+        sources[each.kind].index[places[kept]] = parties[each.kind].index(each.party_id)
+    return SimulatedNodes(nodes, merchants, sources)
+
+
+def _read(schema: Schema, file: NodeFile) -> _Table:
+    source = ParquetSource(file.path) if file.path.suffix == ".parquet" else CsvSource(file.path)
     try:
-        return [
-            NodeData(each.party_id, each.kind, _training_data(NodeTable.load(CsvSource(each.path), schema, each.kind)))
-            for each in split.files
-        ]
+        table = NodeTable.load(source, schema, file.kind)
     except SourceError as refused:
         raise SimulationError(refused.message, field=refused.field, remedy=refused.remedy) from refused
+    return _Table(simulated_pseudonyms(table.ids), table.codes, table.outcome)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A node's table, with pseudonyms in the place of identifiers."""
+
+    pseudonyms: NDArray[np.uint8]
+    codes: NDArray[np.uint8]
+    outcome: NDArray[np.uint8] | None
+
+
+def _distinct(pseudonyms: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Each once, in order."""
+    ordered = pseudonyms[np.argsort(pseudonyms.view("V32").ravel())]
+    new = np.concatenate([np.ones(min(1, len(ordered)), dtype=np.bool_), ascending(ordered)])
+    return ordered if new.all() else ordered[new]
 
 
 def simulated_pseudonyms(ids: Sequence[str]) -> NDArray[np.uint8]:
@@ -405,10 +460,6 @@ def simulated_pseudonyms(ids: Sequence[str]) -> NDArray[np.uint8]:
     for each in ids:
         joined += hashlib.sha256(each.encode()).digest()
     return np.frombuffer(joined, dtype=np.uint8).reshape(-1, 32)
-
-
-def _training_data(table: NodeTable) -> TrainingData:
-    return TrainingData(simulated_pseudonyms(table.ids), table.codes, table.outcome)
 
 
 def _entry(party: Party) -> RosterEntry:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import tempfile
 import time
 from collections.abc import Mapping
@@ -19,9 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from crypto.identifiers import normalise
 from crypto.manifest import holdout_mask
-from crypto.pseudonym_index import PseudonymIndex
 from crypto.wire.campaign import Stage, Terms
 from hub.campaign_plan import ProgressCallback, ReleasedTable
 from hub.encoder_model import encoder_logits_of, with_encoder_column
@@ -31,8 +30,8 @@ from hub.model_cards import training_of
 from hub.scorecard_model import make_scorecard, opened_table
 from hub.server_app import CampaignResult, EncoderResult
 from hub.simulated_card import exact_figures, write_cards
-from hub.simulated_data import SplitTable, read_joined, split_table
-from hub.simulation import Budget, Federation, NodeData, load_nodes, simulated_pseudonyms
+from hub.simulated_data import SplitTable, read_folder, read_joined, split_table
+from hub.simulation import Budget, Federation, NodeData, load_nodes
 from models.artefact import ModelArtefact
 from models.baselines import auc_lightgbm, auc_nonprivate
 from models.bins import ABSENT, UNLABELLED
@@ -62,6 +61,7 @@ class SimulationOptions:
         absent: kind → share of merchants without a record there.
         bands, parity: of an evaluation stage's histogram.
         noise_on: False only to compare tables bit for bit.
+        baselines: also fit what needs all joined rows in one place, to compare with.
         out: where files go; a temporary folder if None.
     """
 
@@ -78,6 +78,7 @@ class SimulationOptions:
     merchants: int | None = None
     absent: Mapping[str, float] = field(default_factory=dict)
     noise_on: bool = True
+    baselines: bool = True
     out: Path | None = None
 
 
@@ -186,21 +187,12 @@ def simulate(options: SimulationOptions, progress: ProgressCallback) -> Simulate
         folder = options.out if options.out is not None else Path(scratch) / "out"
         folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
-        split = split_table(
-            schema,
-            read_joined(options.table),
-            options.nodes or dict.fromkeys(schema.kinds_in_order(), 3),
-            folder / "nodes",
-            seed=options.seed,
-            merchants=options.merchants,
-            absent=options.absent,
-        )
-        nodes = load_nodes(schema, split)
-        pseudonyms = simulated_pseudonyms([normalise(schema.id.type, each) for each in split.ids])
+        split = _tables(options, schema, folder)
+        nodes, pseudonyms, sources = load_nodes(schema, split.files)
         federation = Federation(
             schema,
             nodes,
-            split.sources,
+            sources,
             pseudonyms,
             Path(scratch) / "state",
             budget=Budget(options.epsilon, options.delta),
@@ -211,6 +203,27 @@ def simulate(options: SimulationOptions, progress: ProgressCallback) -> Simulate
             return _run(options, schema, split, nodes, federation, loaded, progress, folder)
         finally:
             federation.close()
+
+
+def _tables(options: SimulationOptions, schema: Schema, folder: Path) -> SplitTable:
+    if not options.table.is_dir():
+        return split_table(
+            schema,
+            read_joined(options.table),
+            options.nodes or dict.fromkeys(schema.kinds_in_order(), 3),
+            folder / "nodes",
+            seed=options.seed,
+            merchants=options.merchants,
+            absent=options.absent,
+        )
+    for name in ("nodes", "merchants", "absent"):
+        if getattr(options, name):
+            raise SimulationError(
+                f"{options.table} holds the nodes' own tables; {name} cannot be chosen",
+                field=name,
+                remedy="leave it out, or give one joined table",
+            )
+    return read_folder(schema, options.table)
 
 
 def _run(
@@ -233,12 +246,14 @@ def _run(
         stages=options.stages,
     )
     plan = replace(plan, bands=options.bands, parity=options.parity)
-    began = time.monotonic()
+    began, worked = time.monotonic(), time.process_time()
     result = federation.train(plan, progress)
     trained = time.monotonic() - began
     model = _Model.of(result, plan.clock())
     artefact = model.artefact
     fitted = time.monotonic() - began - trained
+    worked = time.process_time() - worked
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     joined = _join(schema, nodes, plan.cohort.pseudonyms)
     held = holdout_mask(joined.pseudonyms, salt, options.holdout)
@@ -265,6 +280,8 @@ def _run(
         "attempts": model.attempts,
         "lost": model.lost,
         "seconds": {"load": loaded, **model.seconds(trained), "fit": fitted, "steps": model.steps},
+        "cpu_seconds": worked,
+        "peak_mib": peak,
         "bytes_per_node": {party: sent + received for party, (sent, received, _) in traffic.items()},
         "trips": max(trips for party, (_, _, trips) in traffic.items() if party in federation.contexts),
         "model_id": artefact.model_id,
@@ -279,17 +296,17 @@ def _run(
 
 def _join(schema: Schema, nodes: list[NodeData], pseudonyms: NDArray[np.uint8]) -> _Joined:
     """The cohort's rows at every kind, in order of `pseudonyms`; absent where a kind has no record."""
-    index, size = PseudonymIndex(pseudonyms), len(pseudonyms)
+    size = len(pseudonyms)
     codes = {
         kind: np.full((size, len(schema.features(kind))), ABSENT, dtype=np.uint8) for kind in schema.kinds_in_order()
     }
     outcome = np.full(size, UNLABELLED, dtype=np.uint8)
     for node in nodes:
-        place = index.find(node.data.pseudonyms)
-        kept = place >= 0
-        codes[node.kind][place[kept]] = node.data.codes[kept]
+        rows = node.data.rows(pseudonyms)
+        kept = rows >= 0
+        codes[node.kind][kept] = node.data.codes[rows[kept]]
         if node.data.outcome is not None:
-            outcome[place[kept]] = node.data.outcome[kept]
+            outcome[kept] = node.data.outcome[rows[kept]]
     return _Joined(pseudonyms, codes, outcome)
 
 
@@ -305,8 +322,10 @@ def _measure(
     values = (
         auc(scores, test.outcome),
         ks(scores, test.outcome),
-        auc_nonprivate(features, train.codes, train.outcome, test.codes, test.outcome),
-        auc_lightgbm(features, train.codes, train.outcome, test.codes, test.outcome),
+        *(
+            compare(features, train.codes, train.outcome, test.codes, test.outcome) if options.baselines else None
+            for compare in (auc_nonprivate, auc_lightgbm)
+        ),
     )
     return dict(zip(names, values, strict=True))
 

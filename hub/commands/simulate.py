@@ -35,7 +35,8 @@ _FIGURES = (
 def simulate(
     schema: Annotated[Path, typer.Option(help="The campaign's schema (YAML). 方案文件。")],
     table: Annotated[
-        Path, typer.Option(help="One joined table (CSV, Parquet) or a public set such as pakdd-2009. 合并表。")
+        Path,
+        typer.Option(help="One joined table (CSV, Parquet), a folder of nodes' tables, or e.g. pakdd-2009. 数据表。"),
     ],
     epsilon: Annotated[float, typer.Option(help="Privacy budget of all published results. 隐私预算。")],
     delta: Annotated[float, typer.Option(help="δ of the same budget.")] = 1e-5,
@@ -51,6 +52,7 @@ def simulate(
     merchants: Annotated[int | None, typer.Option(min=2, help="Sample this many rows.")] = None,
     absent: Annotated[list[str] | None, typer.Option(help="Share without a record, e.g. tax=0.2; repeatable.")] = None,
     noise: Annotated[str, typer.Option(help="on, or off (synthetic data only: to compare tables exactly).")] = "on",
+    baselines: Annotated[bool, typer.Option(help="Compare with models fitted on the joined rows.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder for node files, report, model and card.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -72,6 +74,7 @@ def simulate(
         merchants=merchants,
         absent=_pairs(absent or [], "absent"),
         noise_on=noise == "on",
+        baselines=baselines,
         out=out,
     )
     with Bars(hidden=as_json) as bars:
