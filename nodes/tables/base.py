@@ -10,8 +10,10 @@ class NodeTableBase(DeclarativeBase):
 
 
 class AttemptStateColumns:
-    """The protocol state of an attempt, as `crypto.attempts` writes it; `phase` is the state's, for comparing."""
+    """The protocol state of an attempt, as `crypto.attempts` writes it; `phase` and `progress` are the state's, for
+    comparing."""
 
     attempt: Mapped[str] = mapped_column(primary_key=True)
     phase: Mapped[str]
+    progress: Mapped[int]
     state: Mapped[bytes]
