@@ -299,7 +299,7 @@ def node_cells(
             for sender, at in places.items():
                 first, last = np.searchsorted(at, [start, stop])
                 M[at[first:last] - start] = inbox.rows[sender][first:last]
-            left = X[start:stop]
+            left: UInt8 | UInt32 = X[start:stop]
             if later:
                 left = expand_seed(key, first_row + n, d, first_row + start, first_row + stop)
             product += matmul_transpose_mod32(left, M)

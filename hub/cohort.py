@@ -22,11 +22,11 @@ class Holding(NamedTuple):
 
     Attributes:
         parties: ids.
-        index: (n,) which of them holds each merchant, −1 for none.
+        holders: (n,) which of them holds each merchant, −1 for none.
     """
 
     parties: tuple[str, ...]
-    index: Holders
+    holders: Holders
 
     @classmethod
     def of(cls, named: Sequence[str | None]) -> Holding:

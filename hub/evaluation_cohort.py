@@ -59,5 +59,5 @@ def evaluation_cohort(
         kinds,
         label_kind,
         pseudonyms[kept],
-        {kind: Holding(sources[kind].parties, sources[kind].index[kept]) for kind in kinds},
+        {kind: Holding(sources[kind].parties, sources[kind].holders[kept]) for kind in kinds},
     )

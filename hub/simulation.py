@@ -137,7 +137,7 @@ class Federation:
         if not ascending(pseudonyms).all():  # in their order once, so that cohort and consents share one array
             order = np.argsort(np.ascontiguousarray(pseudonyms).view("V32").ravel())
             pseudonyms = pseudonyms[order]
-            sources = {kind: Holding(held.parties, held.index[order]) for kind, held in sources.items()}
+            sources = {kind: Holding(held.parties, held.holders[order]) for kind, held in sources.items()}
         self._pseudonyms, self._sources = pseudonyms, sources
         self._identities = {node.party_id: IdentityKey.generate() for node in nodes} | {
             WITNESS_ID: IdentityKey.generate()
@@ -425,7 +425,7 @@ def load_nodes(schema: Schema, files: Sequence[NodeFile]) -> SimulatedNodes:
         outcome = None if table.outcome is None else table.outcome[kept]
         data = TrainingData(SharedRows(index, places[kept]), table.codes[kept], outcome)
         nodes.append(NodeData(each.party_id, each.kind, data))
-        sources[each.kind].index[places[kept]] = parties[each.kind].index(each.party_id)
+        sources[each.kind].holders[places[kept]] = parties[each.kind].index(each.party_id)
     return SimulatedNodes(nodes, merchants, sources)
 
 

@@ -227,11 +227,18 @@ class Drive:
         return self.manifest.terms.attempt
 
     @property
+    def blocks(self) -> int:
+        return self.manifest.blocks.count
+
+    @property
     def parties(self) -> list[str]:
         return [entry.party_id for entry in self.manifest.terms.roster]
 
     def cosign(self) -> Drive:
-        reply = witness_stage.cosign(self.world.federation.witness_context, self.manifest.for_witness())
+        witness = self.world.federation.witness_context
+        for block in range(self.blocks - 1):
+            witness_stage.take_pieces(witness, self.manifest.pieces_for_witness(block))
+        reply = witness_stage.cosign(witness, self.manifest.for_witness())
         self.cosignature = reply.text("cosignature")
         return self
 
@@ -243,6 +250,8 @@ class Drive:
         return self
 
     def accept(self, party: str, parcel: Parcel | None = None) -> str:
+        for block in range(self.blocks - 1):
+            table_stage.take_piece(self.world.federation.contexts[party], self.manifest.piece_for_party(party, block))
         given = parcel or self.manifest.for_node(self.parties.index(party), self.cosignature)
         return table_stage.accept(self.world.federation.contexts[party], given).text("acceptance")
 
@@ -277,8 +286,14 @@ class Drive:
         parcel = Parcel(texts, self.inbox(party) if inbox is None else inbox)
         return table_stage.share(self.world.federation.contexts[party], parcel)
 
-    def share_all(self) -> dict[str, Parcel]:
-        return {party: self.share(party) for party in self.parties}
+    def share_all(self, block: int = 0) -> dict[str, Parcel]:
+        return {party: self.share(party, block=block) for party in self.parties}
+
+    def share_until(self, block: int) -> Drive:
+        """All blocks before this one; its own rows are in the boxes then."""
+        for each in range(block):
+            self.boxes = self.share_all(each)
+        return self
 
     def release(self, receipts: list[str]) -> Parcel:
         texts = {"attempt": self.attempt, "acceptances": self.acceptances, "receipts": " ".join(receipts)}

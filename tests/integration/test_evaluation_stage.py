@@ -60,7 +60,7 @@ class Ready:
         kept = held_out(world)
         others = np.zeros(len(kept), dtype=int)
         for kind, held in sources.items():
-            named = np.array([*held.parties, ""], dtype=object)[held.index[rows]]
+            named = np.array([*held.parties, ""], dtype=object)[held.holders[rows]]
             kept &= ~np.isin(named, list(lost))
             others += (named != "") & (kind != "bank")
         return kept & (others >= 2)
