@@ -14,13 +14,18 @@ import pytest
 from crypto.errors import AttemptError, ExchangeError, ManifestError
 from crypto.parcel import Parcel, array_fields
 from crypto.secure_sum import open_sum
+from hub.campaign_plan import NoStore
 from hub.cohort import Cohort
+from hub.grids.agent import AgentGrid
+from hub.grids.channel import Channel
 from hub.manifests import build_manifest
 from hub.scorecard_model import opened_table
+from hub.scorecard_stage import run_scorecard_stage
 from hub.simulation import WITNESS_ID
 from nodes import table_stage, witness_stage
 from nodes.attempts import AttemptStore
 from nodes.frozen import unpack_arrays
+from nodes.training import serve_link, serve_messages
 from nodes.witness_attempts import WitnessAttemptStore
 from tests.federation import Drive, World, lose, make_world, run_scorecard
 
@@ -64,6 +69,23 @@ def test_blocks_of_any_size_open_to_the_joined_table(tmp_path: Path, block_rows:
     trips = {count for party, (_, _, count) in world.federation.traffic().items() if party != WITNESS_ID}
     assert trips == {2 * blocks + 2}
     world.federation.close()
+
+
+def test_blocks_over_links_give_the_same_table(world: World) -> None:
+    federation = world.federation
+    serving = {party: serve_link(serve_messages(context)) for party, context in federation.contexts.items()}
+    serving[WITNESS_ID] = serve_link(serve_messages(federation.witness_context))
+
+    class Links:
+        def request(self, party_id: str, frame_type: str, body: bytes, timeout: float) -> bytes:
+            return serving[party_id](body)
+
+    plan = world.plan(block_rows=40)
+    grid = AgentGrid(Links(), {number: party for party, number in federation.node_ids.items()})
+    released = run_scorecard_stage(Channel(grid, federation.node_ids, 30.0), plan, lambda _: None, NoStore())
+    grid.close()
+    cohort = plan.cohort.training(plan.holdout_salt, plan.holdout_fraction)
+    assert np.array_equal(opened_table(released).to_vector(), world.exact(cohort))
 
 
 def test_nodes_and_witness_that_restart_between_blocks_go_on(drive: Drive) -> None:
