@@ -246,7 +246,9 @@ def pieces(made, blocks, block):
     return cut
 
 
-@pytest.mark.parametrize(("size", "most", "rows", "count"), [(10, 6, 3, 4), (9, 4, 2, 5), (8, 8, 8, 1), (0, 5, 1, 1), (3, 1, 1, 3)])
+@pytest.mark.parametrize(
+    ("size", "most", "rows", "count"), [(10, 6, 3, 4), (9, 4, 2, 5), (8, 8, 8, 1), (0, 5, 1, 1), (3, 1, 1, 3)]
+)
 def test_blocks_are_even(size, most, rows, count):
     assert even_rows(size, most) == rows
     assert Blocks(size, even_rows(size, most)).count == count
