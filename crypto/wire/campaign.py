@@ -142,15 +142,15 @@ class Terms(WireModel):
     privacy: PrivacyTerms
     tables: TablesTerms | None = None
     encoder: EncoderTerms | None = None
+    evaluation: EvaluationTerms | None = None
+    evaluation_due: bool = False
+    """The model that this stage gives is released for scoring only after an evaluation stage of it."""
     encoders_used: dict[KindName, ModelId] = {}
     """Scorecard and evaluation: encoder artefacts whose binned output is one more feature of that kind."""
     issued_at: Moment
     deadline: Moment
 
 
-    evaluation: EvaluationTerms | None = None
-    evaluation_due: bool = False
-    """The model that this stage gives is released for scoring only after an evaluation stage of it."""
 class Cosignature(WireModel):
     """T0, JWS type `cosignature`, by the witness: one h per attempt."""
 
