@@ -109,13 +109,10 @@ class AdvisoryLocks:
     @contextmanager
     def take(self, campaign_id: str) -> Iterator[Held | None]:
         """Hold a campaign for the time of the context; None where another process has it."""
-        with self._db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with self._db.autocommit() as connection:
             for statement in _SESSION:
                 connection.exec_driver_sql(statement)
-            try:
-                yield _SessionHeld(connection) if connection.scalar(_TRY, {"key": _key(campaign_id)}) else None
-            finally:
-                connection.detach()  # closed with its locks and settings, not given to others
+            yield _SessionHeld(connection) if connection.scalar(_TRY, {"key": _key(campaign_id)}) else None
 
     def taken(self, campaign_id: str) -> bool:
         """Say whether any process holds it now."""

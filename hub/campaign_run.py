@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from crypto.errors import CryptoError
 from crypto.jws import verify_model
@@ -90,14 +90,14 @@ class CampaignRun:
         """Run to the end and write down how it ended; False where it was interrupted and stays unfinished.
 
         Raises:
-            OperationalError: the database is out of reach; the campaign stays unfinished.
+            OperationalError, InterfaceError: the database is out of reach; the campaign stays unfinished.
         """
         try:
             self._run()
         except (_HubStopping, HubAwayError) as interrupted:
             _logger.info("campaign-interrupted", campaign=self._campaign_id, reason=str(interrupted))
             return False
-        except OperationalError:
+        except (OperationalError, InterfaceError):
             raise
         except CampaignAbortedError as aborted:
             self._end("aborted", aborted)
@@ -115,7 +115,8 @@ class CampaignRun:
     def _end(self, status: Status, failure: HubError | CryptoError | ModelsError | None) -> None:
         problem = None if failure is None else describe(failure)
         self._book.end(self._campaign_id, status, failure=problem)
-        _logger.info("campaign-ended", campaign=self._campaign_id, status=status, code=problem and problem.code)
+        code, reason = (None, None) if problem is None else (problem.code, problem.detail)
+        _logger.info("campaign-ended", campaign=self._campaign_id, status=status, code=code, reason=reason)
 
     def _run(self) -> None:
         self._book.begin(self._campaign_id, f"{socket.gethostname()}:{os.getpid()}")

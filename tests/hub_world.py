@@ -28,8 +28,8 @@ from crypto.wire.party import (
 )
 from hub.embedded_worker import EmbeddedWorker
 from hub.errors import PeerRefused, PeerUnreachable
-from hub.initialisation import initialise
 from hub.services import Hub
+from tests.databases import make_hub
 
 START = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 
@@ -109,7 +109,7 @@ class HubWorld:
     def __init__(self, base: Path) -> None:
         self.base = base
         self.now = START
-        self.hub: Hub = initialise(base, hub_id="hub-lishui", port=18440, clock=lambda: self.now)
+        self.hub: Hub = make_hub(base, hub_id="hub-lishui", port=18440, clock=lambda: self.now)
         self.witness = Member("witness-zj", "witness")
         self.witness_voprf = PseudonymKey.from_seed(b"\x02" * 32)
         self.links = WitnessLinks(self.witness)

@@ -31,7 +31,6 @@ from crypto.wire.party import EnrolmentRequest, MerchantKeyLeaf, Party
 from hub.app import create_app
 from hub.config import load_config
 from hub.demo.merchants import Merchant, consent_of
-from hub.initialisation import initialise
 from hub.link import WS_MAX_BYTES
 from hub.services import Hub
 from models.bins import UNLABELLED
@@ -43,6 +42,7 @@ from nodes.link import Link
 from nodes.runtime import NodeRuntime
 from nodes.services import Services, equip
 from nodes.training_context import TrainingData
+from tests.databases import make_hub
 from tests.federation import small_schema
 from tests.hub_world import Member, merchant_batch
 
@@ -163,7 +163,7 @@ class ServedWorld:
         self.schema_file = base / "small.yaml"
         self.schema_file.write_bytes(self.schema.canonical_json())
         self._draw(np.random.default_rng(seed), merchants, nodes or NODES)
-        initialise(base / "hub", hub_id="hub", port=free_port()).close()
+        make_hub(base / "hub", hub_id="hub", port=free_port()).close()
         with (base / "hub" / "hub.yaml").open("a", encoding="utf-8") as file:
             file.write(hub_yaml)
         self.process = HubProcess(base / "hub" / "hub.yaml")
