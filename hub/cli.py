@@ -15,6 +15,7 @@ from hub.commands import audit, campaign, model
 from hub.commands.demo import demo
 from hub.commands.health import health
 from hub.commands.simulate import simulate
+from hub.commands.superlink import superlink
 from hub.commands.synthesize import synthesize
 from hub.commands.worker import campaign_process, worker, worker_health
 from hub.config import load_config
@@ -35,6 +36,7 @@ app.command()(synthesize)
 app.command()(demo)
 app.command()(health)
 app.command()(worker)
+app.command()(superlink)
 app.command("worker-health")(worker_health)
 app.command("campaign-process", hidden=True)(campaign_process)
 

@@ -385,6 +385,22 @@ class ModelStateError(HubError):
     title = "The model's state does not allow this"
 
 
+class ApprovalPendingError(HubError):
+    """The release waits for the word of the witness's owner."""
+
+    code = "approval-pending"
+    status = 409
+    title = "The release waits for the witness's owner"
+
+
+class ApprovalRefusedError(HubError):
+    """The witness's owner refused to let the model out."""
+
+    code = "approval-refused"
+    status = 409
+    title = "The witness's owner refused the model"
+
+
 class ModelNotReleasedError(HubError):
     """A model has no release by the witness."""
 
@@ -422,6 +438,14 @@ class EncoderTriesUsedError(CampaignError):
 
     code = "encoder-tries-used"
     title = "The encoder's charged tries are used up"
+
+
+class SuperLinkError(CampaignError):
+    """Flower's SuperLink cannot be reached, refuses, or lost the campaign's runs."""
+
+    code = "superlink-failed"
+    status = 502
+    title = "The SuperLink failed"
 
 
 class CampaignAbortedError(CampaignError):

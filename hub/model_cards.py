@@ -15,6 +15,7 @@ from hub.scorecard_model import table_of
 from models.artefact import ModelArtefact
 from models.card import Format, render_card
 from models.card_content import CardFacts, Release, Training
+from models.comparison import ModelComparison, compare
 from models.tables import OpenedTable
 
 
@@ -49,6 +50,11 @@ class ModelCards:
             ModelNotReleasedError: the witness has not signed for it, and `unreleased` does not let it pass.
         """
         return render_card(self.facts(model_id, unreleased=unreleased), language, form)
+
+    def compare(self, before: str, after: str, language: str, *, unreleased: bool = False) -> ModelComparison:
+        """Two models beside each other. Raises as `card`."""
+        pair = (self.facts(each, unreleased=unreleased) for each in (before, after))
+        return compare(*pair, language)
 
     def facts(self, model_id: str, *, unreleased: bool = False) -> CardFacts:
         """All that the hub knows of a model. Raises as `card`."""

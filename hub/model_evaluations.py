@@ -65,3 +65,11 @@ class ModelEvaluations:
         with self._db.reading() as session:
             text = session.scalars(query.limit(1)).first()
         return None if text is None else EvaluationResult.model_validate_json(text)
+
+    def all(self) -> dict[str, EvaluationResult]:
+        """The newest result of each model that has one."""
+        query = select(ModelEvaluationRow.model_id, ModelEvaluationRow.result)
+        with self._db.reading() as session:
+            rows = session.execute(query.order_by(ModelEvaluationRow.received_at, ModelEvaluationRow.attempt)).all()
+        newest = {row.model_id: row.result for row in rows}
+        return {model_id: EvaluationResult.model_validate_json(text) for model_id, text in newest.items()}

@@ -3,7 +3,7 @@
 R1  A campaign registers its artefact with the nodes' exact shares, so that the witness can make it again. Those of an
     encoder's rounds are kept as the rounds are opened.
 R2  The hub proposes a release over the witness's link; the witness opens what the nodes sent, makes the model again,
-    compares, and signs.
+    compares, and signs. Where its owner decides by hand, the hub asks again once the owner has approved the model.
 R3  The hub verifies that signature and what it is over, stores and logs it, and tells every party's feed.
 R4  What has no valid signature of the enrolled witness is not served as released, whatever the database says.
 """
@@ -28,7 +28,16 @@ from crypto.wire.link import ReleaseProposal, RoundShares, WithdrawalProposal
 from crypto.wire.party import Party
 from hub.clock import Clock, seconds
 from hub.db import Database
-from hub.errors import ModelNotReleasedError, ModelStateError, NotFoundError, PeerError, ReleaseError
+from hub.errors import (
+    ApprovalPendingError,
+    ApprovalRefusedError,
+    ModelNotReleasedError,
+    ModelStateError,
+    NotFoundError,
+    PeerError,
+    PeerRefused,
+    ReleaseError,
+)
 from hub.feed import Feed
 from hub.log import AuditLog, Fact
 from hub.model_lines import line_of, next_version
@@ -54,6 +63,7 @@ class ModelSummary:
     Attributes:
         line, version: all models of campaigns of one name are a line, numbered from 1.
         current: the line's newest released version, the one to use.
+        waiting: a release was asked for, and waits for the word of the witness's owner.
         epsilon: as the artefact states it; None without noise.
     """
 
@@ -64,6 +74,7 @@ class ModelSummary:
     version: int
     status: Status
     current: bool
+    waiting: bool
     epsilon: float | None
     registered_at: datetime
 
@@ -154,6 +165,7 @@ class ModelRegistry:
         Raises:
             NotFoundError: no such model.
             ModelStateError: it was withdrawn, or is released already and only its evaluation is asked for.
+            ApprovalPendingError, ApprovalRefusedError: the witness's owner has not decided yet, or against it.
             PeerError: the witness cannot be asked, or refuses, e.g. as its fit gives other points.
             ReleaseError, SignatureError: it signed something else, or did not sign.
         """
@@ -177,11 +189,68 @@ class ModelRegistry:
                 rounds=self._rounds(row.attempt),
             )
             body = canonical_bytes(proposal)
-            answer = self._links().request(witness.party_id, "release-model", body, WITNESS_TIMEOUT_S)
+            try:
+                answer = self._links().request(witness.party_id, "release-model", body, WITNESS_TIMEOUT_S)
+            except PeerRefused as refused:
+                self._refused(model_id, refused)
+                raise
             token = answer.decode("ascii", "replace")
             _check_release(token, witness, row, scope)
             self._adopt(model_id, scope, token, witness)
         return token
+
+    def _refused(self, model_id: str, refused: PeerRefused) -> None:
+        """R2: the witness's owner decides on releases by hand. That a model waits for it is logged once."""
+        problem = refused.problem
+        if problem.code == ApprovalRefusedError.code:
+            raise ApprovalRefusedError(
+                problem.detail, field="model_id", remedy=problem.remedy, party=refused.party
+            ) from refused
+        if problem.code != ApprovalPendingError.code:
+            return
+        with self._db.session() as session:
+            row = session.get_one(ModelRow, model_id)
+            if row.waits_since is None:
+                row.waits_since = seconds(self._clock())
+                self._log.append(session, "model-proposed", self._hub_id, facts={"model_id": model_id})
+        raise ApprovalPendingError(
+            problem.detail, field="model_id", remedy=problem.remedy, party=refused.party
+        ) from refused
+
+    def rollback(self, line: str, version: int, reason: str) -> tuple[str, ...]:
+        """Make an older version its line's current one: withdraw all newer released ones, the newest first.
+
+        Once more, or after a failure half way, it withdraws what is left to withdraw.
+
+        Returns:
+            the ids of those withdrawn now; none where the version is the current one already.
+
+        Raises:
+            NotFoundError: no such line or version.
+            ModelStateError: that version is not released.
+            PeerError, ReleaseError, SignatureError: as in `release`.
+        """
+        members = [each for each in self.all() if each.line == line]
+        target = next((each for each in members if each.version == version), None)
+        if target is None:
+            raise NotFoundError(
+                f"There is no version {version} of {line}.", field="version", remedy="See GET /v1/models."
+            )
+        if target.status != "release":
+            raise ModelStateError(
+                f"Version {version} of {line} is in state {target.status}.",
+                field="version",
+                remedy="Roll back to a released version, or release this one first.",
+            )
+        newer = [each for each in members if each.version > version and each.status == "release"]
+        if not newer:
+            return ()
+        with self._db.session() as session:
+            facts: dict[str, Fact] = {"line": line, "version": version, "model_id": target.model_id, "over": len(newer)}
+            self._log.append(session, "model-rollback", self._hub_id, facts=facts)
+        for each in sorted(newer, key=lambda one: -one.version):
+            self.withdraw(each.model_id, reason)
+        return tuple(each.model_id for each in newer)
 
     def withdraw(self, model_id: str, reason: str) -> str:
         """R2, R3: have the witness withdraw a model and return its JWS `model-withdrawal`.
@@ -251,6 +320,7 @@ class ModelRegistry:
             ModelRow.line,
             ModelRow.version,
             ModelRow.epsilon,
+            ModelRow.waits_since,
             ModelRow.registered_at,
         )
         query = select(*columns).order_by(ModelRow.registered_at.desc(), ModelRow.version.desc(), ModelRow.model_id)
@@ -270,6 +340,7 @@ class ModelRegistry:
                 version=row.version,
                 status=statuses[row.model_id],
                 current=current.get(row.line) == row.version,
+                waiting=row.waits_since is not None and statuses[row.model_id] not in ("release", "withdrawn"),
                 epsilon=row.epsilon,
                 registered_at=datetime.fromtimestamp(row.registered_at, UTC),
             )

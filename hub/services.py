@@ -16,12 +16,12 @@ from hub.campaign_locks import campaign_locks
 from hub.campaign_services import CampaignServices
 from hub.campaigns import Campaigns
 from hub.clock import Clock, seconds, utc_now
-from hub.config import HubConfig
+from hub.config import HubConfig, SuperLinkOptions
 from hub.consents import Consents
 from hub.cosigning import Cosigner
 from hub.db import Database, open_database
 from hub.decision_courier import DecisionCourier
-from hub.embedded_worker import EmbeddedWorker
+from hub.embedded_worker import EmbeddedSuperLink, EmbeddedWorker
 from hub.enrolment import Enrolment
 from hub.errors import StateError
 from hub.feed import Feed
@@ -178,6 +178,8 @@ class Hub:
         """Started in this order, stopped in the opposite one."""
         if config.campaigns.worker == "embedded":
             self.parts.append(EmbeddedWorker(config))
+        if config.superlink is not None:
+            self._add_superlink(config, config.superlink)
 
     @classmethod
     def open(cls, config: HubConfig, *, clock: Clock = utc_now) -> Hub:
@@ -193,6 +195,18 @@ class Hub:
         check_schema(db)
         _check_identity(db, config, keys)
         return cls(config, keys, db, admin_token=admin_token, internal_token=internal_token, clock=clock)
+
+    def _add_superlink(self, config: HubConfig, options: SuperLinkOptions) -> None:
+        from hub.superlink.api import SuperLinkApi  # noqa: PLC0415  (Flower is slow to import)
+        from hub.superlink.roster import SuperLinkRoster  # noqa: PLC0415
+
+        if options.managed:
+            self.parts.append(EmbeddedSuperLink(config))
+        self.parts.append(SuperLinkRoster(SuperLinkApi(options), self._roster_parties, shared=not options.managed))
+
+    def _roster_parties(self) -> tuple[Party, ...]:
+        current = self.roster.current()
+        return () if current is None else current[1].parties
 
     def _roster_token(self) -> str | None:
         current = self.roster.current()

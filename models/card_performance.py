@@ -145,21 +145,23 @@ def _roc(say: Voice, name: str, curve: RocCurve) -> Figure:
 
 
 def _bands_calibration(say: Voice, bands: Sequence[ScoreBand]) -> Block:
+    """Of the bands of which something can be said; all counts are in the table of scores."""
     known = [(band.predicted_pd, band.observed) for band in bands if band.observed is not None]
+    if not known:
+        return Text(say("In no band of scores do the noisy counts say anything of calibration."))
     rows = tuple(
         (
             name,
             whole(band.count_good + band.count_bad),
             percent(band.predicted_pd),
-            "–" if band.observed is None else percent(band.observed.value),
-            "–" if band.observed is None else _percents(band.observed.low, band.observed.high),
+            percent(band.observed.value),
+            _percents(band.observed.low, band.observed.high),
         )
         for name, band in zip(_band_names(bands), bands, strict=True)
+        if band.observed is not None
     )
     columns = (say("Score"), say("Merchants"), say("Predicted"), say("Observed"), say("95 % interval"))
     table = Table(columns, rows, numeric=1)
-    if not known:
-        return table
     chart = CalibrationChart(
         tuple(predicted for predicted, _ in known),
         tuple(observed.value for _, observed in known),

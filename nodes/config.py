@@ -249,6 +249,12 @@ class SuperLinkConfig(_Closed):
     _resolve = field_validator("root_certificates")(_resolved)
 
 
+class ModelReleaseConfig(_Closed):
+    """The witness only: `owner` keeps every release for scoring until its owner has approved the model by hand."""
+
+    approval: Literal["automatic", "owner"] = "automatic"
+
+
 class GatewayConfig(_Closed):
     """The local HTTP API for the owner's own systems. `token_file` is created if it is absent."""
 
@@ -275,6 +281,7 @@ class NodeConfig(_Closed):
         answer_time_floor_ms: no answer or refusal leaves sooner after its query.
         max_consent_versions: model versions per recipient, merchant and data life.
         voprf_quota: the witness only: identifiers that a party may have evaluated, in all.
+        model_release: the witness only: who lets models out for scoring.
     """
 
     party_id: PartyId
@@ -297,6 +304,7 @@ class NodeConfig(_Closed):
     answer_time_floor_ms: Annotated[int, Field(ge=0, le=5000)] = 50
     max_consent_versions: Annotated[int, Field(ge=1, le=3)] = 3
     voprf_quota: Annotated[int, Field(ge=0)] = 100_000
+    model_release: ModelReleaseConfig = ModelReleaseConfig()
 
     _resolve = field_validator("data_dir", "keys_dir")(_resolved)
 

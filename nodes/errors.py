@@ -130,6 +130,12 @@ class ScoreUnavailable(NodeError):  # noqa: N818
         self.refusals = refusals
 
 
+class BatchError(NodeError):
+    """A batch of queries cannot be made, is not there, or is being worked on."""
+
+    code = "batch-invalid"
+
+
 class GatewayError(NodeError):
     """A request to the local gateway is malformed, or without its token."""
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from crypto.errors import CryptoError
 from models.errors import ArtefactError
+from nodes.batches import Batches
 from nodes.consents import ConsentStore
 from nodes.encoder_models import ReleasedEncoder
 from nodes.enquiries import Enquiries
@@ -39,6 +40,7 @@ class Services:
     models: ModelBook
     points: PointsDesk
     enquiries: Enquiries
+    batches: Batches
     scorer: Scorer | None
     witness: WitnessService | None
     desk: TrainingDesk | None
@@ -129,7 +131,8 @@ def equip(runtime: NodeRuntime) -> Services:
     runtime.feed.register_runs(("consent", "consent-event"), consents.apply_all)
     for kind in ("model-release", "model-withdrawal"):
         runtime.feed.register(kind, models.apply)
-    return Services(runtime, journal, consents, models, points, enquiries, scorer, witness, desk)
+    batches = Batches(store, enquiries, folder=config.data_dir, clock=clock)
+    return Services(runtime, journal, consents, models, points, enquiries, batches, scorer, witness, desk)
 
 
 def released_encoder(models: ModelBook, model_id: str) -> ReleasedEncoder:

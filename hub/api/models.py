@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -21,6 +22,14 @@ class ReleaseOrder(WireModel):
     """Body of POST /v1/models/{model_id}/release."""
 
     scope: Literal["evaluation", "release"] = "release"
+
+
+class RollbackOrder(WireModel):
+    """Body of POST /v1/models/rollback."""
+
+    line: Annotated[str, Field(min_length=1, max_length=160)]
+    version: Annotated[int, Field(ge=1)]
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class WithdrawalOrder(WireModel):
@@ -46,7 +55,11 @@ PAGE_POLICY = (
 
 @router.get("")
 def list_models(hub: HubOf, admin: Admin) -> dict[str, object]:
-    """List released and withdrawn models; to the administrator, all."""
+    """List released and withdrawn models; to the administrator, all.
+
+    Of each line the newest released version is the current one. AUC comes from an evaluation stage.
+    """
+    found = hub.evaluations.all()
     return {
         "models": [
             {
@@ -57,7 +70,9 @@ def list_models(hub: HubOf, admin: Admin) -> dict[str, object]:
                 "version": model.version,
                 "status": model.status,
                 "current": model.current,
+                "waiting": model.waiting,
                 "epsilon": model.epsilon,
+                "auc": None if model.model_id not in found else found[model.model_id].auc.model_dump(),
                 "registered_at": model.registered_at.isoformat(),
             }
             for model in hub.models.all()
@@ -92,10 +107,35 @@ def read_card(
     return HTMLResponse(text, headers=headers)
 
 
+@router.get("/{model_id}/comparison")
+def read_comparison(
+    hub: HubOf,
+    model_id: str,
+    request: Request,
+    admin: Admin,
+    other: Annotated[str, Query(alias="with")],
+    lang: Literal["zh", "en"] | None = None,
+) -> dict[str, object]:
+    """Compare a model with a newer one: privacy, figures with their noise, features, bins and points."""
+    language = lang or language_of_request(request.headers.get("accept-language"))
+    found = hub.cards.compare(model_id, other, language, unreleased=admin)
+    plain = asdict(found)
+    if found.stability is not None:
+        plain["stability"]["beyond_noise"] = found.stability.beyond_noise
+    return plain
+
+
 @router.get("/{model_id}/release")
 def read_release(hub: HubOf, model_id: str) -> Response:
     """Return the witness's newest word on a model: a JWS `model-release` or `model-withdrawal`."""
     return PlainTextResponse(hub.models.release_token(model_id), media_type=JOSE)
+
+
+@router.post("/rollback", dependencies=[AdminOnly])
+def roll_back(hub: HubOf, body: RawBody) -> dict[str, object]:
+    """Make an older version of a line its current one: the witness withdraws the newer ones."""
+    order = parse(body, RollbackOrder)
+    return {"withdrawn": list(hub.models.rollback(order.line, order.version, order.reason))}
 
 
 @router.post("/{model_id}/release", dependencies=[AdminOnly])

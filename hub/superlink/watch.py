@@ -108,9 +108,9 @@ class SuperLinkWatch:
         )
 
     def _steps(self) -> int:
-        """The newest step that a run took; what the watcher itself notes is none."""
+        """The newest step that a run took; that it was submitted, or waits, is none."""
         events = self._book.events(self._campaign_id)
-        return max((number for number, event in events if event.step != "engine"), default=0)
+        return max((number for number, event in events if event.step not in ("engine", "wait")), default=0)
 
     def _end_aborted(self) -> bool:
         """No run is there to do it: the campaign ends at its first step, before anybody is asked anything."""

@@ -23,6 +23,8 @@ class ModelRow(Base):
     version: Mapped[int] = mapped_column(Integer)
     epsilon: Mapped[float | None] = mapped_column(Double)
     """As its artefact states it; None without noise."""
+    waits_since: Mapped[int | None] = mapped_column(Seconds)
+    """When the witness's owner was first asked to approve its release; None where nobody had to be asked."""
 
     __table_args__ = (Index("ix_models_line_version", "line", "version", unique=True),)
 

@@ -10,6 +10,7 @@ W4  Encoders: every round opens again, from shares that the nodes receipted and 
 W5  Schema, cohort and the stated privacy are those of the terms that it cosigned.
 W6  The release is on disk before it leaves; a model that was withdrawn is not released again.
 W7  A model whose terms promise an evaluation gets scope `release` once an evaluation of it was released.
+W8  Where the owner decides on releases by hand, scope `release` waits for that word.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from nodes.store import Store
 from nodes.tables.witness import SignedReleaseRow
 from nodes.terms_check import read_terms
 from nodes.witness.encoder_replay import not_reproduced, replay_encoder, same_weights
+from nodes.witness.model_approvals import ModelApprovals
 from nodes.witness_stage import OpenedAttempt, WitnessContext, load_record, open_attempt
 
 WITHDRAWN = "withdrawn"
@@ -45,17 +47,25 @@ WITHDRAWN = "withdrawn"
 class ReleaseDesk:
     """Handles `release-model` and `withdraw-model`."""
 
-    def __init__(self, store: Store, context: WitnessContext, journal: Journal) -> None:
+    def __init__(
+        self, store: Store, context: WitnessContext, journal: Journal, *, approvals: ModelApprovals | None = None
+    ) -> None:
+        """Args:
+        store, context, journal: the witness's.
+        approvals: the owner's decisions; None lets every model out that could be made again.
+        """
         self._store = store
         self._context = context
         self._journal = journal
+        self._approvals = approvals
         self._lock = threading.Lock()
 
     def release(self, body: bytes) -> bytes:
         """JSON of `ReleaseProposal` in, a JWS `model-release` out.
 
         Raises:
-            PolicyRefusal: `model-not-reproduced`, `model-withdrawn`, or terms and artefact contradict each other.
+            PolicyRefusal: `model-not-reproduced`, `model-withdrawn`, `approval-pending`, `approval-refused`, or terms
+                and artefact contradict each other.
             ArtefactError: the artefact is malformed or breaks the bounds.
             AttemptError: the attempt was not run here, or the shares are not those of its receipts.
             SignatureError: the proposal is malformed.
@@ -80,6 +90,8 @@ class ReleaseDesk:
             _check_terms(artefact, terms)
             if proposal.scope == "release":
                 self._require_evaluated(artefact.model_id, terms)
+                if self._approvals is not None:
+                    self._approvals.require(artefact)  # W8
             release = ModelRelease(
                 suite=SUITE,
                 model_id=artefact.model_id,

@@ -55,7 +55,7 @@ class SuperLinkWorld(ServedWorld):
             base,
             nodes=nodes,
             hub_yaml=yaml.safe_dump(sections),
-            budgets={party: 95.0 for party in ("witness", "bank-1", "bank-2", "bank-3", "tax-1", "utility-1")},
+            budgets=dict.fromkeys(("witness", "bank-1", "bank-2", "bank-3", "tax-1", "utility-1"), 95.0),
         )
         for party in self.agents:
             self.join(party)

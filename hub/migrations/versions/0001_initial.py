@@ -139,6 +139,7 @@ def upgrade() -> None:
         sa.Column("line", sa.String(length=160), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("epsilon", sa.Double(), nullable=True),
+        sa.Column("waits_since", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("model_id", name=op.f("pk_models")),
     )
     with op.batch_alter_table("models", schema=None) as batch_op:
