@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 from crypto.keys import IdentityKey
 from hub.campaign_book import CampaignBook
-from hub.model_evaluations import ModelEvaluations
 from hub.models import ModelRegistry
 from hub.parties import PartyBook
 from hub.peers import PeerLinks
 from hub.roster import RosterKeeper
-from models.campaign_file import EngineName
 
 
 @dataclass(frozen=True)
@@ -20,9 +18,7 @@ class CampaignServices:
     """The parts of the hub that campaigns use.
 
     Attributes:
-        evaluations: of models.
-        links: gives the links when they are needed, for what is asked of the witness outside of a grid.
-        engines: those that the hub offers.
+        links: gives the links when they are needed.
         trip_timeout_s: after this a node that has not answered counts as lost.
         reconnect_s: how long a campaign that is taken up again waits for its parties' links.
     """
@@ -31,9 +27,7 @@ class CampaignServices:
     parties: PartyBook
     roster: RosterKeeper
     models: ModelRegistry
-    evaluations: ModelEvaluations
     identity: IdentityKey
     links: Callable[[], PeerLinks]
-    engines: tuple[EngineName, ...]
     trip_timeout_s: float
     reconnect_s: float

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import typer
 
-from nodes.commands import audit, consent, ledger, merchants, query, witness_models
+from nodes.commands import audit, consent, ledger, merchants, query, witness
 from nodes.commands.data import check_data
-from nodes.commands.health import health
 from nodes.commands.rotate import rotate
 from nodes.commands.run import run
 from nodes.commands.setup import enrol, init
@@ -25,13 +24,12 @@ app.command()(enrol)
 app.command()(rotate)
 app.command("check-data")(check_data)
 app.command()(run)
-app.command()(health)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(consent.app, name="consent")
 app.add_typer(query.app, name="query")
 app.add_typer(audit.app, name="audit")
 app.add_typer(merchants.app, name="merchants")
-app.add_typer(witness_models.app, name="witness")
+app.add_typer(witness.app, name="witness")
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Mapping
 
@@ -16,7 +15,7 @@ from flwr.proto.message_pb2 import Message as ProtoMessage
 from hub.grids.base import RequestGrid, UndeliveredError
 
 _LOG = logging.getLogger(__name__)
-_WORKERS = max(2, min(8, os.cpu_count() or 1))
+_WORKERS = 8
 
 
 class LocalGrid(RequestGrid):
