@@ -9,6 +9,7 @@ from sqlalchemy import delete, insert, select
 
 from crypto.canonical import digest
 from crypto.jws import verify_model
+from crypto.wire.audit import EntryType
 from crypto.wire.campaign import Decision, Stage, Terms
 from crypto.wire.link import RoundShares
 from crypto.wire.party import Party
@@ -135,7 +136,7 @@ class CampaignRecord:
                 "cells": len(result.counts),
                 "shares": len(shares),
             }
-            what = "histogram-opened" if result.terms.stage == "evaluation" else "table-opened"
+            what: EntryType = "histogram-opened" if result.terms.stage == "evaluation" else "table-opened"
             self._book.log.append(session, what, self._book.hub_id, facts=facts)
 
     def round_opened(self, checkpoint: EncoderCheckpoint, opened: RoundShares | None) -> None:

@@ -53,8 +53,8 @@ class ModelCards:
 
     def compare(self, before: str, after: str, language: str, *, unreleased: bool = False) -> ModelComparison:
         """Two models beside each other. Raises as `card`."""
-        pair = (self.facts(each, unreleased=unreleased) for each in (before, after))
-        return compare(*pair, language)
+        one, two = (self.facts(each, unreleased=unreleased) for each in (before, after))
+        return compare(one, two, language)
 
     def facts(self, model_id: str, *, unreleased: bool = False) -> CardFacts:
         """All that the hub knows of a model. Raises as `card`."""

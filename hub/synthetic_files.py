@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 from sqlalchemy import BigInteger, Column, Double, MetaData, Table, Text, create_engine, insert
@@ -99,7 +99,7 @@ class SqliteTable(TableFile):
     def _write(self, frame: pl.DataFrame) -> None:
         with self._engine.begin() as connection:
             if not self._statement:
-                columns = [
+                columns: list[Column[Any]] = [
                     Column(name, _SQL_TYPES[dtype.base_type()], primary_key=index == 0)
                     for index, (name, dtype) in enumerate(frame.schema.items())
                 ]

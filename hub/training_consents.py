@@ -81,7 +81,7 @@ def training_merchants(
             sources: dict[str, str] = json.loads(text)
             if _counts(sources, kinds, label_kind):
                 pseudonyms += pseudonym
-                scorable.append(scoring and _lets_score(token, sources[label_kind]))
+                scorable.append(scoring and _lets_score(token, sources.get(label_kind or "")))
                 for kind, known in parties.items():
                     party = sources.get(kind)
                     holders[kind].append(-1 if party is None else known.setdefault(party, len(known)))
@@ -107,10 +107,10 @@ def _last_of_each(pseudonyms: NDArray[np.uint8]) -> NDArray[np.intp]:
     return order[last]
 
 
-def _lets_score(token: str, bank: str) -> bool:
+def _lets_score(token: str, bank: str | None) -> bool:
     """Whether a stored consent, verified when it came, has the purpose and this recipient."""
     record = json.loads(peek_payload(token))
-    return "credit-scoring" in record["purposes"] and bank in record["recipients"]
+    return "credit-scoring" in record["purposes"] and bank is not None and bank in record["recipients"]
 
 
 def _counts(sources: Mapping[str, str], kinds: Sequence[str], label_kind: str) -> bool:

@@ -132,7 +132,7 @@ def gdp_budget(epsilon: float, delta: float) -> float:
 
 
 def in_parallel(training: Sequence[Mechanism], evaluation: Sequence[Mechanism]) -> tuple[Mechanism, ...]:
-    """A campaign's mechanisms when those of its evaluation touch held-out merchants alone, and the others none of them."""
+    """A campaign's mechanisms when those of its evaluation touch held-out merchants alone, the others none of them."""
     if not evaluation or not training:
         return (*training, *evaluation)
     order = [tuple(sorted(part, key=repr)) for part in (training, evaluation)]

@@ -323,7 +323,9 @@ class ModelArtefact(_Closed):
         )
 
 
-def mechanism_entries(mechanisms: Sequence[Mechanism]) -> tuple[CellsEntry | RoundsEntry, ...]:
+def mechanism_entries(
+    mechanisms: Sequence[DiscreteGaussianCells | GaussianRounds],
+) -> tuple[CellsEntry | RoundsEntry, ...]:
     """Mechanisms of the accountant as the artefact states them."""
     return tuple(
         CellsEntry(sigma=mechanism.sigma, count=mechanism.count, scale=mechanism.scale)

@@ -1,7 +1,7 @@
 """Two models beside each other: privacy, performance with its noise, features, bins and points.
 
-Figures of two evaluations differ by chance alone. A difference counts only where its own 95 % interval leaves 0 out; the
-interval takes both as independent, which is right for different held-out merchants and wide for the same ones.
+Figures of two evaluations differ by chance alone. A difference counts only where its own 95 % interval leaves 0 out;
+the interval takes both as independent, which is right for different held-out merchants and wide for the same ones.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from nodes.commands import audit, consent, ledger, merchants, query, witness_models
+from nodes.commands import audit, consent, ledger, merchants, query, witness, witness_models  # noqa: F401  (it adds commands)
 from nodes.commands.data import check_data
 from nodes.commands.health import health
 from nodes.commands.rotate import rotate
@@ -31,7 +31,7 @@ app.add_typer(consent.app, name="consent")
 app.add_typer(query.app, name="query")
 app.add_typer(audit.app, name="audit")
 app.add_typer(merchants.app, name="merchants")
-app.add_typer(witness_models.app, name="witness")
+app.add_typer(witness.app, name="witness")
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Idempotency-Key at the gateway: a score that is asked for again under its key is asked of the sources once.
 
-The signed request is stored before it is sent. After a lost answer or a crash the same key sends the same request, which
-the hub and the sources answer with the same bytes until it expires; a stored answer is given back for a day.
+The signed request is stored before it is sent. After a lost answer or a crash the same key sends the same request,
+which the hub and the sources answer with the same bytes until it expires; a stored answer is given back for a day.
 """
 
 from __future__ import annotations

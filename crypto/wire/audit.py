@@ -28,6 +28,8 @@ EntryType = Literal[
     "campaign-ended",
     "model-registered",
     "model-evaluated",
+    "model-proposed",
+    "model-rollback",
     "model-release",
     "model-withdrawal",
     "query",

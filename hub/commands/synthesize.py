@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -27,15 +27,13 @@ def synthesize(
 ) -> None:
     """Write synthetic merchants in the likeness of Lishui's; nobody in them exists. 生成合成商户数据。"""
     from hub.synthesis import SynthesisOptions, synthesise  # noqa: PLC0415  (polars and NumPy are slow to import)
-    from hub.synthetic_files import SUFFIXES, Format  # noqa: PLC0415
+    from hub.synthetic_files import SUFFIXES  # noqa: PLC0415
 
     if form not in SUFFIXES:
         raise SynthesisError(f"format {form} is unknown", field="format", remedy=f"use one of: {', '.join(SUFFIXES)}")
     if joined and nodes:
         raise SynthesisError("both --joined and --nodes are given", field="nodes", remedy="give one of the two")
-    options = SynthesisOptions(
-        merchants=merchants, seed=seed, out=out, form=cast(Format, form), nodes=node_counts(nodes)
-    )
+    options = SynthesisOptions(merchants=merchants, seed=seed, out=out, form=form, nodes=node_counts(nodes))
     with Progress(console=Console(stderr=True), disable=as_json) as bar:
         task = bar.add_task(console.text("synthetic merchants"), total=merchants)
         done = synthesise(options, lambda made, _: bar.update(task, completed=made))

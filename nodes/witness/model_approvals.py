@@ -141,7 +141,7 @@ def _row(session: Session, model_id: str) -> ProposedModelRow:
 def _signed_state(session: Session, model_id: str) -> Literal["evaluation", "release", "withdrawn"] | None:
     for scope in ("withdrawn", "release", "evaluation"):
         if session.get(SignedReleaseRow, (model_id, scope)) is not None:
-            return cast('Literal["evaluation", "release", "withdrawn"]', scope)
+            return scope
     return None
 
 

@@ -165,7 +165,7 @@ def test_records_of_several_lines_and_blank_ones_meet_the_ends_of_segments(
     cells = pl.concat(blocks)["id"].to_list()
     assert cells == [None, None, "m1", "m2", None, "m3", None, None, "m4"]
     assert pl.concat(blocks)["trade"].to_list()[2:4] == ["in\nn", 'a "b"\n\nc']
-    with pytest.raises(SourceError, match="row 10, column id: identifier .* is already in row 4"):
+    with pytest.raises(SourceError, match=r"row 10, column id: identifier .* is already in row 4"):
         NodeTable.load(csv(tmp_path, text.replace("m4", "m1")), schema(), "bank")
 
 
