@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS := 1
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench clean
+.PHONY: help demo test test-slow test-deployment test-faults check bench clean
 
 help: ## show this
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,10 +29,17 @@ demo: $(VENV)/.installed ## run the main job on real data; ARGS="--exit --out DI
 	@$(BIN)/digua-hub demo $(ARGS)
 
 test: $(VENV)/.installed ## run the tests (under 15 minutes on two cores)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not deployment and not faults" $(ARGS)
 
 test-slow: $(VENV)/.installed ## run the measured targets: accuracy, memory, the demo as processes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-deployment: $(VENV)/.installed ## as root: run the services of docker-compose.yml and Flower's engine as processes
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/python -m pytest -m deployment $(ARGS)
+
+test-faults: $(VENV)/.installed ## kill processes at every step of campaigns and queries
+	@$(BIN)/python -m pytest -m faults $(ARGS)
 
 check: $(VENV)/.installed ## lint, format, types, import contracts
 	@$(BIN)/ruff check .

@@ -18,11 +18,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import crypto_speed, encoder_accuracy, scorecard_accuracy, stages
+from benchmarks import crypto_speed, encoder_accuracy, scale, scorecard_accuracy, stages
 
 ROWS = [28_000]
 EPSILONS = [1.0, 3.0]
 ENCODER_SHARES = [0.5]
+SIZES = [28_000, 150_000]
 RESULTS = Path(__file__).parent / "results"
 Row = tuple[str, str, str]
 
@@ -51,6 +52,16 @@ def stage_rows(lines: list[dict[str, object]]) -> list[Row]:
     return found
 
 
+def scale_rows(lines: list[dict[str, float]]) -> list[Row]:
+    """Seconds and memory per size of cohort."""
+    units = {"seconds": "s", "cpu_seconds": "CPU s", "peak_mib": "MiB"}
+    return [
+        (f"scale, {line['merchants']:,.0f} merchants", unit, f"{line[name]:.4g}")
+        for line in lines
+        for name, unit in units.items()
+    ]
+
+
 def speed_rows(speed: dict[str, dict[str, float]]) -> list[Row]:
     """Seconds and ratios."""
     return [(f"speed, {name}", unit, f"{value:.4g}") for name, each in speed.items() for unit, value in each.items()]
@@ -69,10 +80,17 @@ def main() -> None:
     scorecard = {name: round(float(np.mean(values)), 4) for name, values in per_seed.items()}
     encoder = list(encoder_accuracy.measure(ROWS, EPSILONS, chosen.seeds, chosen.cache))
     choices = list(stages.measure(ROWS, EPSILONS, chosen.seeds, ENCODER_SHARES, chosen.cache))
+    sizes = list(scale.measure(SIZES))
     table = Table(title="digua", title_justify="left")
     for column in ("Benchmark", "Figure", "Value"):
         table.add_column(column, no_wrap=True)
-    for row in (*speed_rows(speed), *scorecard_rows(scorecard), *encoder_rows(encoder), *stage_rows(choices)):
+    for row in (
+        *speed_rows(speed),
+        *scale_rows(sizes),
+        *scorecard_rows(scorecard),
+        *encoder_rows(encoder),
+        *stage_rows(choices),
+    ):
         table.add_row(*row)
     Console(width=120).print(table)
     today = datetime.now(UTC).date().isoformat()
@@ -85,6 +103,7 @@ def main() -> None:
         "seeds": chosen.seeds,
         "seconds": round(time.monotonic() - began, 1),
         "speed": {name: {key: float(f"{value:.4g}") for key, value in each.items()} for name, each in speed.items()},
+        "scale": [{key: float(f"{value:.4g}") for key, value in line.items()} for line in sizes],
         "scorecard_accuracy": scorecard,
         "encoder_accuracy": encoder,
         "stages": choices,

@@ -10,8 +10,12 @@ What the rules buy:
 * One h per attempt (T0): two manifests under one id would give two different sums under one set of masks.
 * A matrix is frozen at acceptance (T1), and one seed masks it once (T2): rows masked twice under one seed
   subtract to the rows' difference; a table from another matrix than the masked one opens to single words.
+* Blocks of positions go in order, each masked once and counted once (T2, T3), and no term is sent before the last is
+  counted: an inbox left out, counted twice or put in another's place leaves uniform words in the total.
 * A term is sent once (T3): asked again, a node repeats the bytes or refuses. Fresh noise under the old masks
   would subtract to the noise's difference.
+* A try of an encoder round has one set of parameters: gradients at two points under one set of masks would
+  subtract to their difference, and the hub could have the counted sum taken elsewhere than it says.
 * Released or void, never both (T3′, T4): after a void, nodes take their charge back; a released term would
   make that a free query. In encoder rounds the witness's term travels without receipts, so it counts as
   released when sent and there is no void.
@@ -24,9 +28,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from crypto.errors import AttemptError
 from crypto.wire.base import Hash, Identifier, PartyId, WireModel
@@ -34,6 +38,9 @@ from crypto.wire.base import Hash, Identifier, PartyId, WireModel
 Sort = Literal["tables", "sum", "round"]
 WitnessPhase = Literal["cosigned", "accepted", "seeded", "complete", "released", "void"]
 NodePhase = Literal["accepted", "exchanged", "sent", "released", "void"]
+
+_WITNESS_ORDER: tuple[str, ...] = ("cosigned", "accepted", "seeded", "complete", "released")
+_NODE_ORDER: tuple[str, ...] = ("accepted", "exchanged", "sent", "released")
 
 
 class _State(WireModel):
@@ -67,6 +74,14 @@ class _State(WireModel):
                 remedy="one attempt has one manifest; start a new attempt",
             )
 
+    def _same_parameters(self, recorded: bytes | None, parameters_sha256: bytes) -> None:
+        if recorded != parameters_sha256:
+            raise AttemptError(
+                f"try {self.attempt} was ordered before with other parameters",
+                field="parameters",
+                remedy="a try is never used twice; order the next one",
+            )
+
     def _refuse(self, step: str, phase: str) -> AttemptError:
         return AttemptError(
             f"{step} is not possible: attempt {self.attempt} is {phase}",
@@ -85,6 +100,7 @@ class WitnessAttempt(_State):
         seeds: a seed per node (`tables`); secret, so the stored state is.
         receipts: SHA-256 that each node's receipt names.
         term: the released term's exact bytes.
+        parameters_sha256: of a try of an encoder round, the parameters that its masks are bound to.
     """
 
     phase: WitnessPhase = "cosigned"
@@ -93,6 +109,7 @@ class WitnessAttempt(_State):
     seeds: dict[PartyId, Hash] = {}
     receipts: dict[PartyId, Hash] = {}
     term: bytes | None = None
+    parameters_sha256: Hash | None = None
 
     @classmethod
     def cosign(
@@ -129,17 +146,38 @@ class WitnessAttempt(_State):
         return recorded
 
     @classmethod
-    def open_round(cls, run: WitnessAttempt, attempt: str) -> WitnessAttempt:
+    def open_round(
+        cls, run: WitnessAttempt, attempt: str, parameters_sha256: bytes, *, recorded: WitnessAttempt | None = None
+    ) -> WitnessAttempt:
         """A try of an encoder round (section 5): keys and acceptances are those of its run.
 
-        Only for an id under which nothing is stored; else the stored state goes on.
+        Args:
+            run: the run's state.
+            attempt: the try's id.
+            parameters_sha256: of the parameters that its order names.
+            recorded: what is stored under this id, if anything.
 
         Raises:
-            AttemptError: the run is not of sort `round`, lacks acceptances, or the id is not within the run's.
+            AttemptError: the run is not of sort `round`, lacks acceptances, or the id is not within the run's; or the
+                try was opened before on other parameters.
         """
+        if recorded is not None:
+            recorded._same_h(run.h)
+            recorded._same_parameters(recorded.parameters_sha256, parameters_sha256)
+            return recorded
         if run.sort != "round" or run.phase != "accepted" or not attempt.startswith(run.attempt + "/"):
             raise run._refuse("opening a round", run.phase)
-        return run._next(attempt=attempt)
+        return run._next(attempt=attempt, parameters_sha256=parameters_sha256)
+
+    @property
+    def progress(self) -> int:
+        """Always 0: within a phase only acceptances and receipts are added, all at once."""
+        return 0
+
+    @property
+    def replaces(self) -> frozenset[str]:
+        """Phases of a stored state that this one may be written over, as `_replaced`."""
+        return _replaced(self.phase, _WITNESS_ORDER)
 
     def accept(self, node: str, h: bytes, acceptance_sha256: bytes) -> WitnessAttempt:
         """T1: a node's signed acceptance, verified by the caller. The last one makes the phase `accepted`.
@@ -223,20 +261,27 @@ class NodeAttempt(_State):
     Attributes:
         phase: accepted → exchanged (`tables`) → sent → released or void.
         matrix_sha256: hash of the matrix frozen at acceptance.
-        charge: what the ledger is charged when the term is sent, in the ledger's unit.
+        charge: what the ledger is charged when the term is sent, in the ledger's unit; of an encoder run, by the first
+            of its tries that is sent.
         witness_key: the witness's X25519 key in the cosignature.
         seed_sha256: hash of the one seed of this attempt.
-        rows_sha256: hash of everything sent in T2.
+        blocks: blocks of cohort positions that the exchange goes through, in order.
+        rows_sha256: of each block whose rows were sent in T2, the hash of all of them.
+        counted: blocks whose inbox is in the node's cells.
         sent: exact bytes of the term.
+        parameters_sha256: of a try of an encoder round, the parameters at which its gradients are taken.
     """
 
     phase: NodePhase = "accepted"
     matrix_sha256: Hash
     charge: float
     witness_key: Hash
+    blocks: Annotated[int, Field(ge=1)] = 1
     seed_sha256: Hash | None = None
-    rows_sha256: Hash | None = None
+    rows_sha256: tuple[Hash, ...] = ()
+    counted: Annotated[int, Field(ge=0)] = 0
     sent: bytes | None = None
+    parameters_sha256: Hash | None = None
 
     @classmethod
     def accept(
@@ -248,6 +293,7 @@ class NodeAttempt(_State):
         charge: float,
         witness_key: bytes,
         sort: Sort = "tables",
+        blocks: int = 1,
         recorded: NodeAttempt | None = None,
     ) -> NodeAttempt:
         """T1: accepts one manifest for this id and freezes the matrix.
@@ -263,44 +309,73 @@ class NodeAttempt(_State):
                 "matrix_sha256": matrix_sha256,
                 "charge": charge,
                 "witness_key": witness_key,
+                "blocks": blocks,
             }
         )
         if recorded is None:
             return fresh
         recorded._same_h(h)
-        frozen = {"attempt", "sort", "matrix_sha256", "charge", "witness_key"}
+        frozen = {"attempt", "sort", "matrix_sha256", "charge", "witness_key", "blocks"}
         if recorded.model_dump(include=frozen) != fresh.model_dump(include=frozen):
             raise recorded._refuse("accepting with another matrix, charge or witness key", recorded.phase)
         return recorded
 
     @classmethod
-    def open_round(cls, run: NodeAttempt, attempt: str, *, charge: float) -> NodeAttempt:
+    def open_round(
+        cls,
+        run: NodeAttempt,
+        attempt: str,
+        parameters_sha256: bytes,
+        *,
+        recorded: NodeAttempt | None = None,
+    ) -> NodeAttempt:
         """A try of an encoder round (section 5), under the acceptance of its run.
 
-        Only for an id under which nothing is stored; else the stored state goes on (and repeats its bytes).
+        Args:
+            run: the run's state.
+            attempt: the try's id.
+            parameters_sha256: of the parameters at which its gradients are taken.
+            recorded: what is stored under this id, if anything; it goes on, and repeats its bytes.
 
         Raises:
-            AttemptError: the run is not an accepted one of sort `round`, or the id is not within the run's.
+            AttemptError: the run is not an accepted one of sort `round`, or the id is not within the run's; or the try
+                was opened before on other parameters.
         """
+        if recorded is not None:
+            recorded._same_h(run.h)
+            recorded._same_parameters(recorded.parameters_sha256, parameters_sha256)
+            return recorded
         if run.sort != "round" or run.phase != "accepted" or not attempt.startswith(run.attempt + "/"):
             raise run._refuse("opening a round", run.phase)
-        return run._next(attempt=attempt, charge=charge)
+        return run._next(attempt=attempt, parameters_sha256=parameters_sha256)
+
+    @property
+    def replaces(self) -> frozenset[str]:
+        """Phases of a stored state that this one may be written over, as `_replaced`."""
+        return _replaced(self.phase, _NODE_ORDER)
 
     @property
     def charged(self) -> bool:
         """Whether the ledger holds the charge: from sending on, unless the witness signed void."""
         return self.phase in ("sent", "released")
 
-    def exchange(self, seed: bytes, *, matrix_sha256: bytes, rows_sha256: bytes) -> NodeAttempt:
-        """T2: masks the frozen matrix under the attempt's one seed. Repeats give the same rows.
+    @property
+    def progress(self) -> int:
+        """How far the exchange has gone within its phase: what is stored is only ever written over by what follows."""
+        return len(self.rows_sha256) + self.counted
+
+    def exchange(self, seed: bytes, *, matrix_sha256: bytes, rows_sha256: bytes, block: int = 0) -> NodeAttempt:
+        """T2: masks a block of the frozen matrix under the attempt's one seed. Repeats give the same rows.
 
         Args:
             seed: the seed that the witness sealed to this node, 32 bytes.
             matrix_sha256: hash of the matrix about to be masked.
-            rows_sha256: hash over all rows about to be sent.
+            rows_sha256: hash over all rows of the block about to be sent.
+            block: the first, or the next one after a block whose inbox was counted.
 
         Raises:
-            AttemptError: another seed, another matrix, or other rows than recorded; or not a table attempt.
+            AttemptError: another seed, another matrix, or other rows than recorded; a block out of turn; or not a
+                table attempt.
         """
         if matrix_sha256 != self.matrix_sha256:
             raise AttemptError(
@@ -308,20 +383,39 @@ class NodeAttempt(_State):
                 field="matrix_sha256",
                 remedy="refuse this attempt; the next one freezes the new data",
             )
-        seed_sha256 = hashlib.sha256(seed).digest()
-        if self.phase == "exchanged" and (self.seed_sha256, self.rows_sha256) == (seed_sha256, rows_sha256):
+        seed_sha256, masked = hashlib.sha256(seed).digest(), len(self.rows_sha256)
+        going_on = self.phase == "exchanged" and self.seed_sha256 == seed_sha256
+        if going_on and block == masked - 1 and self.rows_sha256[block] == rows_sha256:
             return self
-        if self.sort != "tables" or self.phase != "accepted" or len(seed) != 32:
-            raise self._refuse("masking rows again under another seed", self.phase)
-        return self._next(phase="exchanged", seed_sha256=seed_sha256, rows_sha256=rows_sha256)
+        due = block == masked == self.counted < self.blocks and (self.phase == "accepted" or going_on)
+        if self.sort != "tables" or not due or len(seed) != 32:
+            raise self._refuse(f"masking block {block} now, or again under another seed,", self.phase)
+        return self._next(phase="exchanged", seed_sha256=seed_sha256, rows_sha256=(*self.rows_sha256, rows_sha256))
+
+    def count(self, block: int) -> NodeAttempt:
+        """T3: a block's inbox was exactly what the slice implies, and its products are in the node's cells.
+
+        The caller stores the cells along with the returned state: a block counted twice, or not at all, would leave
+        words in the total from which rows can be read.
+
+        Args:
+            block: the one that was masked last.
+
+        Raises:
+            AttemptError: it was counted before, is not the next one, or its own rows have not been sent.
+        """
+        if self.phase != "exchanged" or not block == self.counted == len(self.rows_sha256) - 1:
+            raise self._refuse(f"counting block {block}", self.phase)
+        return self._next(counted=block + 1)
 
     def send(self, term: bytes) -> NodeAttempt:
         """T3: records the exact term; charge the ledger in the same transaction, then send `repeat()`.
 
         Raises:
-            AttemptError: a term was recorded already (use `repeat`), or the exchange is missing.
+            AttemptError: a term was recorded already (use `repeat`), or a block has not been counted.
         """
-        if self.phase != ("exchanged" if self.sort == "tables" else "accepted"):
+        tables = self.sort == "tables"
+        if self.phase != ("exchanged" if tables else "accepted") or (tables and self.counted != self.blocks):
             raise self._refuse("sending a term", self.phase)
         return self._next(phase="sent", sent=term)
 
@@ -365,3 +459,8 @@ class NodeAttempt(_State):
         if self.phase == "released" or self.sort == "round":
             raise self._refuse("voiding", self.phase)
         return self._next(phase="void", sent=None)
+
+
+def _replaced(phase: str, order: tuple[str, ...]) -> frozenset[str]:
+    """Earlier phases; for `void` all but `released`. So neither of these two is ever written over."""
+    return frozenset(order[:-1] if phase == "void" else order[: order.index(phase)])

@@ -16,8 +16,8 @@ IdentifierType: TypeAlias = Literal["uscc", "resident-id", "opaque"]
 LENGTH = 18
 MAX_OPAQUE_BYTES = 256
 # GB 32100-2015: ten digits and the capital letters without I, O, S, V and Z; weights 3^i mod 31.
-_USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
-_USCC_WEIGHTS = tuple(pow(3, i, 31) for i in range(LENGTH - 1))
+USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+USCC_WEIGHTS = tuple(pow(3, i, 31) for i in range(LENGTH - 1))
 # GB 11643-1999, after ISO 7064 MOD 11-2.
 _RESIDENT_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _RESIDENT_CHECKS = "10X98765432"
@@ -46,8 +46,8 @@ def _canonical_text(value: str) -> str:
 
 def uscc_check_digit(body: str) -> str:
     """Return the check character of a unified social credit code's first 17 characters (GB 32100-2015)."""
-    total = sum(weight * _USCC_ALPHABET.index(char) for weight, char in zip(_USCC_WEIGHTS, body, strict=True))
-    return _USCC_ALPHABET[-total % 31]
+    total = sum(weight * USCC_ALPHABET.index(char) for weight, char in zip(USCC_WEIGHTS, body, strict=True))
+    return USCC_ALPHABET[-total % 31]
 
 
 def resident_check_digit(body: str) -> str:
@@ -58,7 +58,7 @@ def resident_check_digit(body: str) -> str:
 def _check_uscc(code: str) -> None:
     if len(code) != LENGTH:
         _refuse("uscc", code, f"has {len(code)} characters, not {LENGTH}", "Enter all 18 characters.")
-    if not set(code) <= set(_USCC_ALPHABET):
+    if not set(code) <= set(USCC_ALPHABET):
         _refuse("uscc", code, "has a character that the code never has", "I, O, S, V and Z do not occur.")
     if not set(code[2:8]) <= _DIGITS:
         _refuse("uscc", code, "characters 3 to 8 (the region) are not digits", "Check the region's digits.")

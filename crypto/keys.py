@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import Self
+from typing import ClassVar, Generic, Self, TypeVar, cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from crypto.errors import KeyFormatError, SignatureError
 
 KEY_BYTES = 32
+
+Private = TypeVar("Private", bound=Ed25519PrivateKey | X25519PrivateKey)
 
 
 def _check_length(raw: bytes, field: str) -> None:
@@ -28,22 +30,51 @@ def _check_length(raw: bytes, field: str) -> None:
         )
 
 
-class IdentityKey:
-    """An Ed25519 private key (RFC 8032): a party's identity."""
+class _SecretKey(Generic[Private]):
+    """What both keys are: 32 secret bytes with a public half of 32 bytes.
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
+    Attributes:
+        sort: the class of the `cryptography` library that holds it.
+        use: what its file is called in messages.
+        algorithm: what its file must hold.
+    """
+
+    sort: ClassVar[type[Ed25519PrivateKey | X25519PrivateKey]]
+    use: ClassVar[str]
+    algorithm: ClassVar[str]
+
+    def __init__(self, key: Private) -> None:
         self._key = key
 
     @classmethod
     def generate(cls) -> Self:
         """Make a fresh key from the system's randomness."""
-        return cls(Ed25519PrivateKey.generate())
+        return cls(cast("Private", cls.sort.generate()))
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """Take the 32 secret bytes of a key; KeyFormatError for another length."""
         _check_length(raw, "raw")
-        return cls(Ed25519PrivateKey.from_private_bytes(raw))
+        return cls(cast("Private", cls.sort.from_private_bytes(raw)))
+
+    @classmethod
+    def from_pem(cls, data: bytes) -> Self:
+        """Decode an unencrypted PKCS #8 PEM with a key of this sort; KeyFormatError for anything else."""
+        try:
+            key = serialization.load_pem_private_key(data, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise KeyFormatError(
+                "The key file is not an unencrypted PKCS #8 PEM file.",
+                field="pem",
+                remedy="Make a key with `digua-node init`, or restore the file from its backup.",
+            ) from error
+        if not isinstance(key, cls.sort):
+            raise KeyFormatError(
+                f"The {cls.use} key file holds a key of another kind.",
+                field="pem",
+                remedy=f"Name the file with the {cls.algorithm} key here.",
+            )
+        return cls(cast("Private", key))
 
     @property
     def public(self) -> bytes:
@@ -56,49 +87,32 @@ class IdentityKey:
         return self._key.private_bytes_raw()
 
     @property
-    def private_key(self) -> Ed25519PrivateKey:
+    def private_key(self) -> Private:
         """The key as the `cryptography` library knows it."""
         return self._key
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({fingerprint(self.public)})"
+
+
+class IdentityKey(_SecretKey[Ed25519PrivateKey]):
+    """An Ed25519 private key (RFC 8032): a party's identity."""
+
+    sort = Ed25519PrivateKey
+    use = "identity"
+    algorithm = "Ed25519"
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte signature of ``message``. Callers separate their domains (JWS, signed note)."""
         return self._key.sign(message)
 
-    def __repr__(self) -> str:
-        return f"IdentityKey({fingerprint(self.public)})"
 
-
-class BoxKey:
+class BoxKey(_SecretKey[X25519PrivateKey]):
     """An X25519 private key (RFC 7748): key agreement and HPKE."""
 
-    def __init__(self, key: X25519PrivateKey) -> None:
-        self._key = key
-
-    @classmethod
-    def generate(cls) -> Self:
-        """Make a fresh key from the system's randomness."""
-        return cls(X25519PrivateKey.generate())
-
-    @classmethod
-    def from_bytes(cls, raw: bytes) -> Self:
-        """Take the 32 secret bytes of a key; KeyFormatError for another length."""
-        _check_length(raw, "raw")
-        return cls(X25519PrivateKey.from_private_bytes(raw))
-
-    @property
-    def public(self) -> bytes:
-        """The public key, 32 bytes."""
-        return self._key.public_key().public_bytes_raw()
-
-    @property
-    def raw(self) -> bytes:
-        """The secret key, 32 bytes."""
-        return self._key.private_bytes_raw()
-
-    @property
-    def private_key(self) -> X25519PrivateKey:
-        """The key as the `cryptography` library knows it."""
-        return self._key
+    sort = X25519PrivateKey
+    use = "box"
+    algorithm = "X25519"
 
     def exchange(self, peer_public: bytes) -> bytes:
         """Agree on a 32-byte secret with a peer. Never use it as a key itself: derive with `crypto.prg`.
@@ -115,9 +129,6 @@ class BoxKey:
                 field="peer_public",
                 remedy="Check the peer's enrolment; its key is not an honest one.",
             ) from error
-
-    def __repr__(self) -> str:
-        return f"BoxKey({fingerprint(self.public)})"
 
 
 def verify_signature(public: bytes, signature: bytes, message: bytes) -> None:
@@ -148,38 +159,3 @@ def encode_pem(key: IdentityKey | BoxKey) -> bytes:
     return key.private_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def _load_pem(data: bytes) -> object:
-    try:
-        return serialization.load_pem_private_key(data, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeyFormatError(
-            "The key file is not an unencrypted PKCS #8 PEM file.",
-            field="pem",
-            remedy="Make a key with `digua-node init`, or restore the file from its backup.",
-        ) from error
-
-
-def decode_identity_pem(data: bytes) -> IdentityKey:
-    """Decode a PKCS #8 PEM with an Ed25519 key; KeyFormatError for anything else."""
-    key = _load_pem(data)
-    if not isinstance(key, Ed25519PrivateKey):
-        raise KeyFormatError(
-            "The identity key file holds a key of another kind.",
-            field="pem",
-            remedy="Name the file with the Ed25519 key here.",
-        )
-    return IdentityKey(key)
-
-
-def decode_box_pem(data: bytes) -> BoxKey:
-    """Decode a PKCS #8 PEM with an X25519 key; KeyFormatError for anything else."""
-    key = _load_pem(data)
-    if not isinstance(key, X25519PrivateKey):
-        raise KeyFormatError(
-            "The box key file holds a key of another kind.",
-            field="pem",
-            remedy="Name the file with the X25519 key here.",
-        )
-    return BoxKey(key)

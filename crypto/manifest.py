@@ -5,7 +5,8 @@ the roster). It holds no campaign keys, so they can be made after it. A node get
 salt, and a proof: it sees no other node's slice, and cannot test guesses about one because of the salt. The witness
 gets all slices and checks here what no single node can see:
 
-* a position is one pseudonym and a pseudonym one position, everywhere (else rows of different merchants multiply);
+* a position is one pseudonym and a pseudonym one position, everywhere (else rows of different merchants multiply):
+  pseudonyms ascend with positions, which shows it a block at a time, and lets positions tell nothing else;
 * a merchant has at most one node of each kind, and exactly one of the label kind (a second would double its
   weight, hence the sensitivity);
 * counterparts are symmetric and complete: two nodes of different kinds that hold a merchant name each other, so both
@@ -20,6 +21,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -155,13 +157,39 @@ def expected_inbox(me: str, own: NodeSlice, roster: Sequence[tuple[str, str]]) -
     return expected
 
 
-def check_slices(slices: Mapping[str, NodeSlice], roster: Sequence[tuple[str, str]], *, label_kind: str) -> None:
-    """T0: the witness's checks over all slices of a manifest (module docstring).
+@dataclass(frozen=True)
+class CheckedSlices:
+    """What the slices of a block, or of a whole cohort, add up to.
+
+    Attributes:
+        members: kind → merchants that have a node of it.
+        pairs: (kind, kind) in order of names → merchants that have nodes of both.
+        first, last: pseudonyms of the first and the last position; empty where there is none.
+    """
+
+    members: Mapping[str, int]
+    pairs: Mapping[tuple[str, str], int]
+    first: bytes
+    last: bytes
+
+
+def check_slices(
+    slices: Mapping[str, NodeSlice],
+    roster: Sequence[tuple[str, str]],
+    *,
+    label_kind: str,
+    span: tuple[int, int] | None = None,
+) -> CheckedSlices:
+    """T0: the witness's checks over all slices of a manifest, or their pieces of one block (module docstring).
+
+    Every check is about single positions, but for the order of pseudonyms: whoever checks block by block must also see
+    that each block's `first` is above the `last` before it.
 
     Args:
-        slices: node id → slice.
+        slices: node id → slice, or its piece of the block.
         roster: (id, kind) in the order that counterparts refer to.
         label_kind: the kind that holds every merchant of the cohort.
+        span: first position of the block and the one after its last; where not given, all that label nodes hold.
 
     Raises:
         ManifestError: naming the node, or the two nodes, that contradict each other. Never a pseudonym.
@@ -172,18 +200,19 @@ def check_slices(slices: Mapping[str, NodeSlice], roster: Sequence[tuple[str, st
     kinds = sorted({kind for _, kind in roster})
     for node, kind in roster:
         _check_shape(node, kind, slices[node], kinds)
-    size = sum(len(slices[node].positions) for node, kind in roster if kind == label_kind)
+    start, stop = span or (0, sum(len(slices[node].positions) for node, kind in roster if kind == label_kind))
+    size = stop - start
     for node in ids:
         positions = slices[node].positions
         # Every merchant is at one label node, so a position beyond their number is at none.
-        if len(positions) and int(positions[-1]) >= size:
+        if len(positions) and not start <= int(positions[0]) <= int(positions[-1]) < stop:
             raise _contradiction([node], f"a merchant without a node of kind {label_kind}")
 
     holder = {kind: np.full(size, NO_COUNTERPART, dtype=np.int32) for kind in kinds}
     pseudonyms = np.zeros((size, 32), dtype=np.uint8)
     first_holder = np.full(size, NO_COUNTERPART, dtype=np.int32)
     for index, (node, kind) in enumerate(roster):
-        at = slices[node].positions
+        at = slices[node].positions - np.uint32(start)
         taken = holder[kind][at]
         _refuse_where(taken != NO_COUNTERPART, taken, node, ids, f"one merchant at two nodes of kind {kind}")
         holder[kind][at] = index
@@ -196,14 +225,27 @@ def check_slices(slices: Mapping[str, NodeSlice], roster: Sequence[tuple[str, st
         owner = int(first_holder[np.argmax(holder[label_kind] == NO_COUNTERPART)])
         nodes = [ids[owner]] if owner != NO_COUNTERPART else [n for n, k in roster if k == label_kind]
         raise _contradiction(nodes, f"a merchant without a node of kind {label_kind}")
-    _check_distinct(pseudonyms, holder[label_kind], ids)
+    _check_order(pseudonyms, holder[label_kind], ids)
     for node, own_kind in roster:
-        at = slices[node].positions
+        at = slices[node].positions - np.uint32(start)
         for kind in kinds:
             if kind != own_kind:
                 actual, named = holder[kind][at], slices[node].counterparts[kind]
                 other = np.where(actual == NO_COUNTERPART, named, actual)
                 _refuse_where(actual != named, other, node, ids, f"counterparts of kind {kind} not symmetric")
+    held = {kind: at != NO_COUNTERPART for kind, at in holder.items()}
+    return CheckedSlices(
+        members={kind: int(here.sum()) for kind, here in held.items()},
+        pairs={(a, b): int((held[a] & held[b]).sum()) for a, b in combinations(kinds, 2)},
+        first=pseudonyms[:1].tobytes(),
+        last=pseudonyms[-1:].tobytes(),
+    )
+
+
+def ascending(pseudonyms: Pseudonyms) -> NDArray[np.bool_]:
+    """(n − 1,) whether each pseudonym is above the one before it, as bytes."""
+    whole = np.ascontiguousarray(pseudonyms).view("S32").ravel()
+    return np.asarray(whole[1:] > whole[:-1], dtype=np.bool_)
 
 
 def holdout_mask(pseudonyms: Pseudonyms, salt: bytes, fraction: float) -> NDArray[np.bool_]:
@@ -266,18 +308,10 @@ def _check_shape(node: str, kind: str, own: NodeSlice, kinds: Sequence[str]) -> 
         raise _contradiction([node], "positions not ascending")
 
 
-def _check_distinct(pseudonyms: Pseudonyms, label_holder: NodeIndex, ids: list[str]) -> None:
-    """No pseudonym stands at two positions. Sorts on eight bytes; only equal ones are compared in full."""
-    prefix = np.ascontiguousarray(pseudonyms[:, :8]).view(np.uint64).ravel()
-    order = np.argsort(prefix, kind="stable")
-    equal = np.flatnonzero(prefix[order][1:] == prefix[order][:-1])
-    if not len(equal):
-        return
-    suspects = order[np.unique(np.concatenate([equal, equal + 1]))]
-    seen: dict[bytes, int] = {}
-    for position in suspects:
-        whole = pseudonyms[position].tobytes()
-        if whole in seen:
-            nodes = sorted({ids[label_holder[seen[whole]]], ids[label_holder[position]]})
-            raise _contradiction(nodes, "one pseudonym at two positions")
-        seen[whole] = int(position)
+def _check_order(pseudonyms: Pseudonyms, label_holder: NodeIndex, ids: list[str]) -> None:
+    """Pseudonyms ascend with positions, so none stands at two of them."""
+    wrong = ~ascending(pseudonyms)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        nodes = sorted({ids[label_holder[at]], ids[label_holder[at + 1]]})
+        raise _contradiction(nodes, "one pseudonym at two positions, or positions not in the order of pseudonyms")

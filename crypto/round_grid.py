@@ -101,5 +101,13 @@ def encoder_terms(terms: Terms) -> EncoderTerms:
 
 
 def try_id(order: RoundOrder) -> str:
-    """The id of one try of a round: the attempt that its masks, its bytes and its charge belong to."""
+    """The id of one try of a round: the attempt that its bytes and its charge belong to."""
     return f"{order.attempt}/{order.round}.{order.number}"
+
+
+def mask_id(order: RoundOrder) -> str:
+    """What a try's masks are bound to: the try, and the parameters at which its gradients are taken.
+
+    Terms of parties that were ordered different parameters have masks that do not cancel, so that they open to nothing.
+    """
+    return f"{try_id(order)}/{order.parameters_sha256.hex()}"

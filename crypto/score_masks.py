@@ -25,6 +25,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crypto.errors import RangeError
 from crypto.keys import BoxKey
 from crypto.prg import derive_key, words32
@@ -66,6 +69,20 @@ class RequestMasks:
         _check_item(item)
         word = int(words32(self._pair_key(peer, peer_public), 1, offset=item)[0])
         return word if self._me < peer else -word % MODULUS
+
+    def masks(self, peer: str, peer_public: bytes, *, items: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Return the masks towards one peer for many items, (n,) words: those of `mask`, from one stream.
+
+        Args:
+            peer, peer_public: the other source.
+            items: (n,) distinct positions, ascending.
+        """
+        if not len(items):
+            return np.zeros(0, dtype=np.uint32)
+        first = int(items[0])
+        stream = words32(self._pair_key(peer, peer_public), int(items[-1]) - first + 1, offset=first)
+        words = stream[items - np.uint32(first)]
+        return words if self._me < peer else (np.uint32(0) - words).astype(np.uint32)
 
     def mask_points(self, points: int, peers: Mapping[str, bytes], *, item: int) -> int:
         """Mask the points of one item towards all its other sources: see `mask_points`."""

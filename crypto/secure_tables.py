@@ -2,7 +2,10 @@
 
 **Composed** from one-time masking, exact products modulo 2^32 and the secure sum of `crypto.secure_sum`.
 
-* T1: node j freezes its one-hot matrix X_j (`check_one_hot`, `matrix_sha256`).
+The cohort is cut into blocks of positions (`crypto.blocks`); T2 and T3 take place once per block, in order, and sums
+over blocks are what sums over the whole would be.
+
+* T1: node j freezes its one-hot matrix X_j (`check_one_hot`, `matrix_sha256`, `frozen_sha256`).
 * T1′: the witness picks a seed per node.
 * T2: node j computes `A_j = PRG(seed_j)`, `M_j = X_j − A_j` (`mask_rows`) and sends each node of another kind the
   rows of M_j that both hold (`masked_for`), sealed to it.
@@ -21,6 +24,12 @@ uniform words in just the columns where X_l[r] is 1: the row's bins could be rea
 one, does the same. So an inbox that differs from the slice's positions, or from the hash in its sender's signed
 header, is refused as a whole.
 
+Blocks change nothing of this. A block of M_j is a stretch of the rows of one matrix under one stream, at the
+stretch's own place in it (`mask_rows`, `first_row`), so every word of the stream masks one entry, in whatever blocks.
+A block's inbox must be exactly what the slice implies for its positions, and `crypto.attempts.NodeAttempt` lets each
+block be counted once, in order, and the term be sent only after the last: so all inboxes together are exactly what the
+slice implies. What is added up between blocks stays at the node, and leaves it only with noise and masks on.
+
 A seed masks one matrix once: the stream's key is derived from seed, h, attempt and node (`stream_key`), and the
 matrix is frozen under (h, attempt) in `crypto.attempts.NodeAttempt`. A witness that repeats a seed in another attempt
 gets another stream.
@@ -35,7 +44,7 @@ merchants they share; slices passed the witness's `crypto.manifest.check_slices`
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +141,11 @@ def matrix_sha256(X: UInt8, positions: Positions) -> bytes:
     return digest.digest()
 
 
+def frozen_sha256(blocks: Sequence[bytes]) -> bytes:
+    """SHA-256 that freezes a whole matrix: over the `matrix_sha256` of its blocks, in order."""
+    return hashlib.sha256(b"digua-1/frozen\0" + len(blocks).to_bytes(8, "little") + b"".join(blocks)).digest()
+
+
 def rows_sha256(rows: UInt32) -> bytes:
     """SHA-256 of masked rows as they travel (little-endian, row-major)."""
     return hashlib.sha256(np.ascontiguousarray(rows, dtype="<u4").data).digest()
@@ -171,12 +185,13 @@ def expand_seed(key: bytes, n_rows: int, d: int, row_start: int, row_stop: int) 
     return words32(key, (row_stop - row_start) * d, offset=row_start * d).reshape(-1, d)
 
 
-def mask_rows(X: UInt8, key: bytes) -> UInt32:
-    """T2: `M = X − A` mod 2^32, (n, d)."""
+def mask_rows(X: UInt8, key: bytes, *, first_row: int = 0) -> UInt32:
+    """T2: `M = X − A` mod 2^32, (n, d), of the n rows of the node's matrix from `first_row` on."""
     n, d = X.shape
     M = np.empty((n, d), dtype=np.uint32)
-    for start, stop in _blocks(n):
-        np.subtract(X[start:stop], expand_seed(key, n, d, start, stop), out=M[start:stop])
+    for start, stop in _stretches(n):
+        A = expand_seed(key, first_row + n, d, first_row + start, first_row + stop)
+        np.subtract(X[start:stop], A, out=M[start:stop])
     return M
 
 
@@ -227,17 +242,25 @@ def check_inbox(
 
 
 def node_cells(
-    layout: TableLayout, kind: str, X: UInt8, key: bytes, inbox: CheckedInbox, my_positions: Positions
+    layout: TableLayout,
+    kind: str,
+    X: UInt8,
+    key: bytes,
+    inbox: CheckedInbox,
+    my_positions: Positions,
+    *,
+    first_row: int = 0,
 ) -> UInt32:
     """T3: a node's share of all released cells, without noise; it must not leave without `mask_vector`.
 
     Args:
         layout: of the table.
         kind: own kind.
-        X: (n, d) own rows, at `my_positions`.
+        X: (n, d) own rows of a block, at `my_positions`.
         key: own stream's key.
-        inbox: from `check_inbox`.
+        inbox: the block's, from `check_inbox`.
         my_positions: (n,) cohort positions, ascending.
+        first_row: place of the block's first row in the node's whole matrix.
 
     Returns:
         (n_cells,) uint32.
@@ -271,12 +294,14 @@ def node_cells(
             )
         later = layout.order(other.kind) > mine
         product = np.zeros((d, layout.columns(other.kind)), dtype=np.uint32)
-        for start, stop in _blocks(n):
+        for start, stop in _stretches(n):
             M = np.zeros((stop - start, layout.columns(other.kind)), dtype=np.uint32)
             for sender, at in places.items():
                 first, last = np.searchsorted(at, [start, stop])
                 M[at[first:last] - start] = inbox.rows[sender][first:last]
-            left = expand_seed(key, n, d, start, stop) if later else X[start:stop]
+            left: UInt8 | UInt32 = X[start:stop]
+            if later:
+                left = expand_seed(key, first_row + n, d, first_row + start, first_row + stop)
             product += matmul_transpose_mod32(left, M)
         # A_kᵀM_l when own kind k is the earlier one; else (X_lᵀM_k)ᵀ = M_kᵀX_l.
         cells += (
@@ -303,7 +328,7 @@ def witness_cells(layout: TableLayout, nodes: Mapping[str, SeededNode]) -> UInt3
         (k, later): np.zeros((layout.columns(k), layout.columns(later)), dtype=np.uint32)
         for k, later in layout.kind_pairs()
     }
-    for start, stop in _blocks(size):
+    for start, stop in _stretches(size):
         A = {b.kind: np.zeros((stop - start, layout.columns(b.kind)), dtype=np.uint32) for b in layout.kinds}
         for node in nodes.values():
             first, last = (int(at) for at in np.searchsorted(node.positions, [start, stop]))
@@ -320,7 +345,7 @@ def witness_cells(layout: TableLayout, nodes: Mapping[str, SeededNode]) -> UInt3
     return cells
 
 
-def _blocks(n: int) -> Iterator[tuple[int, int]]:
+def _stretches(n: int) -> Iterator[tuple[int, int]]:
     for start in range(0, n, BLOCK_ROWS):
         yield start, min(start + BLOCK_ROWS, n)
 

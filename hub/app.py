@@ -9,7 +9,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from hub import problems
-from hub.api import campaigns, consents, health, links, log, merchants, models, parties, queries, voprf
+from hub.api import campaigns, consents, health, internal, links, log, merchants, models, parties, queries, voprf
 from hub.idempotency import IdempotencyMiddleware
 from hub.services import Hub
 
@@ -24,6 +24,7 @@ ROUTERS = (
     queries.router,
     models.router,
     campaigns.router,
+    internal.router,
 )
 
 

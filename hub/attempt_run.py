@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -58,11 +59,18 @@ class AttemptRun:
 
     def ask(self, message: str, step: Step, parcels: Mapping[str, Parcel]) -> dict[str, Reply]:
         """One trip to the nodes, timed and reported."""
-        self.tell(step, 0, len(parcels))
+        return self.ask_made(message, step, parcels.__getitem__, parties=list(parcels))
+
+    def ask_made(
+        self, message: str, step: Step, parcel_of: Callable[[str], Parcel], *, parties: Sequence[str] = ()
+    ) -> dict[str, Reply]:
+        """As `ask`, where a node's parcel is made when it is sent, and not kept; all nodes unless some are named."""
+        parties = parties or [entry.party_id for entry in self.roster]
+        self.tell(step, 0, len(parties))
         start = time.monotonic()
-        replies = self.channel.ask(message, parcels, self.attempt)
+        replies = self.channel.ask_made(dict.fromkeys(parties, message), parcel_of, self.attempt)
         self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start
-        self.tell(step, sum(isinstance(reply, Parcel) for reply in replies.values()), len(parcels))
+        self.tell(step, sum(isinstance(reply, Parcel) for reply in replies.values()), len(parties))
         return replies
 
     def ask_witness(self, message: str, step: Step, parcel: Parcel) -> Parcel:
@@ -109,6 +117,8 @@ def check_quorum(
 
 def obtain_cosignature(run: AttemptRun) -> str:
     """T0: the witness's cosignature of this manifest."""
+    for block in range(run.manifest.blocks.count - 1):
+        run.ask_witness("query.slices", "cosign", run.manifest.pieces_for_witness(block))
     reply = run.ask_witness("query.cosign", "cosign", run.manifest.for_witness())
     token, witness = reply.text("cosignature"), run.plan.witness
     cosignature = verify_model(token, witness.sign_key, Cosignature, typ="cosignature", kid=witness.party_id)
@@ -118,17 +128,32 @@ def obtain_cosignature(run: AttemptRun) -> str:
     return token
 
 
-def obtain_acceptances(run: AttemptRun, cosignature: str) -> str:
+def obtain_acceptances(
+    run: AttemptRun, cosignature: str, *, message: str = "train.accept", further: Parcel | None = None
+) -> str:
     """T1: all acceptances, in order of the roster, separated by spaces.
+
+    Args:
+        run: the attempt.
+        cosignature: the witness's.
+        message: what nodes are asked, `train.admit` in an evaluation.
+        further: what every node is sent besides.
 
     Raises:
         LostNodesError: who refuses or gives no valid acceptance.
     """
-    parcels = {
-        entry.party_id: run.manifest.for_node(index, cosignature, run.plan.encoders, run.plan.encoder_releases)
-        for index, entry in enumerate(run.roster)
-    }
-    replies = run.ask("train.accept", "accept", parcels)
+    for block in range(run.manifest.blocks.count - 1):
+        gone = refusers(
+            run.roster, run.ask_made("train.slice", "accept", partial(run.manifest.piece_for_party, block=block))
+        )
+        if gone:
+            raise LostNodesError(gone)
+    more = further or Parcel()
+    parcels: dict[str, Parcel] = {}
+    for index, entry in enumerate(run.roster):
+        own = run.manifest.for_node(index, cosignature, run.plan.encoders, run.plan.encoder_releases)
+        parcels[entry.party_id] = Parcel({**own.texts, **more.texts}, {**own.arrays, **more.arrays})
+    replies = run.ask(message, "accept", parcels)
     tokens: dict[str, str] = {}
     lost = refusers(run.roster, replies)
     for entry in run.roster:

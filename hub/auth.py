@@ -16,11 +16,19 @@ from hub.merchant_signatures import verify_request
 from hub.roster import RosterKeeper
 
 
-class AdminAuth:
-    """Compares the administrator's token in constant time; holds its hash only."""
+class BearerAuth:
+    """Compares a token in constant time; holds its hash only.
 
-    def __init__(self, token: str) -> None:
+    Args:
+        token: the secret.
+        whose: what it is called, e.g. ``the administrator's token``.
+        where: the field of hub.yaml that names its file.
+    """
+
+    def __init__(self, token: str, *, whose: str, where: str) -> None:
         self._sha256 = hashlib.sha256(token.encode()).digest()
+        self._whose = whose
+        self._where = where
 
     def check(self, authorization: str | None) -> None:
         """Accept `Authorization: Bearer <token>`; UnauthorisedError otherwise."""
@@ -28,9 +36,9 @@ class AdminAuth:
         given = hashlib.sha256(token.strip().encode()).digest()
         if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._sha256):
             raise UnauthorisedError(
-                "This needs the administrator's token.",
+                f"This needs {self._whose}.",
                 field="Authorization",
-                remedy="Send `Authorization: Bearer <token>`; the token lies in the hub's admin_token_file.",
+                remedy=f"Send `Authorization: Bearer <token>`; the token lies in the hub's {self._where}.",
             )
 
 

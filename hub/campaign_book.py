@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from crypto.wire.campaign import Stage
@@ -29,6 +29,7 @@ from hub.tables.campaigns import (
     CampaignRefusalRow,
     CampaignRow,
     EncoderCheckpointRow,
+    OpenedTableRow,
     UndeliveredDecisionRow,
 )
 from models.campaign_file import CampaignFile
@@ -54,6 +55,7 @@ class Campaign:
     failure: Problem | None
     encoder_model: str | None
     scorecard_model: str | None
+    run_by: str | None
 
     @property
     def model_id(self) -> str | None:
@@ -136,10 +138,12 @@ class CampaignBook:
             query = select(CampaignRow.campaign_id).where(CampaignRow.status.in_(UNFINISHED))
             return tuple(session.scalars(query.order_by(CampaignRow.created_at, CampaignRow.campaign_id)))
 
-    def begin(self, campaign_id: str) -> None:
-        """Say that the campaign runs."""
+    def begin(self, campaign_id: str, run_by: str) -> None:
+        """Say that the campaign runs, and in which process."""
         with self.db.session() as session:
-            _row(session, campaign_id).status = "running"
+            row = _row(session, campaign_id)
+            row.status = "running"
+            row.run_by = run_by
 
     def ask_abort(self, campaign_id: str) -> None:
         """Note the operator's wish; CampaignStateError where the campaign has ended."""
@@ -204,6 +208,12 @@ class CampaignBook:
         with self.db.reading() as session:
             return [(row.id, _progress(row)) for row in session.scalars(query.order_by(CampaignEventRow.id))]
 
+    def last_step(self, campaign_id: str) -> int:
+        """Return the number of the campaign's newest step; 0 where there is none."""
+        with self.db.reading() as session:
+            query = select(func.max(CampaignEventRow.id)).where(CampaignEventRow.campaign_id == campaign_id)
+            return session.scalar(query) or 0
+
     def refusals(self, campaign_id: str) -> tuple[Refusal, ...]:
         """Return who ended attempts of the campaign."""
         query = select(CampaignRefusalRow).where(CampaignRefusalRow.campaign_id == campaign_id)
@@ -223,13 +233,13 @@ class CampaignBook:
         return highest
 
     def undecided(self, campaign_id: str | None = None) -> tuple[OpenAttempt, ...]:
-        """Return the table attempts that the witness cosigned and has not decided.
+        """Return the attempts at tables and histograms that the witness cosigned and has not decided.
 
         Args:
             campaign_id: a campaign; without one, all campaigns that have ended.
         """
         query = select(CampaignAttemptRow).where(
-            CampaignAttemptRow.stage == "scorecard", CampaignAttemptRow.decision.is_(None)
+            CampaignAttemptRow.stage.in_(("scorecard", "evaluation")), CampaignAttemptRow.decision.is_(None)
         )
         if campaign_id is None:
             ended = select(CampaignRow.campaign_id).where(CampaignRow.status.not_in(UNFINISHED))
@@ -284,6 +294,12 @@ class CampaignBook:
             row = session.get(CampaignAttemptRow, attempt)
             return None if row is None else row.terms
 
+    def opened_counts(self, attempt: str) -> NDArray[np.float64] | None:
+        """Return the noisy counts that an attempt opened, or None."""
+        with self.db.reading() as session:
+            row = session.get(OpenedTableRow, attempt)
+            return None if row is None else _vector(row.counts)
+
     def delivered(self, attempt: str, party_id: str) -> None:
         """Note that a party has heard the decision."""
         with self.db.session() as session:
@@ -323,6 +339,7 @@ def _campaign(row: CampaignRow) -> Campaign:
         failure=None if row.failure is None else Problem.model_validate(json.loads(row.failure)),
         encoder_model=row.encoder_model,
         scorecard_model=row.scorecard_model,
+        run_by=row.run_by,
     )
 
 

@@ -19,7 +19,27 @@ from hub.cohort import Cohort
 from models.encoder_step import StepState
 from models.schema import Schema
 
-Step = Literal["cosign", "accept", "seeds", "exchange", "share", "release", "outcome", "open", "void", "round"]
+Step = Literal[
+    "cosign",
+    "accept",
+    "seeds",
+    "exchange",
+    "share",
+    "points",
+    "count",
+    "release",
+    "outcome",
+    "open",
+    "void",
+    "round",
+    "wait",
+    "engine",
+]
+"""`wait`: for parties that are not there. `engine`: what happens to the campaign's run on a SuperLink."""
+
+
+BLOCK_ROWS = 1 << 17
+"""Some 16 to 32 MiB of masked rows a node: up to here a cohort goes in one block, which takes the fewest trips."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +53,15 @@ class CampaignPlan:
         pair_share: part of μ² spent on pair tables.
         encoder_share: part of μ² spent on the encoder when both stages run.
         identity: the hub's key, which signs terms.
+        bands, parity: of an evaluation's histogram: bands of the score, and features of the label's kind whose bins are
+            groups.
         encoders: kind → artefact of an encoder whose binned output is a further feature of that kind; nodes get these
             bytes with the terms, which name their hashes.
         encoder_releases: the witness's JWS `model-release` of each of these, which nodes demand.
         reform: the cohort of the same nodes by the consents of now, or None where consents do not change.
         attempts_before: stage → number of the last attempt of an earlier run of this campaign, whose ids are used up.
         max_attempts: attempts per stage that may lose nodes; see `hub.cohort_course` for others.
+        block_rows: most cohort positions that travel at a time; see `crypto.blocks`.
         deadline: how long an attempt's terms can be accepted.
     """
 
@@ -58,11 +81,14 @@ class CampaignPlan:
     quorum: Mapping[str, int] = field(default_factory=dict)
     pair_share: float = 0.5
     encoder_share: float = 0.5
+    bands: int = 20
+    parity: tuple[str, ...] = ()
     encoders: Mapping[str, bytes] = field(default_factory=dict)
     encoder_releases: tuple[str, ...] = ()
     reform: Callable[[], Cohort] | None = None
     attempts_before: Mapping[str, int] = field(default_factory=dict)
     max_attempts: int = 5
+    block_rows: int = BLOCK_ROWS
     deadline: timedelta = timedelta(hours=1)
     clock: Clock = utc_now
 
@@ -90,10 +116,10 @@ ProgressCallback = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class ReleasedTable:
-    """The scorecard stage's result: the noisy table and everything needed to prove and re-fit it.
+    """The scorecard stage's result: the noisy table and everything needed to prove and re-fit it. Also an evaluation's.
 
     Attributes:
-        counts: (n_cells,) noisy counts in the order of the layout.
+        counts: (n_cells,) noisy counts in the order of the layout, of the table or of the histogram.
         shares: party → exact bytes that it sent; the witness re-fits from them.
         seconds: per step.
         lost: nodes of earlier attempts and why they are not in this one.
@@ -165,8 +191,11 @@ class CampaignStore(Protocol):
     def lost(self, attempt: str, parties: Mapping[str, str]) -> None:
         """These parties refused or were lost, and so ended the attempt: party → code and numbers."""
 
+    def points_passed(self, terms: Terms, boxes: Mapping[str, Mapping[str, str]]) -> None:
+        """Points in an evaluation are about to be passed on: bank → source → SHA-256 of the sealed box."""
+
     def opened(self, result: ReleasedTable) -> None:
-        """The table was opened."""
+        """The table, or an evaluation's histogram, was opened."""
 
     def round_opened(self, checkpoint: EncoderCheckpoint, opened: RoundShares | None) -> None:
         """An encoder run began (step 0), or a round of it was opened from these shares."""
@@ -182,6 +211,9 @@ class NoStore:
         """Nothing to keep."""
 
     def lost(self, attempt: str, parties: Mapping[str, str]) -> None:
+        """Nothing to keep."""
+
+    def points_passed(self, terms: Terms, boxes: Mapping[str, Mapping[str, str]]) -> None:
         """Nothing to keep."""
 
     def opened(self, result: ReleasedTable) -> None:

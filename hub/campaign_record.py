@@ -9,7 +9,8 @@ from sqlalchemy import delete, insert, select
 
 from crypto.canonical import digest
 from crypto.jws import verify_model
-from crypto.wire.campaign import Decision, Terms
+from crypto.wire.audit import EntryType
+from crypto.wire.campaign import Decision, Stage, Terms
 from crypto.wire.link import RoundShares
 from crypto.wire.party import Party
 from hub.campaign_book import CampaignBook, vector_bytes
@@ -19,6 +20,7 @@ from hub.tables.campaigns import (
     CampaignAttemptRow,
     CampaignRefusalRow,
     EncoderCheckpointRow,
+    EncoderRoundRow,
     EncoderShareRow,
     OpenedTableRow,
     TableShareRow,
@@ -99,6 +101,22 @@ class CampaignRecord:
             }
             self._book.log.append(session, "attempt-decision", self._book.hub_id, facts=facts)
 
+    def points_passed(self, terms: Terms, boxes: Mapping[str, Mapping[str, str]]) -> None:
+        """V2: logged before a bank gets them: which source's points about how many merchants, under which model."""
+        model_id = None if terms.evaluation is None else terms.evaluation.model_id
+        with self._book.db.session() as session:
+            for bank, by_source in boxes.items():
+                for source, sha256 in by_source.items():
+                    facts: dict[str, str | int | bool | None] = {
+                        "campaign_id": self._campaign_id,
+                        "attempt": terms.attempt,
+                        "model_id": model_id,
+                        "source": source,
+                        "recipient": bank,
+                        "sealed_sha256": sha256,
+                    }
+                    self._book.log.append(session, "evaluation-points", self._book.hub_id, facts=facts)
+
     def opened(self, result: ReleasedTable) -> None:
         """The table was opened; its counts and the nodes' shares are kept, to fit the model from."""
         attempt = result.terms.attempt
@@ -118,7 +136,8 @@ class CampaignRecord:
                 "cells": len(result.counts),
                 "shares": len(shares),
             }
-            self._book.log.append(session, "table-opened", self._book.hub_id, facts=facts)
+            what: EntryType = "histogram-opened" if result.terms.stage == "evaluation" else "table-opened"
+            self._book.log.append(session, what, self._book.hub_id, facts=facts)
 
     def round_opened(self, checkpoint: EncoderCheckpoint, opened: RoundShares | None) -> None:
         """Where the encoder run stands now, and what its last round was opened from."""
@@ -136,20 +155,17 @@ class CampaignRecord:
             if opened is not None:
                 number = checkpoint.state.step - 1
                 # A hub that was restored from an older copy opens a round anew, maybe by another try.
-                session.execute(
-                    delete(EncoderShareRow).where(
-                        EncoderShareRow.run == checkpoint.attempt, EncoderShareRow.round == number
-                    )
+                known = (EncoderRoundRow.run == checkpoint.attempt, EncoderRoundRow.round == number)
+                tries = select(EncoderRoundRow.attempt).where(*known)
+                session.execute(delete(EncoderShareRow).where(EncoderShareRow.attempt.in_(tries)))
+                session.execute(delete(EncoderRoundRow).where(*known))
+                counted = EncoderRoundRow(
+                    attempt=opened.attempt, run=checkpoint.attempt, round=number, parameters=opened.parameters
                 )
+                session.add(counted)
+                session.flush()
                 shares = [
-                    {
-                        "attempt": opened.attempt,
-                        "party_id": party,
-                        "run": checkpoint.attempt,
-                        "round": number,
-                        "share": share,
-                        "receipt": opened.receipts[party],
-                    }
+                    {"attempt": opened.attempt, "party_id": party, "share": share, "receipt": opened.receipts[party]}
                     for party, share in opened.shares.items()
                 ]
                 session.execute(insert(EncoderShareRow), shares)
@@ -162,12 +178,12 @@ class CampaignRecord:
             }
             self._book.log.append(session, "encoder-round", self._book.hub_id, facts=facts)
 
-    def released(self) -> ReleasedTable | None:
-        """The campaign's opened table, if a former process of the hub opened one."""
+    def released(self, stage: Stage = "scorecard") -> ReleasedTable | None:
+        """What a former process of the hub opened of a stage: the campaign's table, or an evaluation's histogram."""
         query = (
             select(OpenedTableRow, CampaignAttemptRow)
             .join(CampaignAttemptRow, CampaignAttemptRow.attempt == OpenedTableRow.attempt)
-            .where(OpenedTableRow.campaign_id == self._campaign_id)
+            .where(OpenedTableRow.campaign_id == self._campaign_id, CampaignAttemptRow.stage == stage)
         )
         with self._book.db.reading() as session:
             found = session.execute(query).first()

@@ -1,4 +1,4 @@
-"""One campaign from order to model, in its own thread of the serving process.
+"""One campaign from order to model, in this process, over the engine it is given.
 
 It can be taken up again after a restart of the hub: an encoder run goes on from its checkpoint, a table attempt that
 was under way is voided first and a new one made, an opened table is fitted at once.
@@ -6,20 +6,26 @@ was under way is voided first and a new one made, an opened table is fitted at o
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from dataclasses import replace
 
 import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from crypto.errors import CryptoError
 from crypto.jws import verify_model
 from crypto.wire.campaign import Terms
 from crypto.wire.party import Party
 from hub.campaign_book import Campaign, Status
+from hub.campaign_evaluation import CampaignEvaluation
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, Progress, ReleasedTable
 from hub.campaign_record import CampaignRecord
 from hub.campaign_services import CampaignServices
+from hub.engines import Engine
 from hub.errors import (
     CampaignAbortedError,
     CampaignError,
@@ -29,12 +35,13 @@ from hub.errors import (
     PeerUnreachable,
     QuorumError,
 )
-from hub.grids.agent import AgentGrid
+from hub.peers import HubAwayError
 from hub.problems import describe
-from hub.recruiting import Recruits, make_plan, order_spec, recruit
+from hub.recruiting import Recruits, invited, make_plan, order_spec, recruit
 from hub.scorecard_model import make_scorecard
 from hub.server_app import CampaignJob, EncoderResult, LeftOver, run_server_app
 from hub.training_consents import training_merchants
+from hub.waiting import Waiting
 from models.artefact import ModelArtefact
 from models.errors import ModelsError
 
@@ -58,49 +65,62 @@ class CampaignRun:
     Args:
         services: of the hub.
         campaign_id: an unfinished campaign.
+        engine: the way to its nodes.
         resumed: a former process of the hub had begun it.
         stopping: set when the hub shuts down.
     """
 
     def __init__(
-        self, services: CampaignServices, campaign_id: str, *, resumed: bool, stopping: threading.Event
+        self,
+        services: CampaignServices,
+        campaign_id: str,
+        *,
+        engine: Engine,
+        resumed: bool,
+        stopping: threading.Event,
     ) -> None:
         self._services = services
         self._book = services.book
         self._campaign_id = campaign_id
+        self._engine = engine
         self._resumed = resumed
         self._stopping = stopping
-        self._aborted = threading.Event()
 
-    def abort(self) -> None:
-        """End the campaign at its next step."""
-        self._aborted.set()
+    def run(self) -> bool:
+        """Run to the end and write down how it ended; False where it was interrupted and stays unfinished.
 
-    def run(self) -> None:
-        """Run to the end and write down how it ended; never raises."""
+        Raises:
+            OperationalError, InterfaceError: the database is out of reach; the campaign stays unfinished.
+        """
         try:
             self._run()
-        except _HubStopping:
-            _logger.info("campaign-interrupted", campaign=self._campaign_id)
+        except (_HubStopping, HubAwayError) as interrupted:
+            _logger.info("campaign-interrupted", campaign=self._campaign_id, reason=str(interrupted))
+            return False
+        except (OperationalError, InterfaceError):
+            raise
         except CampaignAbortedError as aborted:
             self._end("aborted", aborted)
         except (HubError, CryptoError, ModelsError) as failure:
             self._end("failed", failure)
         except Exception:
             if self._stopping.is_set():  # links and database close under it
-                return
+                return False
             _logger.exception("campaign-failed", campaign=self._campaign_id)
             self._end("failed", InternalError("The hub failed.", remedy="Ask the operator to read the hub's log."))
         else:
             self._end("succeeded", None)
+        return True
 
     def _end(self, status: Status, failure: HubError | CryptoError | ModelsError | None) -> None:
         problem = None if failure is None else describe(failure)
         self._book.end(self._campaign_id, status, failure=problem)
-        _logger.info("campaign-ended", campaign=self._campaign_id, status=status, code=problem and problem.code)
+        code, reason = (None, None) if problem is None else (problem.code, problem.detail)
+        _logger.info("campaign-ended", campaign=self._campaign_id, status=status, code=code, reason=reason)
 
     def _run(self) -> None:
-        self._book.begin(self._campaign_id)
+        self._book.begin(self._campaign_id, f"{socket.gethostname()}:{os.getpid()}")
+        self._check()
         campaign = self._book.get(self._campaign_id)
         recruits = self._recruit(campaign)
         self._note_missing(recruits)
@@ -112,27 +132,70 @@ class CampaignRun:
             *(self._signed(each.terms) for each in self._book.undecided(self._campaign_id)),
         ]
         parties = [node.party_id for node in recruits.nodes] + [party for terms in left for party in _nodes_of(terms)]
-        number = dict(enumerate(sorted({*parties, recruits.witness.party_id}), start=2))
-        released = self._record().released() or self._train(campaign, recruits, number, checkpoint)
-        if released is not None:
+        parties.append(recruits.witness.party_id)
+        if not self._trained(campaign):
+            released = self._record().released() or self._train(campaign, recruits, parties, checkpoint)
+            if released is not None:
+                self._check()
+                self._fit(released)
+        if "evaluation" in campaign.order.stages:
             self._check()
-            self._fit(released)
+            self._evaluate(recruits, parties)
+
+    @staticmethod
+    def _trained(campaign: Campaign) -> bool:
+        """Whether nothing but the evaluation is left: a campaign ends with its model where it has none."""
+        return "evaluation" in campaign.order.stages and campaign.model_id is not None
+
+    def _evaluate(self, recruits: Recruits, parties: Collection[str]) -> None:
+        """V0 to V4, from where they were left; the figures are kept beside the model."""
+        campaign = self._book.get(self._campaign_id)
+        kinds, label = campaign.schema.kinds_in_order(), campaign.schema.label.kind
+        evaluation = CampaignEvaluation(
+            self._services.models,
+            self._services.evaluations,
+            self._record(),
+            self._attempt_terms,
+            lambda: training_merchants(self._book.db, kinds, label, self._book.clock(), scoring=True),
+        )
+        opened = self._record().released("evaluation")
+        if opened is None:
+            task, plan = evaluation.task(campaign, self._plan(campaign, recruits), self._release_for_evaluation)
+            undecided = self._book.undecided(self._campaign_id)
+            job = CampaignJob(
+                plan,
+                self._tell,
+                {},
+                store=self._record(),
+                timeout=self._services.trip_timeout_s,
+                left=LeftOver(tuple((self._signed(each.terms), each.h) for each in undecided)),
+                evaluate=task,
+                wait_for=self._wait_for,
+            )
+            with self._engine.open(parties) as lease:
+                opened = run_server_app(lease.grid, replace(job, node_ids=lease.node_ids)).evaluated
+        if opened is not None:
+            evaluation.keep(campaign, opened)
+
+    def _attempt_terms(self, attempt: str) -> Terms | None:
+        token = self._book.terms(attempt)
+        return None if token is None else self._signed(token)
 
     def _note_missing(self, recruits: Recruits) -> None:
         if recruits.missing:
             self._record().lost(f"{self._campaign_id}/start", recruits.missing)
 
     def _train(
-        self, campaign: Campaign, recruits: Recruits, parties: Mapping[int, str], checkpoint: EncoderCheckpoint | None
+        self, campaign: Campaign, recruits: Recruits, parties: Collection[str], checkpoint: EncoderCheckpoint | None
     ) -> ReleasedTable | None:
-        """The stages that are left, over the parties' links; None for a campaign that opens no table."""
+        """The stages that are left, over the engine's grid; None for a campaign that opens no table."""
         order = campaign.order
         known = campaign.encoder_model
         undecided = self._book.undecided(self._campaign_id)
         job = CampaignJob(
             self._plan(campaign, recruits),
             self._tell,
-            {party: node for node, party in parties.items()},
+            {},
             store=self._record(),
             timeout=self._services.trip_timeout_s,
             spec=order_spec(order, campaign.schema) if "encoder" in order.stages else None,
@@ -143,14 +206,11 @@ class CampaignRun:
                 encoder_terms=None if known is None else self._encoder_terms(known),
             ),
             keep_encoder=self._keep_encoder,
-            release_encoder=self._release_encoder,
+            release_encoder=self._release_for_evaluation,
             wait_for=self._wait_for,
         )
-        grid = AgentGrid(self._services.links(), parties)
-        try:
-            return run_server_app(grid, job).released
-        finally:
-            grid.close()
+        with self._engine.open(parties) as lease:
+            return run_server_app(lease.grid, replace(job, node_ids=lease.node_ids)).released
 
     def _keep_encoder(self, done: EncoderResult) -> None:
         model_id = self._services.models.register(
@@ -158,8 +218,8 @@ class CampaignRun:
         )
         self._book.set_model(self._campaign_id, "encoder", model_id)
 
-    def _release_encoder(self, artefact: bytes) -> str:
-        """The witness's release for evaluation, without which no node takes the encoder as a feature."""
+    def _release_for_evaluation(self, artefact: bytes) -> str:
+        """The witness's release for evaluation: without it nodes use no encoder as a feature, nor evaluate a model."""
         model_id = ModelArtefact.from_bytes(artefact).model_id
         models, witness = self._services.models, self._services.parties.witness()
         for tried in range(_RELEASE_TRIES):
@@ -175,8 +235,7 @@ class CampaignRun:
 
     def _encoder_terms(self, model_id: str) -> Terms | None:
         attempt = self._services.models.attempt_of(model_id)
-        token = None if attempt is None else self._book.terms(attempt)
-        return None if token is None else self._signed(token)
+        return None if attempt is None else self._attempt_terms(attempt)
 
     def _fit(self, released: ReleasedTable) -> None:
         _, artefact = make_scorecard(released, self._book.clock())
@@ -210,31 +269,45 @@ class CampaignRun:
         """Who can take part now; a campaign that is taken up again gives the links time to come back."""
         began = time.monotonic()
         patience = self._services.reconnect_s if self._resumed else 0.0
+        waiting = self._waiting(campaign, patience)
         while True:
+            self._services.roster.reload()
             current = self._services.roster.current()
             passed = time.monotonic() - began
+            connected = self._engine.connected()
             try:
                 found = recruit(
                     campaign.order,
                     campaign.schema,
                     roster=None if current is None else current[1],
                     enrolled=self._enrolled(),
-                    connected=self._services.links().connected(),
+                    connected=connected,
                 )
                 if not found.missing or passed >= min(patience, _REJOIN_S):
                     return found
             except (QuorumError, PeerUnreachable):
                 if passed >= patience:
                     raise
+            wanted = invited(campaign.order, campaign.schema, self._enrolled())
+            waiting.note([party.party_id for party in wanted], connected)
             self._pause()
+
+    def _waiting(self, campaign: Campaign, patience: float) -> Waiting:
+        attempt = f"{self._campaign_id}/start"
+        stage = campaign.order.stages[0]
+        return Waiting(self._tell, self._book.clock, stage=stage, attempt=attempt, seconds=patience)
 
     def _wait_for(self, parties: Collection[str]) -> None:
         """Give lost parties time to come back. All are lost at once when the hub shuts down: then this raises."""
         began = time.monotonic()
+        waiting = self._waiting(self._book.get(self._campaign_id), self._services.reconnect_s)
         while (passed := time.monotonic() - began) < self._services.reconnect_s:
             # A link that is just closing still counts as open for a moment.
-            if passed >= _SETTLE_S and set(parties) <= self._services.links().connected():
-                return
+            if passed >= _SETTLE_S:
+                connected = self._engine.connected()
+                if set(parties) <= connected:
+                    return
+                waiting.note(parties, connected)
             self._pause()
 
     def _terms(self, checkpoint: EncoderCheckpoint | None) -> Terms | None:
@@ -258,7 +331,7 @@ class CampaignRun:
     def _check(self) -> None:
         if self._stopping.is_set():
             raise _HubStopping
-        if self._aborted.is_set():
+        if self._book.abort_asked(self._campaign_id):
             raise CampaignAbortedError(
                 "The operator ended the campaign.", remedy="What was sent before stays charged unless it was voided."
             )

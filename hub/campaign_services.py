@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from crypto.keys import IdentityKey
 from hub.campaign_book import CampaignBook
+from hub.model_evaluations import ModelEvaluations
 from hub.models import ModelRegistry
 from hub.parties import PartyBook
 from hub.peers import PeerLinks
 from hub.roster import RosterKeeper
+from models.campaign_file import EngineName
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,9 @@ class CampaignServices:
     """The parts of the hub that campaigns use.
 
     Attributes:
-        links: gives the links when they are needed.
+        evaluations: of models.
+        links: gives the links when they are needed, for what is asked of the witness outside of a grid.
+        engines: those that the hub offers.
         trip_timeout_s: after this a node that has not answered counts as lost.
         reconnect_s: how long a campaign that is taken up again waits for its parties' links.
     """
@@ -27,7 +31,9 @@ class CampaignServices:
     parties: PartyBook
     roster: RosterKeeper
     models: ModelRegistry
+    evaluations: ModelEvaluations
     identity: IdentityKey
     links: Callable[[], PeerLinks]
+    engines: tuple[EngineName, ...]
     trip_timeout_s: float
     reconnect_s: float

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hub.campaign_book import Campaign, CampaignBook
+from hub.campaign_book import UNFINISHED, Campaign, CampaignBook
 from models.campaign_file import CampaignFile
 
 
@@ -21,12 +21,14 @@ class CampaignSubmission(BaseModel):
     schema_document: dict[str, Any] = Field(alias="schema")
 
 
-def summary(campaign: Campaign) -> dict[str, object]:
-    """What lists show."""
+def summary(campaign: Campaign, *, taken: bool) -> dict[str, object]:
+    """What lists show; `taken`: a process runs it now."""
+    waits = campaign.status in UNFINISHED and not taken
     return {
         "campaign_id": campaign.campaign_id,
         "name": campaign.order.name,
         "status": campaign.status,
+        "waits_for": "worker" if waits else None,
         "schema": campaign.schema.name,
         "stages": list(campaign.order.stages),
         "epsilon": campaign.order.epsilon,
@@ -38,11 +40,13 @@ def summary(campaign: Campaign) -> dict[str, object]:
     }
 
 
-def detail(campaign: Campaign, book: CampaignBook, *, after: int = 0) -> dict[str, object]:
+def detail(campaign: Campaign, book: CampaignBook, *, taken: bool, after: int = 0) -> dict[str, object]:
     """All of one campaign: its steps from number `after` on, who refused and why, its models or its failure."""
     models = {"encoder": campaign.encoder_model, "scorecard": campaign.scorecard_model}
     return {
-        **summary(campaign),
+        **summary(campaign, taken=taken),
+        "engine": campaign.order.engine,
+        "run_by": campaign.run_by if taken else None,
         "models": {stage: model_id for stage, model_id in models.items() if model_id is not None},
         "failure": None if campaign.failure is None else campaign.failure.model_dump(mode="json", exclude_none=True),
         "refusals": [

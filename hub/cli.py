@@ -13,9 +13,13 @@ from crypto.keys import fingerprint
 from hub import console
 from hub.commands import audit, campaign, model
 from hub.commands.demo import demo
+from hub.commands.health import health
 from hub.commands.simulate import simulate
+from hub.commands.superlink import superlink
+from hub.commands.synthesize import synthesize
+from hub.commands.worker import campaign_process, worker, worker_health
 from hub.config import load_config
-from hub.db import Database
+from hub.db import open_database
 from hub.services import Hub
 
 app = typer.Typer(
@@ -28,7 +32,13 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(model.app, name="model")
 app.command()(simulate)
+app.command()(synthesize)
 app.command()(demo)
+app.command()(health)
+app.command()(worker)
+app.command()(superlink)
+app.command("worker-health")(worker_health)
+app.command("campaign-process", hidden=True)(campaign_process)
 
 ConfigOption = Annotated[Path, typer.Option(help="The hub's configuration. 配置文件。")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -40,19 +50,23 @@ def init(
     directory: Annotated[Path, typer.Option("--dir", help="Folder of the new hub.")] = Path(),
     hub_id: Annotated[str, typer.Option(help="The hub's id: lower-case letters, digits, hyphens.")] = "hub",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 8440,
+    config: Annotated[
+        Path | None, typer.Option(help="A configuration that is there already: make only what it names. 已有配置。")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Make a new hub: configuration, keys, administrator's token, database. 新建枢纽。"""
-    from hub.initialisation import CONFIG_FILE, initialise  # noqa: PLC0415  (Alembic is slow to import)
+    from hub.initialisation import CONFIG_FILE, initialise, initialise_from  # noqa: PLC0415  (Alembic is slow to import)
 
-    hub = initialise(directory, hub_id=hub_id, port=port)
+    path = config or directory / CONFIG_FILE
+    hub = initialise(directory, hub_id=hub_id, port=port) if config is None else initialise_from(config)
     sign_key, voprf_key = hub.keys.identity.public, hub.keys.voprf.public
     hub.close()
     if as_json:
         console.show_json(
             {
-                "config": str(directory / CONFIG_FILE),
-                "hub_id": hub_id,
+                "config": str(path),
+                "hub_id": hub.config.hub_id,
                 "origin": hub.config.log_origin,
                 "sign_key": console.encode_key(sign_key),
                 "sign_key_fingerprint": fingerprint(sign_key),
@@ -62,8 +76,8 @@ def init(
         )
         return
     rows = [
-        ("hub_id", hub_id),
-        ("config", directory / CONFIG_FILE),
+        ("hub_id", hub.config.hub_id),
+        ("config", path),
         ("sign_key", console.encode_key(sign_key)),
         ("fingerprint", fingerprint(sign_key)),
         ("voprf_key", console.encode_key(voprf_key)),
@@ -91,7 +105,7 @@ def migrate(config: ConfigOption = HUB_YAML) -> None:
     """Bring the database to this program's schema. 升级数据库。"""
     from hub.migrations.runner import migrate as upgrade  # noqa: PLC0415
 
-    db = Database(load_config(config).database)
+    db = open_database(load_config(config))
     upgrade(db)
     db.close()
     console.say("The database has the newest schema.")

@@ -5,15 +5,37 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.manifest import NO_COUNTERPART, NodeSlice, holdout_mask
+from crypto.manifest import NO_COUNTERPART, NodeSlice, ascending, holdout_mask
 from crypto.wire.campaign import RosterEntry
 
 Pseudonyms = NDArray[np.uint8]
 Holders = NDArray[np.int32]
+
+
+class Holding(NamedTuple):
+    """Who holds the merchants at one kind.
+
+    Attributes:
+        parties: ids.
+        holders: (n,) which of them holds each merchant, −1 for none.
+    """
+
+    parties: tuple[str, ...]
+    holders: Holders
+
+    @classmethod
+    def of(cls, named: Sequence[str | None]) -> Holding:
+        """From a party's id, or None, per merchant."""
+        parties = tuple(sorted({party for party in named if party is not None}))
+        place = {party: index for index, party in enumerate(parties)}
+        return cls(
+            parties, np.array([NO_COUNTERPART if each is None else place[each] for each in named], dtype=np.int32)
+        )
 
 
 @dataclass(frozen=True)
@@ -41,7 +63,7 @@ class Cohort:
         kinds: Sequence[str],
         label_kind: str,
         pseudonyms: Pseudonyms,
-        sources: Mapping[str, Sequence[str | None]],
+        sources: Mapping[str, Holding],
     ) -> Cohort:
         """A cohort from consents.
 
@@ -50,18 +72,18 @@ class Cohort:
             kinds: of the schema, in order.
             label_kind: merchants without a node of this kind are left out.
             pseudonyms: (n, 32), one per merchant.
-            sources: kind → (n,) party id or None; a party that is not invited counts as none.
+            sources: kind → who holds each merchant; a party that is not invited counts as none.
         """
-        order = np.lexsort(np.ascontiguousarray(pseudonyms).view(">u8").T[::-1])
         place = {(entry.party_id, entry.kind): index for index, entry in enumerate(nodes)}
-        holders = {
-            kind: np.array(
-                [place.get((party, kind), NO_COUNTERPART) if party else NO_COUNTERPART for party in sources[kind]],
-                dtype=np.int32,
-            ).reshape(-1)[order]
-            for kind in kinds
-        }
-        whole = cls(tuple(nodes), tuple(kinds), label_kind, pseudonyms[order], holders)
+        holders: dict[str, Holders] = {}
+        for kind in kinds:
+            parties, index = sources[kind]
+            places = [place.get((party, kind), NO_COUNTERPART) for party in parties]
+            holders[kind] = np.array([*places, NO_COUNTERPART], dtype=np.int32)[index]
+        if not ascending(pseudonyms).all():
+            order = np.argsort(np.ascontiguousarray(pseudonyms).view("V32").ravel())
+            pseudonyms, holders = pseudonyms[order], {kind: index[order] for kind, index in holders.items()}
+        whole = cls(tuple(nodes), tuple(kinds), label_kind, pseudonyms, holders)
         return whole._where(holders[label_kind] != NO_COUNTERPART)
 
     @property
@@ -109,17 +131,20 @@ class Cohort:
         """Ids of a kind's nodes."""
         return [entry.party_id for entry in self.nodes if entry.kind == kind]
 
-    def slice_of(self, index: int) -> NodeSlice:
-        """The slice of the node at `index`."""
+    def slice_of(self, index: int, span: tuple[int, int] | None = None) -> NodeSlice:
+        """The slice of the node at `index`, or its piece of the positions from `span[0]` to below `span[1]`."""
+        start, stop = span or (0, self.size)
         kind = self.nodes[index].kind
-        positions = np.flatnonzero(self.holders[kind] == index).astype(np.uint32)
+        positions = np.flatnonzero(self.holders[kind][start:stop] == index) + start
         return NodeSlice(
             kind=kind,
-            positions=positions,
+            positions=positions.astype(np.uint32),
             pseudonyms=self.pseudonyms[positions],
             counterparts={other: self.holders[other][positions] for other in self.kinds if other != kind},
         )
 
     def _where(self, kept: NDArray[np.bool_]) -> Cohort:
+        if kept.all():
+            return self
         holders = {kind: index[kept] for kind, index in self.holders.items()}
         return Cohort(self.nodes, self.kinds, self.label_kind, self.pseudonyms[kept], holders)

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from crypto.wire.base import KindName, PartyId
 from hub.errors import HubConfigError
+from models.campaign_file import EngineName
 from models.yaml_file import load_yaml_model
 
 SQLITE_PREFIX = "sqlite:///"
@@ -62,10 +72,62 @@ class LogOptions(_Section):
 
 
 class CampaignOptions(_Section):
-    """How long campaigns wait: for a node's step, and after a restart of the hub for the parties' links."""
+    """How campaigns run: in which processes, over which engines, and how long is waited for whom.
 
+    Attributes:
+        worker: ``embedded``: `digua-hub serve` starts and watches the worker; ``external``: it is a service of its own.
+        parallel: campaigns that one worker runs at a time; the others wait.
+        engines: those that orders may name.
+        trip_timeout_s: for a node's step.
+        reconnect_s: after a restart of the hub, for the parties' links.
+    """
+
+    worker: Literal["embedded", "external"] = "embedded"
+    parallel: Annotated[int, Field(ge=1, le=64)] = 4
+    engines: Annotated[tuple[EngineName, ...], Field(min_length=1)] = ("agent",)
     trip_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
     reconnect_s: Annotated[float, Field(ge=0, le=3600)] = 120.0
+
+
+class SuperLinkListen(_Section):
+    """Where a SuperLink of the hub's own listens for nodes; always with TLS."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 9092
+
+
+class SuperLinkOptions(_Section):
+    """Flower's SuperLink, for campaigns of ``engine: superlink``.
+
+    Attributes:
+        managed: `digua-hub serve` starts and watches one of its own, with `listen`, `tls` and `directory`; else
+            `address` names one that runs elsewhere, with `root_certificates` and, where its Control API asks for a
+            bearer token, `token_file`.
+        directory: keys, database and unpacked apps of the one that is managed.
+    """
+
+    managed: bool = False
+    listen: SuperLinkListen = SuperLinkListen()
+    tls: Tls | None = None
+    directory: ConfigPath = Field(default=Path("superlink"), validate_default=True)
+    address: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")] | None = None
+    root_certificates: ConfigPath | None = None
+    token_file: ConfigPath | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if self.managed and (self.tls is None or self.address is not None):
+            raise ValueError("superlink: one that is managed needs tls, and no address")
+        if not self.managed and (self.address is None or self.root_certificates is None):
+            raise ValueError("superlink: say managed: true, or give address and root_certificates")
+        return self
+
+    @property
+    def required_tls(self) -> Tls:
+        """Certificate and key of the one that is managed; HubConfigError where it is not."""
+        if self.tls is None:
+            raise HubConfigError("This SuperLink is not the hub's own.", field="superlink.tls", remedy="Give its tls.")
+        return self.tls
 
 
 class HubConfig(_Section):
@@ -78,8 +140,13 @@ class HubConfig(_Section):
     public_url: Annotated[str, Field(pattern=r"^https?://")]
     database: Annotated[str, Field(repr=False, validate_default=True)] = f"{SQLITE_PREFIX}hub.sqlite"
     """An SQLAlchemy URL; a relative SQLite file lies beside the configuration."""
+    database_password_file: ConfigPath | None = None
+    """Where the password of a PostgreSQL user lies, so that the URL need not hold it."""
     keys_dir: ConfigPath = Field(default=Path("keys"), validate_default=True)
     admin_token_file: ConfigPath = Field(default=Path("admin.token"), validate_default=True)
+    internal_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """Where the hub's other processes reach the one that serves; its listener on this machine if not given."""
+    internal_token_file: ConfigPath = Field(default=Path("internal.token"), validate_default=True)
     tls: Tls | None = None
     voprf_quota: VoprfQuota = VoprfQuota()
     recipient_kinds: Annotated[tuple[KindName, ...], Field(min_length=1)] = ("bank", "client")
@@ -88,6 +155,7 @@ class HubConfig(_Section):
     query_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     log: LogOptions = LogOptions()
     campaigns: CampaignOptions = CampaignOptions()
+    superlink: SuperLinkOptions | None = None
     idempotency_hours: Annotated[int, Field(ge=1, le=720)] = 24
     max_body_mib: Annotated[int, Field(ge=1, le=1024)] = 64
 
@@ -110,6 +178,23 @@ class HubConfig(_Section):
             raise ValueError("listen: beyond loopback give tls, or say behind_tls_proxy: true")
         return self
 
+    @model_validator(mode="after")
+    def _superlink_where_offered(self) -> Self:
+        if "superlink" in self.campaigns.engines and self.superlink is None:
+            raise ValueError("campaigns.engines: the engine superlink needs the section superlink")
+        return self
+
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path:
+        """The file that this was read from; HubConfigError for a configuration that was not."""
+        if self._file is None:
+            raise HubConfigError(
+                "This configuration was read from no file.", field="hub.yaml", remedy="Read it with load_config."
+            )
+        return self._file
+
     @property
     def log_origin(self) -> str:
         """The audit log's name."""
@@ -123,4 +208,6 @@ class HubConfig(_Section):
 
 def load_config(path: Path) -> HubConfig:
     """Read `hub.yaml`; HubConfigError names file, line and field."""
-    return load_yaml_model(path, HubConfig, error=HubConfigError)
+    config = load_yaml_model(path, HubConfig, error=HubConfigError)
+    config._file = path.absolute()
+    return config

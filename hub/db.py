@@ -1,4 +1,11 @@
-"""The hub's database: SQLite (WAL) or PostgreSQL behind one engine, one transaction per session."""
+"""The hub's database: SQLite (WAL) or PostgreSQL behind one engine, one transaction per session.
+
+Both keep the same promise, so that code above need not know which it is. Transactions that may write take turns: each
+sees all that was committed before it began, and none is ever undone because of another. SQLite does so by BEGIN
+IMMEDIATE; on PostgreSQL each takes one advisory lock first, and holds it until it ends. So counters, quotas, nonces,
+states and the order of the log's outbox need no locks of their own, there are no deadlocks and no serialisation
+failures to try again. Readers see one snapshot and wait for nobody.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +13,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from hub.config import HubConfig
+from hub.keys import read_secret
+
 BUSY_TIMEOUT_MS = 30_000
 _WRITES = "digua_writes"
+_TURN = 0x64696775610000
+"""The advisory lock of writers: `digua`, and room for others of ours."""
+_POSTGRES_SETTINGS = {
+    "lock_timeout": f"{BUSY_TIMEOUT_MS}",
+    # A writer that hangs, or whose machine vanished, does not keep the others waiting for ever.
+    "idle_in_transaction_session_timeout": f"{2 * BUSY_TIMEOUT_MS}",
+    # A checkpoint that the witness has seen must survive a power failure.
+    "synchronous_commit": "on",
+    # Order and comparison of times do not depend on the server's settings.
+    "TimeZone": "UTC",
+}
 
 
 def _prepare_sqlite(dbapi_connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
@@ -36,26 +57,58 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get(_WRITES, True):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN})")
+
+
+def open_database(config: HubConfig) -> Database:
+    """Open a hub's database; StateError where the password's file is absent or others may read it."""
+    file = config.database_password_file
+    return Database(config.database, password=None if file is None else read_secret(file).decode().strip())
+
+
+def _sqlite(url: URL) -> tuple[Engine, Engine]:
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, pool_size=32, max_overflow=64, pool_timeout=30)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine, engine.execution_options(**{_WRITES: False})
+
+
+def _postgresql(url: URL) -> tuple[Engine, Engine]:
+    settings = " ".join(f"-c {name}={value}" for name, value in _POSTGRES_SETTINGS.items())
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=8,
+        max_overflow=32,
+        pool_timeout=30,
+        isolation_level="READ COMMITTED",
+        connect_args={"options": settings, "application_name": "digua-hub"},
+    )
+    event.listen(engine, "begin", _begin_postgresql)
+    reader = engine.execution_options(**{_WRITES: False}, isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return engine, reader
+
+
 class Database:
     """An engine and its sessions.
 
     Args:
         url: an SQLAlchemy URL, e.g. ``sqlite:////var/lib/digua/hub.sqlite``; SQLite needs a file.
+        password: of the database's user, where the URL does not hold it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, password: str | None = None) -> None:
         parsed = make_url(url)
-        self.url = url
-        sqlite = parsed.get_backend_name() == "sqlite"
-        if sqlite and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        self.engine: Engine = create_engine(
-            parsed, pool_pre_ping=not sqlite, pool_size=32, max_overflow=64, pool_timeout=30
-        )
-        if sqlite:
-            event.listen(self.engine, "connect", _prepare_sqlite)
-            event.listen(self.engine, "begin", _begin_sqlite)
-        self._reader = self.engine.execution_options(**{_WRITES: False})
+        if password is not None:
+            parsed = parsed.set(password=password)
+        if parsed.get_backend_name() == "sqlite":
+            self.engine, self._reader = _sqlite(parsed)
+        else:
+            self.engine, self._reader = _postgresql(parsed)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -68,6 +121,16 @@ class Database:
         """One consistent view that writes nothing and waits for no writer."""
         with Session(self._reader, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """A connection on which each statement stands for itself and takes no turn; closed afterwards, not shared."""
+        quiet = self.engine.execution_options(**{_WRITES: False}, isolation_level="AUTOCOMMIT")
+        with quiet.connect() as connection:
+            try:
+                yield connection
+            finally:
+                connection.invalidate()
 
     def overwrite_deleted(self, session: Session) -> None:
         """Have SQLite overwrite what this session's connection deletes from now on, not only give its room free."""

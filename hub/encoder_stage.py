@@ -28,7 +28,7 @@ from crypto.parcel import Parcel
 from crypto.round_grid import RoundGrid, terms_rounds, try_id
 from crypto.secure_sum import open_sum
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import Receipt, RosterEntry, RoundOrder, Terms
+from crypto.wire.campaign import RosterEntry, RoundOrder, RoundReceipt, Terms
 from crypto.wire.link import RoundShares
 from hub.attempt_run import (
     AttemptRun,
@@ -52,7 +52,7 @@ from hub.errors import EncoderTriesUsedError, HubError
 from hub.grids.channel import Channel, Lost, Reply
 from hub.manifests import build_manifest
 from models.encoder_spec import EncoderSpec
-from models.encoder_step import apply_step, final_parameters, initial_parameters, initial_state
+from models.encoder_step import apply_step, final_parameters, initial_parameters, initial_state, parameter_bytes
 
 Term = NDArray[np.uint64]
 
@@ -204,7 +204,8 @@ class _Rounds:
         )
         self._tell(state.step, "")
         shares = {party: _bytes(term) for party, term in terms.items() if party in self.nodes}
-        kept = RoundShares(attempt=try_id(order), shares=shares, receipts=receipts)
+        taken_at = parameter_bytes(checkpoint.parameters)
+        kept = RoundShares(attempt=try_id(order), parameters=taken_at, shares=shares, receipts=receipts)
         return replace(checkpoint, parameters=parameters, state=state, retries=checkpoint.retries + number), kept
 
     def finish(self) -> None:
@@ -221,7 +222,7 @@ class _Rounds:
             h=checkpoint.h,
             round=checkpoint.state.step,
             number=number,
-            parameters_sha256=digest(checkpoint.parameters.astype("<f8", copy=False).tobytes()),
+            parameters_sha256=digest(parameter_bytes(checkpoint.parameters)),
         )
 
     def _try(
@@ -243,10 +244,10 @@ class _Rounds:
         again = [party for party, reply in replies.items() if isinstance(reply, Lost)]
         if again:
             replies |= self._channel.ask_each(steps, {party: parcels[party] for party in again}, self.terms.attempt)
-        return self._terms(parties, replies, try_id(order), checkpoint.h)
+        return self._terms(parties, replies, order)
 
     def _terms(
-        self, parties: list[RosterEntry], replies: dict[str, Reply], attempt: str, h: bytes
+        self, parties: list[RosterEntry], replies: dict[str, Reply], order: RoundOrder
     ) -> tuple[dict[str, Term], dict[str, str], dict[str, str]]:
         lost = refusers(parties, replies)
         terms: dict[str, Term] = {}
@@ -261,7 +262,7 @@ class _Rounds:
                 continue
             if entry.party_id in self.nodes:
                 try:
-                    receipts[entry.party_id] = _receipt(reply, entry, attempt, h, term)
+                    receipts[entry.party_id] = _receipt(reply, entry, order, term)
                 except (CryptoError, ValidationError):
                     lost[entry.party_id] = "no valid receipt"
                     continue
@@ -273,12 +274,12 @@ class _Rounds:
         self._progress(Progress("encoder", self.terms.attempt, "round", done, self._spec.rounds, elapsed, detail))
 
 
-def _receipt(reply: Parcel, entry: RosterEntry, attempt: str, h: bytes, term: Term) -> str:
-    """A node's signed receipt of exactly this term of this try; CryptoError where it is none."""
+def _receipt(reply: Parcel, entry: RosterEntry, order: RoundOrder, term: Term) -> str:
+    """A node's signed receipt of exactly this term of this order; CryptoError where it is none."""
     token = reply.text("receipt")
-    receipt = verify_model(token, entry.sign_key, Receipt, typ="receipt", kid=entry.party_id)
-    named = (receipt.party_id, receipt.attempt, receipt.h, receipt.sha256)
-    if named != (entry.party_id, attempt, h, digest(_bytes(term))):
+    receipt = verify_model(token, entry.sign_key, RoundReceipt, typ="round-receipt", kid=entry.party_id)
+    named = (receipt.party_id, receipt.attempt, receipt.h, receipt.sha256, receipt.parameters_sha256)
+    if named != (entry.party_id, try_id(order), order.h, digest(_bytes(term)), order.parameters_sha256):
         raise SignatureError("a receipt of other bytes", field=entry.party_id, remedy="try the round again")
     return token
 

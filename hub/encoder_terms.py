@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from crypto.blocks import even_rows
 from crypto.canonical import canonical_bytes
 from crypto.layout import KindBlocks, TableLayout
 from crypto.round_grid import round_grid
@@ -22,10 +23,11 @@ from crypto.wire.campaign import (
 )
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
+from hub.evaluation_terms import largest_delta, with_evaluation
 from hub.manifests import cells_terms
 from models.accounting import Mechanism, calibrate_tables, epsilon_of, split_budget, usable_delta
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
-from models.encoder_spec import EncoderSpec, calibrate_rounds, discreteness_allowance
+from models.encoder_spec import EncoderSpec, calibrate_rounds, discreteness_allowance, on_fine_grid, spec_for
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,20 @@ class EncoderBudget:
     privacy: PrivacyTerms
 
 
+def encoder_spec(plan: CampaignPlan, wanted: EncoderSpec | None) -> EncoderSpec:
+    """The encoder that a plan trains, on a grid that its nodes accept.
+
+    Args:
+        plan: the campaign.
+        wanted: the schema's default where None.
+
+    Raises:
+        BudgetError: the budget is malformed.
+    """
+    spec = wanted or spec_for(plan.schema, plan.schema.label.kind)
+    return on_fine_grid(spec, plan.epsilon, plan.delta) if plan.noise == "on" else spec
+
+
 def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
     """Splits the plan's (ε, δ) over its stages and finds the rounds' noise.
 
@@ -51,17 +67,21 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
         return EncoderBudget(0.0, _privacy(plan, (), 0.0, plan.epsilon))
     label_nodes = len(plan.cohort.nodes_of(plan.schema.label.kind))
     if "scorecard" not in plan.stages:
-        delta_sum = _rounds_delta(plan, spec, calibrate_rounds(spec, plan.epsilon, plan.delta).sigma_grid, label_nodes)
-        noise = calibrate_rounds(spec, plan.epsilon, plan.delta, delta_sum=delta_sum)
+        noise = calibrate_rounds(spec, plan.epsilon, plan.delta)
+        delta_sum = largest_delta(plan, _rounds_delta(plan, spec, noise.sigma_grid, label_nodes), label_nodes)
+        if delta_sum > 0:
+            noise = calibrate_rounds(spec, plan.epsilon, plan.delta, delta_sum=delta_sum)
         rounds = _rounds(noise.sigma_over_sensitivity, spec)
-        return EncoderBudget(noise.sigma_grid, _privacy(plan, (rounds,), delta_sum, noise.epsilon_replace_one))
+        privacy = _privacy(plan, (rounds,), delta_sum, noise.epsilon_replace_one)
+        return EncoderBudget(noise.sigma_grid, with_evaluation(plan, privacy, label_nodes))
     layout = _scorecard_layout(plan, {plan.schema.label.kind: ENCODER_FEATURE_WIDTH})
-    delta_sum = table_delta(len(plan.cohort.nodes), layout.n_cells)
-    scale_of = partial(table_scale, n_nodes=len(plan.cohort.nodes), t_collude=plan.t_collude)
+    n_nodes = len(plan.cohort.nodes)
+    delta_sum = largest_delta(plan, table_delta(n_nodes, layout.n_cells), n_nodes)
+    scale_of = partial(table_scale, n_nodes=n_nodes, t_collude=plan.t_collude)
     mu = split_budget(
         plan.epsilon,
         plan.delta,
-        plan.stages,
+        ("encoder", "scorecard"),
         plan.encoder_share,
         n_features=layout.n_features,
         charged_attempts=spec.charged_attempts,
@@ -69,7 +89,6 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
         delta_sum=delta_sum,
         scale_of=scale_of,
     )
-    noise = calibrate_rounds(spec, plan.epsilon, plan.delta, mu_budget=mu["encoder"], delta_sum=delta_sum)
     tables = calibrate_tables(
         layout.n_features,
         plan.epsilon,
@@ -79,15 +98,16 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
         delta_sum=delta_sum,
         scale_of=scale_of,
     )
+    noise = calibrate_rounds(
+        spec, plan.epsilon, plan.delta, mu_budget=mu["encoder"], beside=tables.mechanisms, delta_sum=delta_sum
+    )
     rounds = _rounds(noise.sigma_over_sensitivity, spec)
     accounted: list[Mechanism] = [*noise.mechanisms, *tables.mechanisms]
     usable = usable_delta(plan.epsilon, plan.delta, delta_sum)
     allowance = discreteness_allowance(spec.n_parameters, spec.charged_attempts, noise.sigma_grid)
     replace_one = epsilon_of(accounted, usable, adjacency="replace-one") + 4 * allowance
-    return EncoderBudget(
-        noise.sigma_grid,
-        _privacy(plan, (rounds, *cells_terms(tables)), delta_sum, replace_one),
-    )
+    privacy = _privacy(plan, (rounds, *cells_terms(tables)), delta_sum, replace_one)
+    return EncoderBudget(noise.sigma_grid, with_evaluation(plan, privacy, n_nodes))
 
 
 def encoder_attempt_terms(
@@ -135,11 +155,13 @@ def encoder_attempt_terms(
         kinds=(KindTerms(kind=kind, widths=plan.schema.widths(kind), members=cohort.size),),
         pairs=(),
         cohort_size=cohort.size,
+        block_rows=even_rows(cohort.size, plan.block_rows),
         roster=cohort.nodes,
         witness=plan.witness,
         holdout=HoldoutRule(salt=plan.holdout_salt, fraction=plan.holdout_fraction),
         privacy=budget.privacy,
         encoder=encoder,
+        evaluation_due="evaluation" in plan.stages and "scorecard" not in plan.stages,
         issued_at=now,
         deadline=now + plan.deadline,
     )
@@ -175,6 +197,7 @@ def _rounds(sigma_over_sensitivity: float, spec: EncoderSpec) -> RoundsMechanism
         stage="encoder",
         sigma_over_sensitivity=sigma_over_sensitivity,
         rounds=spec.charged_attempts,
+        sampling_rate=spec.sampling_rate,
     )
 
 

@@ -16,9 +16,10 @@ from datetime import timedelta
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from crypto.errors import SignatureError
+from crypto.errors import KeyFormatError, SignatureError
 from crypto.jws import peek_kid, peek_payload, verify_model
 from crypto.keys import fingerprint
+from crypto.training_key import public_pem
 from crypto.wire.party import EnrolmentRequest, KeyRotation, Party
 from crypto.wire.service import SIGNED_REQUEST_SECONDS, EnrolmentReceipt
 from hub.clock import Clock, seconds
@@ -117,6 +118,7 @@ class Enrolment:
                 "voprf_key",
                 "Enrol with `digua-node enrol`, which knows what each kind brings.",
             )
+        _check_training_key(party)
         self._check_fresh(seconds(request.issued_at))
         now = seconds(self._clock())
         with self._db.session() as session:
@@ -155,11 +157,13 @@ class Enrolment:
                     "new_party",
                     "Let every node pin the new key first, then enrol the witness again with a replacing token.",
                 )
+            _check_training_key(new)
             self._check_fresh(seconds(rotation.issued_at))
             if new == old:
                 # By the new key already: a node that lost our answer asks whether its keys were taken.
                 return EnrolmentReceipt(party_id=party_id, approved=False)
             row.sign_key, row.box_key, row.title = new.sign_key, new.box_key, new.title
+            row.training_key = new.training_key
             row.changed_at = seconds(self._clock())
             self._log.append(session, "key-rotation", party_id, facts=_key_facts(new))
         self._on_change()
@@ -218,6 +222,15 @@ def _rotated(rotation: KeyRotation) -> Party:
     return verify_model(rotation.new_party, key, Party, typ="rotated-party", kid=rotation.party_id)
 
 
+def _check_training_key(party: Party) -> None:
+    """A point that is none would stop the SuperLink from taking any node in."""
+    if party.training_key is not None:
+        try:
+            public_pem(party.training_key)
+        except KeyFormatError as error:
+            raise _refused(str(error), "training_key", "Make the node's keys with `digua-node init`.") from error
+
+
 def _key_facts(party: Party) -> dict[str, Fact]:
     return {
         "party_id": party.party_id,
@@ -225,4 +238,5 @@ def _key_facts(party: Party) -> dict[str, Fact]:
         "region": party.region,
         "sign_key": fingerprint(party.sign_key),
         "box_key": fingerprint(party.box_key),
+        "training_key": None if party.training_key is None else fingerprint(party.training_key),
     }

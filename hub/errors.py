@@ -385,6 +385,22 @@ class ModelStateError(HubError):
     title = "The model's state does not allow this"
 
 
+class ApprovalPendingError(HubError):
+    """The release waits for the word of the witness's owner."""
+
+    code = "approval-pending"
+    status = 409
+    title = "The release waits for the witness's owner"
+
+
+class ApprovalRefusedError(HubError):
+    """The witness's owner refused to let the model out."""
+
+    code = "approval-refused"
+    status = 409
+    title = "The witness's owner refused the model"
+
+
 class ModelNotReleasedError(HubError):
     """A model has no release by the witness."""
 
@@ -409,11 +425,27 @@ class SimulationError(HubError):
     title = "The simulation cannot be run"
 
 
+class SynthesisError(HubError):
+    """Synthetic merchants cannot be written as asked."""
+
+    code = "synthesis-invalid"
+    status = 422
+    title = "The synthetic data cannot be written"
+
+
 class EncoderTriesUsedError(CampaignError):
     """Nodes stayed away from an encoder's rounds until no charged try was left."""
 
     code = "encoder-tries-used"
     title = "The encoder's charged tries are used up"
+
+
+class SuperLinkError(CampaignError):
+    """Flower's SuperLink cannot be reached, refuses, or lost the campaign's runs."""
+
+    code = "superlink-failed"
+    status = 502
+    title = "The SuperLink failed"
 
 
 class CampaignAbortedError(CampaignError):

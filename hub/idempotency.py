@@ -31,6 +31,7 @@ HEADER = "idempotency-key"
 REPLAYED = b"idempotent-replayed"
 NO_STORE = "no-store"
 MAX_KEY = 128
+INTERNAL = "/v1/internal/"
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class IdempotencyStore:
 
 
 class IdempotencyMiddleware:
-    """ASGI middleware around the whole application; other methods than POST pass untouched."""
+    """ASGI middleware around the whole application; other methods than POST, and internal paths, pass untouched."""
 
     def __init__(self, app: ASGIApp, *, store: IdempotencyStore, max_body: int) -> None:
         self._app = app
@@ -106,7 +107,7 @@ class IdempotencyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] != "POST":
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"].startswith(INTERNAL):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)

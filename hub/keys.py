@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from crypto.keys import IdentityKey, decode_identity_pem, encode_pem
+from crypto.keys import IdentityKey, encode_pem
 from crypto.pseudonym import SEED_BYTES, PseudonymKey
 from hub.errors import StateError
 
@@ -78,5 +78,5 @@ def load_keys(directory: Path) -> HubKeys:
         StateError: a file is absent or readable by others.
         KeyFormatError, PseudonymError: a file does not hold what it should.
     """
-    identity = decode_identity_pem(read_secret(directory / SIGN_FILE))
+    identity = IdentityKey.from_pem(read_secret(directory / SIGN_FILE))
     return HubKeys(identity, PseudonymKey.from_seed(read_secret(directory / VOPRF_FILE)))

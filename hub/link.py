@@ -15,6 +15,8 @@ from crypto.wire.link import FeedAck, Frame, FrameType, ProblemBody
 from crypto.wire.party import Party
 from hub.errors import LinkRefusedError, PeerRefused, PeerTimeout, PeerUnreachable
 
+WS_MAX_BYTES = 256 << 20
+"""Frames of training carry matrices of a whole node."""
 POLICY_VIOLATION = 1008
 
 

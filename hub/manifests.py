@@ -9,6 +9,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from crypto.blocks import Blocks, even_rows, terms_blocks
 from crypto.canonical import canonical_bytes
 from crypto.jws import sign_model
 from crypto.layout import KindBlocks, TableLayout
@@ -21,7 +22,7 @@ from crypto.manifest import (
     terms_proof,
 )
 from crypto.parcel import Array, Parcel, as_array
-from crypto.slices import slice_arrays, slice_bytes
+from crypto.slices import piece_sha256, slice_arrays, slice_bytes
 from crypto.table_grid import table_delta, table_scale, terms_grid
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import (
@@ -35,9 +36,8 @@ from crypto.wire.campaign import (
 )
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
+from hub.evaluation_terms import campaign_mechanisms, largest_delta, with_evaluation
 from models.accounting import (
-    DiscreteGaussianCells,
-    GaussianRounds,
     TablesNoise,
     calibrate_tables,
     epsilon_of,
@@ -47,18 +47,23 @@ from models.accounting import (
 
 @dataclass(frozen=True)
 class Manifest:
-    """Terms and slices of one attempt, with the root over them.
+    """Terms and slices of one attempt, with the root over them. Slices are cut when they are sent, block by block.
 
     Attributes:
         token: the signed terms.
-        slices: in order of the roster.
+        cohort: whose slices.
         salts: 32 random bytes per slice.
     """
 
     terms: Terms
     token: str
-    slices: tuple[NodeSlice, ...]
+    cohort: Cohort
     salts: tuple[bytes, ...]
+
+    @property
+    def blocks(self) -> Blocks:
+        """The cohort's blocks."""
+        return terms_blocks(self.terms)
 
     @cached_property
     def _payload(self) -> bytes:
@@ -66,10 +71,13 @@ class Manifest:
 
     @cached_property
     def _hashes(self) -> list[bytes]:
-        parties = [entry.party_id for entry in self.terms.roster]
+        pieces: list[list[bytes]] = [[] for _ in self.terms.roster]
+        for block in range(self.blocks.count):
+            for index, hashes in enumerate(pieces):
+                hashes.append(piece_sha256(self.piece(index, block)))
         return [
-            salted_slice_hash(salt, slice_bytes(party, own))
-            for party, own, salt in zip(parties, self.slices, self.salts, strict=True)
+            salted_slice_hash(salt, slice_bytes(entry.party_id, entry.kind, hashes))
+            for entry, hashes, salt in zip(self.terms.roster, pieces, self.salts, strict=True)
         ]
 
     @cached_property
@@ -77,12 +85,27 @@ class Manifest:
         """The manifest's root, 32 bytes."""
         return manifest_root(self._payload, self._hashes)
 
+    def piece(self, index: int, block: int) -> NodeSlice:
+        """A block of the slice of the node at `index` in the roster."""
+        return self.cohort.slice_of(index, self.blocks.span(block))
+
+    def pieces_for_witness(self, block: int) -> Parcel:
+        """Before T0: a block of all slices."""
+        arrays: dict[str, Array] = {}
+        for index in range(len(self.terms.roster)):
+            arrays |= slice_arrays(self.piece(index, block), f"slice.{index}.")
+        return Parcel({"terms": self.token, "block": str(block)}, arrays)
+
     def for_witness(self) -> Parcel:
-        """T0: terms and all slices."""
-        arrays: dict[str, Array] = {"salts": np.stack([as_array(salt) for salt in self.salts])}
-        for index, own in enumerate(self.slices):
-            arrays |= slice_arrays(own, f"slice.{index}.")
-        return Parcel({"terms": self.token}, arrays)
+        """T0: terms and the last block of all slices."""
+        last = self.pieces_for_witness(self.blocks.count - 1)
+        salts = np.stack([as_array(salt) for salt in self.salts])
+        return Parcel(last.texts, {**last.arrays, "salts": salts})
+
+    def piece_for_party(self, party_id: str, block: int) -> Parcel:
+        """Before T1: a block of the node's own slice."""
+        index = next(at for at, entry in enumerate(self.terms.roster) if entry.party_id == party_id)
+        return Parcel({"terms": self.token, "block": str(block)}, slice_arrays(self.piece(index, block)))
 
     def for_node(
         self,
@@ -91,7 +114,8 @@ class Manifest:
         encoders: Mapping[str, bytes] | None = None,
         releases: Sequence[str] = (),
     ) -> Parcel:
-        """T1: terms, the witness's cosignature, the node's own slice with its proofs, and its kind's encoder if any.
+        """T1: terms, the witness's cosignature, the last block of the node's own slice with its proofs, and its kind's
+        encoder if any.
 
         Args:
             index: of the node in the roster.
@@ -99,8 +123,8 @@ class Manifest:
             encoders: kind → artefact of the encoder that the terms use.
             releases: the witness's releases of these encoders, which every node demands.
         """
-        arrays = slice_arrays(self.slices[index])
-        encoder = (encoders or {}).get(self.slices[index].kind)
+        arrays = slice_arrays(self.piece(index, self.blocks.count - 1))
+        encoder = (encoders or {}).get(self.terms.roster[index].kind)
         if encoder is not None:
             arrays["encoder"] = as_array(encoder)
         arrays["salt"] = as_array(self.salts[index])
@@ -113,10 +137,9 @@ class Manifest:
 
 
 def build_manifest(terms: Terms, cohort: Cohort, plan: CampaignPlan) -> Manifest:
-    """Signs the terms and cuts the cohort into slices, with fresh salts."""
+    """Signs the terms and draws fresh salts for the cohort's slices."""
     token = sign_model(terms, plan.identity, typ="terms", kid=plan.hub_id)
-    slices = tuple(cohort.slice_of(index) for index in range(len(cohort.nodes)))
-    return Manifest(terms, token, slices, tuple(secrets.token_bytes(SALT_BYTES) for _ in slices))
+    return Manifest(terms, token, cohort, tuple(secrets.token_bytes(SALT_BYTES) for _ in cohort.nodes))
 
 
 def table_terms(
@@ -167,11 +190,13 @@ def table_terms(
             for (first, second), members in cohort.pairs().items()
         ),
         cohort_size=cohort.size,
+        block_rows=even_rows(cohort.size, plan.block_rows),
         roster=cohort.nodes,
         witness=plan.witness,
         holdout=HoldoutRule(salt=plan.holdout_salt, fraction=plan.holdout_fraction),
         privacy=privacy,
         tables=tables,
+        evaluation_due="evaluation" in plan.stages,
         encoders_used=dict(plan.encoders_used),
         issued_at=now,
         deadline=now + plan.deadline,
@@ -195,7 +220,7 @@ def _privacy(
             epsilon_replace_one=plan.epsilon,
         )
         return TablesTerms(sigma_class=0.0, sigma_pair=0.0), silent
-    delta_sum = table_delta(n_nodes, layout.n_cells)
+    delta_sum = largest_delta(plan, table_delta(n_nodes, layout.n_cells), n_nodes)
     scale_of = partial(table_scale, n_nodes=n_nodes, t_collude=plan.t_collude)
     if promised is not None:
         return _promised(promised, delta_sum, scale_of)
@@ -216,7 +241,8 @@ def _privacy(
         mechanisms=cells_terms(noise),
         epsilon_replace_one=noise.epsilon_replace_one,
     )
-    return TablesTerms(sigma_class=noise.sigma_class, sigma_pair=noise.sigma_pair), privacy
+    tables = TablesTerms(sigma_class=noise.sigma_class, sigma_pair=noise.sigma_pair)
+    return tables, with_evaluation(plan, privacy, n_nodes)
 
 
 def _promised(
@@ -227,15 +253,9 @@ def _promised(
         each.model_copy(update={"scale": scale_of(each.sigma)}) if isinstance(each, TablesMechanism) else each
         for each in privacy.mechanisms
     )
-    sigmas = [each.sigma for each in mechanisms if isinstance(each, TablesMechanism)]
-    accounted = [
-        DiscreteGaussianCells(each.sigma, each.count, each.scale)
-        if isinstance(each, TablesMechanism)
-        else GaussianRounds(each.sigma_over_sensitivity, each.rounds)
-        for each in mechanisms
-    ]
+    sigmas = [each.sigma for each in mechanisms if isinstance(each, TablesMechanism) and each.stage == "scorecard"]
     usable = usable_delta(privacy.epsilon, privacy.delta, delta_sum)
-    replace_one = epsilon_of(accounted, usable, adjacency="replace-one")
+    replace_one = epsilon_of(campaign_mechanisms(mechanisms), usable, adjacency="replace-one")
     changed = {"mechanisms": mechanisms, "delta_sum": delta_sum, "epsilon_replace_one": replace_one}
     return TablesTerms(sigma_class=sigmas[0], sigma_pair=sigmas[-1]), privacy.model_copy(update=changed)
 

@@ -3,7 +3,7 @@
 R1  A campaign registers its artefact with the nodes' exact shares, so that the witness can make it again. Those of an
     encoder's rounds are kept as the rounds are opened.
 R2  The hub proposes a release over the witness's link; the witness opens what the nodes sent, makes the model again,
-    compares, and signs.
+    compares, and signs. Where its owner decides by hand, the hub asks again once the owner has approved the model.
 R3  The hub verifies that signature and what it is over, stores and logs it, and tells every party's feed.
 R4  What has no valid signature of the enrolled witness is not served as released, whatever the database says.
 """
@@ -28,15 +28,24 @@ from crypto.wire.link import ReleaseProposal, RoundShares, WithdrawalProposal
 from crypto.wire.party import Party
 from hub.clock import Clock, seconds
 from hub.db import Database
-from hub.errors import ModelNotReleasedError, ModelStateError, NotFoundError, PeerError, ReleaseError
+from hub.errors import (
+    ApprovalPendingError,
+    ApprovalRefusedError,
+    ModelNotReleasedError,
+    ModelStateError,
+    NotFoundError,
+    PeerError,
+    PeerRefused,
+    ReleaseError,
+)
 from hub.feed import Feed
 from hub.log import AuditLog, Fact
+from hub.model_lines import line_of, next_version
 from hub.parties import PartyBook
 from hub.peers import PeerLinks
-from hub.tables.campaigns import EncoderShareRow
+from hub.tables.campaigns import EncoderRoundRow, EncoderShareRow
 from hub.tables.models import ModelRow, ModelShareRow, ModelSignatureRow
 from models.artefact import ModelArtefact
-from models.card import model_card
 
 Scope: TypeAlias = Literal["evaluation", "release"]
 Event: TypeAlias = Literal["model-release", "model-withdrawal"]
@@ -49,12 +58,24 @@ WITNESS_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What lists show of a model."""
+    """What lists show of a model.
+
+    Attributes:
+        line, version: all models of campaigns of one name are a line, numbered from 1.
+        current: the line's newest released version, the one to use.
+        waiting: a release was asked for, and waits for the word of the witness's owner.
+        epsilon: as the artefact states it; None without noise.
+    """
 
     model_id: str
     model_type: str
     campaign_id: str
+    line: str
+    version: int
     status: Status
+    current: bool
+    waiting: bool
+    epsilon: float | None
     registered_at: datetime
 
 
@@ -110,6 +131,7 @@ class ModelRegistry:
         with self._db.session() as session:
             if session.get(ModelRow, model.model_id) is not None:
                 return model.model_id
+            line = line_of(session, campaign_id, model.model_type)
             session.add(
                 ModelRow(
                     model_id=model.model_id,
@@ -118,6 +140,9 @@ class ModelRegistry:
                     attempt=attempt,
                     artefact=artefact,
                     registered_at=seconds(self._clock()),
+                    line=line,
+                    version=next_version(session, line),
+                    epsilon=model.privacy.epsilon,
                 )
             )
             session.flush()
@@ -140,6 +165,7 @@ class ModelRegistry:
         Raises:
             NotFoundError: no such model.
             ModelStateError: it was withdrawn, or is released already and only its evaluation is asked for.
+            ApprovalPendingError, ApprovalRefusedError: the witness's owner has not decided yet, or against it.
             PeerError: the witness cannot be asked, or refuses, e.g. as its fit gives other points.
             ReleaseError, SignatureError: it signed something else, or did not sign.
         """
@@ -163,11 +189,68 @@ class ModelRegistry:
                 rounds=self._rounds(row.attempt),
             )
             body = canonical_bytes(proposal)
-            answer = self._links().request(witness.party_id, "release-model", body, WITNESS_TIMEOUT_S)
+            try:
+                answer = self._links().request(witness.party_id, "release-model", body, WITNESS_TIMEOUT_S)
+            except PeerRefused as refused:
+                self._refused(model_id, refused)
+                raise
             token = answer.decode("ascii", "replace")
             _check_release(token, witness, row, scope)
             self._adopt(model_id, scope, token, witness)
         return token
+
+    def _refused(self, model_id: str, refused: PeerRefused) -> None:
+        """R2: the witness's owner decides on releases by hand. That a model waits for it is logged once."""
+        problem = refused.problem
+        if problem.code == ApprovalRefusedError.code:
+            raise ApprovalRefusedError(
+                problem.detail, field="model_id", remedy=problem.remedy, party=refused.party
+            ) from refused
+        if problem.code != ApprovalPendingError.code:
+            return
+        with self._db.session() as session:
+            row = session.get_one(ModelRow, model_id)
+            if row.waits_since is None:
+                row.waits_since = seconds(self._clock())
+                self._log.append(session, "model-proposed", self._hub_id, facts={"model_id": model_id})
+        raise ApprovalPendingError(
+            problem.detail, field="model_id", remedy=problem.remedy, party=refused.party
+        ) from refused
+
+    def rollback(self, line: str, version: int, reason: str) -> tuple[str, ...]:
+        """Make an older version its line's current one: withdraw all newer released ones, the newest first.
+
+        Once more, or after a failure half way, it withdraws what is left to withdraw.
+
+        Returns:
+            the ids of those withdrawn now; none where the version is the current one already.
+
+        Raises:
+            NotFoundError: no such line or version.
+            ModelStateError: that version is not released.
+            PeerError, ReleaseError, SignatureError: as in `release`.
+        """
+        members = [each for each in self.all() if each.line == line]
+        target = next((each for each in members if each.version == version), None)
+        if target is None:
+            raise NotFoundError(
+                f"There is no version {version} of {line}.", field="version", remedy="See GET /v1/models."
+            )
+        if target.status != "release":
+            raise ModelStateError(
+                f"Version {version} of {line} is in state {target.status}.",
+                field="version",
+                remedy="Roll back to a released version, or release this one first.",
+            )
+        newer = [each for each in members if each.version > version and each.status == "release"]
+        if not newer:
+            return ()
+        with self._db.session() as session:
+            facts: dict[str, Fact] = {"line": line, "version": version, "model_id": target.model_id, "over": len(newer)}
+            self._log.append(session, "model-rollback", self._hub_id, facts=facts)
+        for each in sorted(newer, key=lambda one: -one.version):
+            self.withdraw(each.model_id, reason)
+        return tuple(each.model_id for each in newer)
 
     def withdraw(self, model_id: str, reason: str) -> str:
         """R2, R3: have the witness withdraw a model and return its JWS `model-withdrawal`.
@@ -230,19 +313,39 @@ class ModelRegistry:
 
     def all(self) -> tuple[ModelSummary, ...]:
         """Return all models, the newest first."""
+        columns = (
+            ModelRow.model_id,
+            ModelRow.model_type,
+            ModelRow.campaign_id,
+            ModelRow.line,
+            ModelRow.version,
+            ModelRow.epsilon,
+            ModelRow.waits_since,
+            ModelRow.registered_at,
+        )
+        query = select(*columns).order_by(ModelRow.registered_at.desc(), ModelRow.version.desc(), ModelRow.model_id)
         with self._db.reading() as session:
-            query = select(ModelRow.model_id, ModelRow.model_type, ModelRow.campaign_id, ModelRow.registered_at)
-            rows = session.execute(query.order_by(ModelRow.registered_at.desc(), ModelRow.model_id)).all()
-            return tuple(
-                ModelSummary(
-                    model_id=model_id,
-                    model_type=model_type,
-                    campaign_id=campaign_id,
-                    status=self._status(session, model_id),
-                    registered_at=datetime.fromtimestamp(registered_at, UTC),
-                )
-                for model_id, model_type, campaign_id, registered_at in rows
+            rows = session.execute(query).all()
+            statuses = {row.model_id: self._status(session, row.model_id) for row in rows}
+        current: dict[str, int] = {}
+        for row in rows:
+            if statuses[row.model_id] == "release":
+                current[row.line] = max(row.version, current.get(row.line, 0))
+        return tuple(
+            ModelSummary(
+                model_id=row.model_id,
+                model_type=row.model_type,
+                campaign_id=row.campaign_id,
+                line=row.line,
+                version=row.version,
+                status=statuses[row.model_id],
+                current=current.get(row.line) == row.version,
+                waiting=row.waits_since is not None and statuses[row.model_id] not in ("release", "withdrawn"),
+                epsilon=row.epsilon,
+                registered_at=datetime.fromtimestamp(row.registered_at, UTC),
             )
+            for row in rows
+        )
 
     def artefact(self, model_id: str, *, unreleased: bool = False) -> bytes:
         """Return a model's exact bytes. Withdrawn ones stay readable: they were published.
@@ -277,9 +380,10 @@ class ModelRegistry:
         """Return the attempt that a model came from; NotFoundError where there is no such model."""
         return self._row(model_id).attempt
 
-    def card(self, model_id: str, language: str, *, unreleased: bool = False) -> str:
-        """Return a model's card in Markdown; raises as `artefact`."""
-        return model_card(ModelArtefact.from_bytes(self.artefact(model_id, unreleased=unreleased)), language)
+    def summary(self, model_id: str) -> ModelSummary:
+        """Return what lists show of one model; NotFoundError where there is none."""
+        self._row(model_id)
+        return next(each for each in self.all() if each.model_id == model_id)
 
     def _row(self, model_id: str) -> ModelRow:
         with self._db.reading() as session:
@@ -295,15 +399,21 @@ class ModelRegistry:
 
     def _rounds(self, run: str | None) -> tuple[RoundShares, ...]:
         """What the rounds of an encoder run were opened from, in order; nothing for other attempts."""
-        query = select(EncoderShareRow).where(EncoderShareRow.run == run).order_by(EncoderShareRow.round)
+        query = (
+            select(EncoderRoundRow, EncoderShareRow)
+            .join(EncoderShareRow, EncoderShareRow.attempt == EncoderRoundRow.attempt)
+            .where(EncoderRoundRow.run == run)
+            .order_by(EncoderRoundRow.round)
+        )
         with self._db.reading() as session:
-            rows = session.scalars(query).all()
-        rounds = (list(group) for _, group in groupby(rows, key=lambda row: row.attempt))
+            rows = session.execute(query).all()
+        rounds = (list(group) for _, group in groupby(rows, key=lambda row: row.EncoderRoundRow.attempt))
         return tuple(
             RoundShares(
-                attempt=each[0].attempt,
-                shares={row.party_id: row.share for row in each},
-                receipts={row.party_id: row.receipt for row in each},
+                attempt=each[0].EncoderRoundRow.attempt,
+                parameters=each[0].EncoderRoundRow.parameters,
+                shares={row.EncoderShareRow.party_id: row.EncoderShareRow.share for row in each},
+                receipts={row.EncoderShareRow.party_id: row.EncoderShareRow.receipt for row in each},
             )
             for each in rounds
         )

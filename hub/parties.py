@@ -23,6 +23,7 @@ def party_of(row: PartyRow) -> Party:
         title=row.title,
         sign_key=row.sign_key,
         box_key=row.box_key,
+        training_key=row.training_key,
     )
 
 

@@ -10,7 +10,11 @@ from sqlalchemy.orm import Session
 from crypto.wire.link import FrameType
 from hub.errors import PeerUnreachable
 
-__all__ = ["FeedPublisher", "NoLinks", "PeerLinks"]
+__all__ = ["FeedPublisher", "HubAwayError", "NoLinks", "PeerLinks"]
+
+
+class HubAwayError(Exception):
+    """The process that holds the links is gone or was started again; no refusal, so that nobody is blamed for it."""
 
 
 class PeerLinks(Protocol):

@@ -64,6 +64,7 @@ BELOW: dict[str, Kind] = {
     "schema-invalid": Kind(422, "The schema or file is not valid"),
     "data-invalid": Kind(422, "The data do not fit the schema"),
     "budget-exceeded": Kind(409, "The privacy budget does not allow this"),
+    "device-unavailable": Kind(422, "The computing device asked for is not available"),
     "fit-impossible": Kind(422, "The model cannot be fitted"),
     "artefact-invalid": Kind(422, "The model artefact is not valid"),
 }

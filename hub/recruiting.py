@@ -14,7 +14,7 @@ from hub.clock import Clock
 from hub.cohort import Cohort
 from hub.errors import CampaignOrderError, PeerUnreachable, QuorumError
 from hub.training_consents import TrainingMerchants
-from models.campaign_file import CampaignFile
+from models.campaign_file import CampaignFile, EngineName, EvaluationOptions
 from models.encoder_spec import EncoderSpec, spec_for
 from models.schema import Schema
 
@@ -28,16 +28,24 @@ class Recruits:
     missing: Mapping[str, str]
 
 
-def check_order(order: CampaignFile, schema: Schema, enrolled: Collection[Party]) -> None:
+def check_order(
+    order: CampaignFile, schema: Schema, enrolled: Collection[Party], engines: Collection[EngineName]
+) -> None:
     """Refuse an order that could never run.
 
     Raises:
-        CampaignOrderError: it contradicts its schema, names parties that are not enrolled, or has an encoder of another
-            kind than the label's.
+        CampaignOrderError: it contradicts its schema, names an engine that the hub does not offer or parties that are
+            not enrolled, or has an encoder of another kind than the label's.
         SchemaError: an option of the encoder is out of range.
     """
     for field, sentence in order.check_against(schema):
         raise CampaignOrderError(f"{sentence}.", field=field, remedy="Correct the campaign file.")
+    if order.engine not in engines:
+        raise CampaignOrderError(
+            f"This hub offers no engine {order.engine}, only {', '.join(engines)}.",
+            field="engine",
+            remedy="Name one that it offers, or have the operator add it to hub.yaml.",
+        )
     kinds = {party.party_id: party.kind for party in enrolled}
     for party_id in order.nodes or ():
         if kinds.get(party_id) not in schema.kinds:
@@ -60,7 +68,9 @@ def order_spec(order: CampaignFile, schema: Schema) -> EncoderSpec:
         SchemaError: an option is out of range.
     """
     label = schema.label.kind
-    options = {} if order.encoder is None else order.encoder.model_dump(exclude={"kind"})
+    options = {} if order.encoder is None else order.encoder.model_dump(exclude={"kind", "sampling"})
+    if order.encoder is not None and order.encoder.sampling is not None:
+        options["sampling_rate"] = order.encoder.sampling.poisson
     if order.encoder is not None and order.encoder.kind not in (None, label):
         raise CampaignOrderError(
             f"Kind {order.encoder.kind} has no label in schema {schema.name}.",
@@ -73,6 +83,16 @@ def order_spec(order: CampaignFile, schema: Schema) -> EncoderSpec:
 def needed_kinds(order: CampaignFile, schema: Schema) -> tuple[str, ...]:
     """Return the kinds whose nodes the order's stages need."""
     return schema.kinds_in_order() if "scorecard" in order.stages else (schema.label.kind,)
+
+
+def invited(order: CampaignFile, schema: Schema, enrolled: Collection[Party]) -> tuple[Party, ...]:
+    """Return the enrolled nodes that an order's stages can use, in order of their ids; the order may name them."""
+    kinds = needed_kinds(order, schema)
+    return tuple(
+        party
+        for party in sorted(enrolled, key=lambda each: each.party_id)
+        if party.kind in kinds and (order.nodes is None or party.party_id in order.nodes)
+    )
 
 
 def recruit(
@@ -100,14 +120,10 @@ def recruit(
         )
     if witness.party_id not in connected:
         raise PeerUnreachable(witness.party_id)
-    invited = [
-        party
-        for party in sorted(enrolled, key=lambda each: each.party_id)
-        if party.kind in kinds and (order.nodes is None or party.party_id in order.nodes)
-    ]
+    wanted = invited(order, schema, enrolled)
     missing: dict[str, str] = {}
     nodes: list[RosterEntry] = []
-    for party in invited:
+    for party in wanted:
         entry = approved.get(party.party_id)
         if entry is None or entry.kind != party.kind:
             missing[party.party_id] = "not approved by the witness"
@@ -120,7 +136,7 @@ def recruit(
         due = max(1, order.quorum.get(kind, 1))
         if here < due:
             absent = [
-                f"{p.party_id} is {missing[p.party_id]}" for p in invited if p.kind == kind and p.party_id in missing
+                f"{p.party_id} is {missing[p.party_id]}" for p in wanted if p.kind == kind and p.party_id in missing
             ]
             raise QuorumError(
                 f"Kind {kind} has {here} nodes of the {due} that the campaign needs: "
@@ -148,6 +164,7 @@ def make_plan(
     """
     order, schema = campaign.order, campaign.schema
     kinds, label = schema.kinds_in_order(), schema.label.kind
+    evaluation = order.evaluation or EvaluationOptions()
 
     def form() -> Cohort:
         now = merchants()
@@ -178,6 +195,8 @@ def make_plan(
         quorum=order.quorum,
         pair_share=order.pair_share,
         encoder_share=order.encoder_share,
+        bands=evaluation.bands,
+        parity=evaluation.parity,
         reform=form,
         attempts_before=attempts_before,
         clock=clock,

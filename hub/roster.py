@@ -92,6 +92,10 @@ class RosterKeeper:
             # The witness enrolled again with other keys: what it signed before counts no more.
             return None
 
+    def reload(self) -> None:
+        """Read what another process of the hub may have adopted since."""
+        self._newest = self._load()
+
     def current(self) -> tuple[str, Roster] | None:
         """Return the newest cosigned roster: the witness's JWS and what it says."""
         return self._newest

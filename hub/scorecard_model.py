@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crypto.wire.campaign import TablesMechanism, Terms
 from hub.campaign_plan import ReleasedTable
 from models.accounting import DiscreteGaussianCells, GaussianRounds, Mechanism, gdp_mu
@@ -18,11 +21,15 @@ from models.tables import OpenedTable, feature_bins, from_vector
 
 def opened_table(released: ReleasedTable) -> OpenedTable:
     """The released counts as a table, with the public membership numbers of the terms."""
-    terms = released.terms
+    return table_of(released.terms, released.counts)
+
+
+def table_of(terms: Terms, counts: NDArray[np.float64]) -> OpenedTable:
+    """The opened counts of an attempt as a table."""
     schema = Schema.from_json(terms.schema_document)
     encoders = {each.kind: each.widths[-1] for each in terms.kinds if each.kind in terms.encoders_used}
     return from_vector(
-        released.counts,
+        counts,
         feature_bins(schema, encoders),
         cohort_size=terms.cohort_size,
         kind_totals={each.kind: each.members for each in terms.kinds},
@@ -71,8 +78,9 @@ def privacy_entry(terms: Terms) -> PrivacyEntry:
     mechanisms: list[Mechanism] = [
         DiscreteGaussianCells(each.sigma, each.count, each.scale)
         if isinstance(each, TablesMechanism)
-        else GaussianRounds(each.sigma_over_sensitivity, each.rounds)
+        else GaussianRounds(each.sigma_over_sensitivity, each.rounds, each.sampling_rate)
         for each in privacy.mechanisms
+        if each.stage != "evaluation"
     ]
     on = privacy.noise == "on"
     return PrivacyEntry(
@@ -85,6 +93,7 @@ def privacy_entry(terms: Terms) -> PrivacyEntry:
         mu=gdp_mu(mechanisms) if on else None,
         sigma_class=terms.tables.sigma_class if on and terms.tables is not None else None,
         sigma_pair=terms.tables.sigma_pair if on and terms.tables is not None else None,
-        stages=tuple(dict.fromkeys(each.stage for each in privacy.mechanisms)) or (terms.stage,),
+        stages=tuple(dict.fromkeys(each.stage for each in privacy.mechanisms if each.stage != "evaluation"))
+        or (terms.stage,),
         mechanisms=mechanism_entries(mechanisms),
     )

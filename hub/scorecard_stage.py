@@ -37,6 +37,8 @@ from hub.manifests import build_manifest, table_terms
 from hub.table_opening import open_shares, read_release, read_shares
 
 _SENDER = "sender="
+Boxes = dict[str, dict[str, NDArray[np.uint8]]]
+"""Receiver → sender → sealed rows."""
 
 
 def run_scorecard_stage(
@@ -112,8 +114,8 @@ def _void(run: AttemptRun, store: CampaignStore) -> None:
         void_attempt(run.channel, run.plan.witness, run.manifest.terms, run.manifest.h, store)
 
 
-def _exchange(run: AttemptRun, acceptances: str, seeds: Parcel) -> dict[str, dict[str, NDArray[np.uint8]]]:
-    """T2: receiver → sender → sealed rows."""
+def _exchange(run: AttemptRun, acceptances: str, seeds: Parcel) -> Boxes:
+    """T2: the first block's rows."""
     parcels = {
         entry.party_id: Parcel(
             {"attempt": run.attempt, "acceptances": acceptances},
@@ -121,34 +123,42 @@ def _exchange(run: AttemptRun, acceptances: str, seeds: Parcel) -> dict[str, dic
         )
         for entry in run.roster
     }
-    replies = run.ask("train.exchange", "exchange", parcels)
+    return _sorted(run, run.ask("train.exchange", "exchange", parcels))
+
+
+def _share(run: AttemptRun, boxes: Boxes) -> tuple[dict[str, NDArray[np.uint32]], dict[str, str]]:
+    """T3, block by block: nodes answer with the next block's rows, after the last with their terms and receipts."""
+    for block in range(run.manifest.blocks.count - 1):
+        boxes = _sorted(run, _deliver(run, boxes, block))
+    replies = _deliver(run, boxes, run.manifest.blocks.count - 1)
+    lost = _refusers(run, replies)
+    shares, receipts = read_shares(run.manifest.terms, run.manifest.h, replies, lost)
+    if lost:
+        raise LostNodesError(lost)
+    return shares, receipts
+
+
+def _deliver(run: AttemptRun, boxes: Boxes, block: int) -> dict[str, Reply]:
+    texts = {"attempt": run.attempt, "block": str(block)}
+
+    def inbox(receiver: str) -> Parcel:
+        return Parcel(texts, {f"from.{sender}": box for sender, box in boxes.pop(receiver).items()})
+
+    return run.ask_made("train.share", "share", inbox)
+
+
+def _sorted(run: AttemptRun, replies: Mapping[str, Reply]) -> Boxes:
+    """Boxes by receiver; `LostNodesError` where a node gave none."""
     lost = _refusers(run, replies)
     if lost:
         raise LostNodesError(lost)
-    boxes: dict[str, dict[str, NDArray[np.uint8]]] = {entry.party_id: {} for entry in run.roster}
+    boxes: Boxes = {entry.party_id: {} for entry in run.roster}
     for sender, reply in replies.items():
         if isinstance(reply, Parcel):
             for receiver, name in reply.names("to.").items():
                 if receiver in boxes:
                     boxes[receiver][sender] = reply.array(name, np.uint8, 1)
     return boxes
-
-
-def _share(
-    run: AttemptRun, boxes: dict[str, dict[str, NDArray[np.uint8]]]
-) -> tuple[dict[str, NDArray[np.uint32]], dict[str, str]]:
-    """T3: every node's term and receipt, in order of the roster."""
-    parcels = {
-        receiver: Parcel({"attempt": run.attempt}, {f"from.{sender}": box for sender, box in inbox.items()})
-        for receiver, inbox in boxes.items()
-    }
-    boxes.clear()
-    replies = run.ask("train.share", "share", parcels)
-    lost = _refusers(run, replies)
-    shares, receipts = read_shares(run.manifest.terms, run.manifest.h, replies, lost)
-    if lost:
-        raise LostNodesError(lost)
-    return shares, receipts
 
 
 def _refusers(run: AttemptRun, replies: Mapping[str, Reply]) -> dict[str, str]:

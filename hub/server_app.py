@@ -26,14 +26,15 @@ from hub.campaign_plan import (
 )
 from hub.encoder_model import make_encoder
 from hub.encoder_stage import run_encoder_stage
-from hub.encoder_terms import EncoderBudget, encoder_budget
+from hub.encoder_terms import EncoderBudget, encoder_budget, encoder_spec
 from hub.errors import CampaignError
+from hub.evaluation_stage import EvaluationTask, run_evaluation_stage
 from hub.grids.channel import Channel
 from hub.scorecard_stage import run_scorecard_stage
 from hub.table_opening import settle_attempt
 from models.artefact import ModelArtefact
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
-from models.encoder_spec import EncoderSpec, spec_for
+from models.encoder_spec import EncoderSpec
 
 TRIP_TIMEOUT_S = 600.0
 
@@ -52,6 +53,7 @@ class CampaignResult:
 
     encoder: EncoderResult | None
     released: ReleasedTable | None
+    evaluated: ReleasedTable | None = None
 
     def table(self) -> ReleasedTable:
         """The opened table; CampaignError for a campaign without a scorecard stage."""
@@ -67,7 +69,8 @@ class LeftOver:
     """Where an earlier process of the hub left the campaign.
 
     Attributes:
-        undecided: terms and manifest hash of table attempts that were under way: they are voided first, or opened if
+        undecided: terms and manifest hash of attempts at a table, or a histogram, that were under way: they are voided
+            first, or opened if
             the witness has released them.
         checkpoint: where the encoder run stands.
         encoder, encoder_terms: the finished encoder's artefact and its terms; its stage is not run again.
@@ -95,6 +98,7 @@ class CampaignJob:
         left: where to go on.
         keep_encoder: given the trained encoder before the next stage begins.
         release_encoder: an encoder's artefact → the witness's JWS `model-release`, which the next stage needs.
+        evaluate: run the evaluation stage of this model, and no other stage.
         wait_for: gives lost parties time to come back; see `hub.grids.channel.Channel`.
     """
 
@@ -107,6 +111,7 @@ class CampaignJob:
     left: LeftOver = NOTHING_LEFT
     keep_encoder: Callable[[EncoderResult], None] = lambda _: None
     release_encoder: Callable[[bytes], str] | None = None
+    evaluate: EvaluationTask | None = None
     wait_for: Callable[[Collection[str]], None] = lambda _: None
 
 
@@ -148,10 +153,13 @@ def run_campaign(grid: Grid, job: CampaignJob) -> CampaignResult:
     for terms, h in left.undecided:  # T4: charges are taken back before a new attempt is made
         table = settle_attempt(channel, plan.witness, terms, h, job.store, reopen=True)
         if table is not None:
-            return CampaignResult(None, table)
+            return CampaignResult(None, None, table) if job.evaluate else CampaignResult(None, table)
+    if job.evaluate is not None:
+        opened = run_evaluation_stage(channel, plan, job.evaluate, job.progress, job.store)
+        return CampaignResult(None, None, opened)
     if "encoder" not in plan.stages:
         return CampaignResult(None, open_table(channel, plan, job.progress, job.store))
-    spec = job.spec or spec_for(plan.schema, plan.schema.label.kind)
+    spec = encoder_spec(plan, job.spec)
     budget = encoder_budget(plan, spec)
     encoder: EncoderResult | None = None
     artefact, stated = left.encoder, left.encoder_terms

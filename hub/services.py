@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import importlib.metadata
+import secrets
 from datetime import datetime
 from typing import Protocol
 
 from crypto.wire.base import SUITE
 from crypto.wire.party import Party
 from crypto.wire.service import HubInfo
-from hub.auth import AdminAuth, MerchantAuth, PartyAuth
+from hub.auth import BearerAuth, MerchantAuth, PartyAuth
 from hub.campaign_book import CampaignBook
+from hub.campaign_locks import campaign_locks
 from hub.campaign_services import CampaignServices
 from hub.campaigns import Campaigns
 from hub.clock import Clock, seconds, utc_now
-from hub.config import HubConfig
+from hub.config import HubConfig, SuperLinkOptions
 from hub.consents import Consents
 from hub.cosigning import Cosigner
-from hub.db import Database
+from hub.db import Database, open_database
 from hub.decision_courier import DecisionCourier
+from hub.embedded_worker import EmbeddedSuperLink, EmbeddedWorker
 from hub.enrolment import Enrolment
 from hub.errors import StateError
 from hub.feed import Feed
@@ -30,6 +33,8 @@ from hub.log_reading import LogReader
 from hub.merchant_keys import MerchantKeys
 from hub.merchant_records import MerchantRecordBook
 from hub.migrations.runner import check_schema
+from hub.model_cards import ModelCards
+from hub.model_evaluations import ModelEvaluations
 from hub.models import ModelRegistry
 from hub.parties import WITNESS, PartyBook
 from hub.peers import NoLinks, PeerLinks
@@ -55,13 +60,25 @@ class Hub:
     `links` are taken when they are needed, never kept by others.
     """
 
-    def __init__(self, config: HubConfig, keys: HubKeys, db: Database, *, admin_token: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: HubConfig,
+        keys: HubKeys,
+        db: Database,
+        *,
+        admin_token: str,
+        internal_token: str,
+        clock: Clock,
+    ) -> None:
         self.config = config
         self.keys = keys
         self.db = db
         self.clock = clock
         self.feed = Feed(db, keys.identity, hub_id=config.hub_id, clock=clock)
-        self.admin = AdminAuth(admin_token)
+        self.instance = secrets.token_hex(8)
+        """Of this process, so that others notice when it was started again."""
+        self.admin = BearerAuth(admin_token, whose="the administrator's token", where="admin_token_file")
+        self.internal_auth = BearerAuth(internal_token, whose="the hub's internal token", where="internal_token_file")
         self.idempotency = IdempotencyStore(db, clock=clock, life_s=int(config.idempotency_life.total_seconds()))
         self.parties = PartyBook(db)
         self.log = AuditLog(
@@ -129,6 +146,9 @@ class Hub:
         self.models = ModelRegistry(
             db, self.log, self.feed, self.parties, hub_id=config.hub_id, clock=clock, links=lambda: self.links
         )
+        self.evaluations = ModelEvaluations(db, self.log, hub_id=config.hub_id, clock=clock)
+        book = CampaignBook(db, self.log, hub_id=config.hub_id, clock=clock)
+        self.cards = ModelCards(self.models, book, self.evaluations, self.parties, hub_key=keys.identity.public)
         self.queries = Queries(
             db,
             self.log,
@@ -140,20 +160,26 @@ class Hub:
             links=lambda: self.links,
             timeout_s=config.query_timeout_s,
         )
-        services = CampaignServices(
-            book=CampaignBook(db, self.log, hub_id=config.hub_id, clock=clock),
+        self.campaign_services = CampaignServices(
+            book=book,
             parties=self.parties,
             roster=self.roster,
             models=self.models,
+            evaluations=self.evaluations,
             identity=keys.identity,
             links=lambda: self.links,
+            engines=config.campaigns.engines,
             trip_timeout_s=config.campaigns.trip_timeout_s,
             reconnect_s=config.campaigns.reconnect_s,
         )
-        self.campaigns = Campaigns(services)
-        self.courier = DecisionCourier(services)
-        self.parts: list[Part] = [self.log, self.roster, self.link_server, self.courier, self.campaigns]
+        self.campaigns = Campaigns(self.campaign_services, campaign_locks(db))
+        self.courier = DecisionCourier(self.campaign_services)
+        self.parts: list[Part] = [self.log, self.roster, self.link_server, self.courier]
         """Started in this order, stopped in the opposite one."""
+        if config.campaigns.worker == "embedded":
+            self.parts.append(EmbeddedWorker(config))
+        if config.superlink is not None:
+            self._add_superlink(config, config.superlink)
 
     @classmethod
     def open(cls, config: HubConfig, *, clock: Clock = utc_now) -> Hub:
@@ -164,10 +190,23 @@ class Hub:
         """
         keys = load_keys(config.keys_dir)
         admin_token = read_secret(config.admin_token_file).decode().strip()
-        db = Database(config.database)
+        internal_token = read_secret(config.internal_token_file).decode().strip()
+        db = open_database(config)
         check_schema(db)
         _check_identity(db, config, keys)
-        return cls(config, keys, db, admin_token=admin_token, clock=clock)
+        return cls(config, keys, db, admin_token=admin_token, internal_token=internal_token, clock=clock)
+
+    def _add_superlink(self, config: HubConfig, options: SuperLinkOptions) -> None:
+        from hub.superlink.api import SuperLinkApi  # noqa: PLC0415  (Flower is slow to import)
+        from hub.superlink.roster import SuperLinkRoster  # noqa: PLC0415
+
+        if options.managed:
+            self.parts.append(EmbeddedSuperLink(config))
+        self.parts.append(SuperLinkRoster(SuperLinkApi(options), self._roster_parties, shared=not options.managed))
+
+    def _roster_parties(self) -> tuple[Party, ...]:
+        current = self.roster.current()
+        return () if current is None else current[1].parties
 
     def _roster_token(self) -> str | None:
         current = self.roster.current()

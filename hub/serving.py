@@ -10,10 +10,9 @@ import structlog
 import uvicorn
 
 from hub.app import create_app
+from hub.link import WS_MAX_BYTES
 from hub.services import Hub
 
-WS_MAX_BYTES = 256 << 20
-"""Frames of training carry matrices of a whole node."""
 STOP_S = 15
 
 
@@ -45,8 +44,9 @@ def configure_logging(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Both print addresses and paths of requests, or whole messages.
+    # They print addresses and paths of requests, or whole messages.
     logging.getLogger("websockets").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hub.errors import SimulationError
+from models.datasets import PUBLIC, public_table
 from models.schema import Schema
 
 _SPREAD = 3.0  # Dirichlet parameter of node sizes: the largest node of twelve has about three times the mean
 _ID_BYTES = 12
+_NODE_FILE = re.compile(r"[a-z][a-z0-9_]*-\d+\.(csv|parquet)")
 
 
 @dataclass(frozen=True)
@@ -28,35 +31,60 @@ class NodeFile:
 
 @dataclass(frozen=True)
 class SplitTable:
-    """A joined table cut up.
+    """A joined table cut up, or tables that were so before.
 
     Attributes:
         files: one per node, kinds in order.
-        ids: (n,) identifiers in the order of the joined rows.
-        own_ids: whether they are the table's own.
-        frame: the joined rows that were used.
-        sources: kind → (n,) party id, or None where the merchant is absent at that kind.
+        own_ids: whether identifiers are the table's own.
     """
 
     files: tuple[NodeFile, ...]
-    ids: list[str]
     own_ids: bool
-    frame: pl.DataFrame
-    sources: Mapping[str, list[str | None]]
 
 
 def read_joined(path: Path) -> pl.DataFrame:
     """The joined table; everything is text, as nodes read theirs.
 
+    Args:
+        path: a CSV or Parquet file, or the name of a public data set where no file has that name.
+
     Raises:
-        SimulationError: it cannot be read as CSV.
+        DataError: a public data set cannot be had.
+        SimulationError: it cannot be read.
     """
     try:
+        if str(path) in PUBLIC and not path.exists():
+            return public_table(str(path)).cast(pl.String)
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path).cast(pl.String)
         return pl.read_csv(path, infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as problem:
         raise SimulationError(
-            f"{path} cannot be read as a CSV file", field="table", remedy="give a UTF-8 CSV file with a header"
+            f"{path} cannot be read as a table",
+            field="table",
+            remedy=f"give a UTF-8 CSV file with a header, a Parquet file, or one of: {', '.join(PUBLIC)}",
         ) from problem
+
+
+def read_folder(schema: Schema, folder: Path) -> SplitTable:
+    """Tables that lie in a folder already, one per node: `<kind>-<number>.csv` or `.parquet`.
+
+    Raises:
+        SimulationError: a kind of the schema has none.
+    """
+    files: list[NodeFile] = []
+    for kind in schema.kinds_in_order():
+        found = sorted(
+            path for path in folder.iterdir() if _NODE_FILE.fullmatch(path.name) and path.stem.startswith(f"{kind}-")
+        )
+        if not found or len({path.stem for path in found}) != len(found):
+            raise SimulationError(
+                f"{folder} has no table of a node of kind {kind}, or two of one node",
+                field="table",
+                remedy=f"name each node's table {kind}-01.csv or {kind}-01.parquet, {kind}-02.csv and so on",
+            )
+        files += [NodeFile(path.stem, kind, path) for path in found]
+    return SplitTable(tuple(files), own_ids=True)
 
 
 def split_table(
@@ -92,13 +120,10 @@ def split_table(
     ids = frame[schema.id.column].to_list() if own_ids else _random_ids(rng, frame.height, schema)
     folder.mkdir(parents=True, exist_ok=True)
     files: list[NodeFile] = []
-    sources: dict[str, list[str | None]] = {}
     for kind in schema.kinds_in_order():
         parties = [f"{kind}-{number:02d}" for number in range(1, nodes[kind] + 1)]
         holder = _holders(rng, frame.height, len(parties), (absent or {}).get(kind, 0.0))
-        names = np.array([*parties, None], dtype=object)
-        sources[kind] = list(names[holder])
-        columns = [feature.name for feature in schema.features(kind)]
+        columns = [*schema.columns(kind)]
         if kind == schema.label.kind:
             columns.append(schema.label.column)
         whole = frame.select(columns).insert_column(0, pl.Series(schema.id.column, ids))
@@ -106,7 +131,7 @@ def split_table(
             path = folder / f"{party}.csv"
             whole.filter(pl.Series(holder == index)).write_csv(path)
             files.append(NodeFile(party, kind, path))
-    return SplitTable(tuple(files), ids, own_ids, frame, sources)
+    return SplitTable(tuple(files), own_ids)
 
 
 def _check(
@@ -119,7 +144,7 @@ def _check(
             field="nodes",
             remedy=f"give at least one node of each kind, e.g. {','.join(f'{kind}=3' for kind in kinds)}",
         )
-    wanted = [feature.name for feature in schema.all_features()] + [schema.label.column]
+    wanted = [column for kind in kinds for column in schema.columns(kind)] + [schema.label.column]
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
         raise SimulationError(

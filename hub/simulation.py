@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from flwr.app import Context, RecordDict
@@ -21,19 +22,26 @@ from numpy.typing import NDArray
 from crypto.canonical import canonical_bytes
 from crypto.jws import sign_model
 from crypto.keys import BoxKey, IdentityKey
+from crypto.manifest import ascending
 from crypto.pseudonym import PseudonymKey
+from crypto.pseudonym_index import PseudonymIndex, SharedRows
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import RosterEntry, Stage
 from crypto.wire.link import ReleaseProposal, RoundShares
 from crypto.wire.party import Party, Roster
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, NoStore, ProgressCallback, ReleasedTable
 from hub.clock import Clock, utc_now
-from hub.cohort import Cohort
+from hub.cohort import Cohort, Holding
 from hub.errors import SimulationError
+from hub.evaluation_cohort import evaluation_cohort
+from hub.evaluation_model import make_evaluation, score_bands
+from hub.evaluation_stage import EvaluationTask
 from hub.grids.local import LocalGrid
 from hub.server_app import TRIP_TIMEOUT_S, CampaignJob, CampaignResult, run_server_app
-from hub.simulated_data import SplitTable
+from hub.simulated_data import NodeFile
+from models.artefact import ModelArtefact
 from models.encoder_spec import EncoderSpec
+from models.evaluation_result import EvaluationResult
 from models.schema import Schema
 from nodes.attempts import AttemptStore
 from nodes.campaign_rules import CampaignRules
@@ -41,8 +49,10 @@ from nodes.config import TrustConfig
 from nodes.errors import SourceError
 from nodes.journal import Journal
 from nodes.ledger import Ledger, Spent
+from nodes.points_book import AssumedUses
 from nodes.roster import RosterBook
 from nodes.sources.csv import CsvSource
+from nodes.sources.parquet import ParquetSource
 from nodes.sources.table import NodeTable
 from nodes.store import Store
 from nodes.training import build_client_app
@@ -61,6 +71,20 @@ class NodeData:
     party_id: str
     kind: str
     data: TrainingData
+
+
+class SimulatedNodes(NamedTuple):
+    """Simulated nodes' tables, and what they say of the cohort.
+
+    Attributes:
+        nodes: in order of the files.
+        pseudonyms: (n, 32) of all merchants that the label's kind holds, ascending.
+        sources: kind → who holds them.
+    """
+
+    nodes: list[NodeData]
+    pseudonyms: NDArray[np.uint8]
+    sources: Mapping[str, Holding]
 
 
 @dataclass(frozen=True)
@@ -88,7 +112,7 @@ class Federation:
         self,
         schema: Schema,
         nodes: Sequence[NodeData],
-        sources: Mapping[str, Sequence[str | None]],
+        sources: Mapping[str, Holding],
         pseudonyms: NDArray[np.uint8],
         state: Path,
         *,
@@ -101,7 +125,7 @@ class Federation:
         Args:
             schema: of the campaign.
             nodes: tables.
-            sources: kind → (n,) party id or None, for the merchants of `pseudonyms`.
+            sources: kind → who holds the merchants of `pseudonyms`.
             pseudonyms: (n, 32).
             state: folder of the parties' stores, new for every federation.
             budget: of every party.
@@ -110,7 +134,11 @@ class Federation:
         """
         self.schema = schema
         self.identity = IdentityKey.generate()
-        self._sources, self._pseudonyms = sources, pseudonyms
+        if not ascending(pseudonyms).all():  # in their order once, so that cohort and consents share one array
+            order = np.argsort(np.ascontiguousarray(pseudonyms).view("V32").ravel())
+            pseudonyms = pseudonyms[order]
+            sources = {kind: Holding(held.parties, held.holders[order]) for kind, held in sources.items()}
+        self._pseudonyms, self._sources = pseudonyms, sources
         self._identities = {node.party_id: IdentityKey.generate() for node in nodes} | {
             WITNESS_ID: IdentityKey.generate()
         }
@@ -140,6 +168,7 @@ class Federation:
                 roster=_book(store, trust, roster),
                 dataset={schema.hash(): node.data}.get,
                 consents=consents,
+                points=AssumedUses(AttemptStore(store)),
                 clock=clock,
                 insecure_noise_off=insecure_noise_off,
             )
@@ -155,6 +184,7 @@ class Federation:
             insecure_noise_off=insecure_noise_off,
         )
         self.desk = ReleaseDesk(store, self.witness_context, Journal(store, WITNESS_ID, clock=clock))
+        self._rounds = EncoderRounds(self.desk)
         self.node_ids = {party: number for number, party in enumerate(self.parties, start=2)}
         self.grid = LocalGrid(self.apps())
 
@@ -238,7 +268,7 @@ class Federation:
         spec: EncoderSpec | None = None,
     ) -> CampaignResult:
         """Runs all of the plan's stages; `spec` is that of the encoder, the schema's default where not given."""
-        rounds = EncoderRounds(self.desk)
+        self._rounds = rounds = EncoderRounds(self.desk)
         job = CampaignJob(
             plan,
             progress,
@@ -249,6 +279,77 @@ class Federation:
             release_encoder=rounds.release,
         )
         return run_server_app(self.grid, job)
+
+    def evaluate(
+        self,
+        plan: CampaignPlan,
+        result: CampaignResult,
+        artefact: ModelArtefact,
+        progress: ProgressCallback,
+        *,
+        timeout: float = TRIP_TIMEOUT_S,
+    ) -> EvaluationResult:
+        """Runs the evaluation stage of the model that `result` of this plan gave.
+
+        Args:
+            plan: as given to `train`, evaluation among its stages.
+            result: of `train`.
+            artefact: the model.
+            progress: told every step.
+            timeout: of a trip.
+        """
+        bands = score_bands(artefact, result.released, plan.bands)
+        job = CampaignJob(
+            self._with_encoder(plan, result),
+            progress,
+            self.node_ids,
+            timeout=timeout,
+            evaluate=self.evaluation_task(plan, result, artefact, bands.edges),
+        )
+        opened = run_server_app(self.grid, job).evaluated
+        if opened is None:
+            raise SimulationError("the evaluation opened nothing", field="stages", remedy="report this")
+        return make_evaluation(opened, bands.pds)
+
+    def evaluation_task(
+        self, plan: CampaignPlan, result: CampaignResult, artefact: ModelArtefact, edges: tuple[int, ...]
+    ) -> EvaluationTask:
+        """What the evaluation stage is told; the witness releases the model for it."""
+        data, table = artefact.to_bytes(), result.released
+        if table is None:
+            release = self._rounds.release(data)
+            trained = None if result.encoder is None else result.encoder.trained.terms
+        else:
+            proposal = ReleaseProposal(
+                artefact=data.decode(), attempt=table.terms.attempt, scope="evaluation", shares=dict(table.shares)
+            )
+            release, trained = self.desk.release(canonical_bytes(proposal)).decode(), table.terms
+        if trained is None:
+            raise SimulationError("no stage was run", field="stages", remedy="name encoder, scorecard, or both")
+
+        def form(lost: Collection[str]) -> Cohort:
+            return evaluation_cohort(
+                [entry for entry in trained.roster if entry.party_id not in lost],
+                tuple(each.kind for each in trained.kinds),
+                trained.label_kind,
+                self._pseudonyms,
+                self._sources,
+                salt=plan.holdout_salt,
+                fraction=plan.holdout_fraction,
+            )
+
+        return EvaluationTask(data, release, trained, edges, form)
+
+    def _with_encoder(self, plan: CampaignPlan, result: CampaignResult) -> CampaignPlan:
+        """The plan with the encoder that its scorecard uses, as nodes get it in every attempt."""
+        if result.encoder is None or result.released is None:
+            return plan
+        encoder = result.encoder.artefact.to_bytes()
+        return replace(
+            plan,
+            encoders={plan.schema.label.kind: encoder},
+            encoder_releases=(self._rounds.release(encoder),),
+        )
 
     def spent(self) -> dict[str, Spent]:
         """Every node's ledger."""
@@ -302,29 +403,63 @@ class EncoderRounds(NoStore):
         return self._desk.release(canonical_bytes(proposal)).decode()
 
 
-def load_nodes(schema: Schema, split: SplitTable) -> list[NodeData]:
-    """Reads every node's file as the node itself does.
+def load_nodes(schema: Schema, files: Sequence[NodeFile]) -> SimulatedNodes:
+    """Reads every node's file as the node itself does, one after the other.
+
+    Rows of merchants whom no node of the label's kind holds are dropped: nobody asks for them.
 
     Raises:
         SimulationError: a file does not fit the schema; the sentence is the node's own.
     """
+    label = schema.label.kind
+    tables = {each.party_id: _read(schema, each) for each in files if each.kind == label}
+    merchants = _distinct(np.concatenate([table.pseudonyms for table in tables.values()]))
+    index = PseudonymIndex(merchants)
+    parties = {kind: [each.party_id for each in files if each.kind == kind] for kind in schema.kinds_in_order()}
+    sources = {kind: Holding(tuple(ids), np.full(len(merchants), -1, dtype=np.int32)) for kind, ids in parties.items()}
+    nodes: list[NodeData] = []
+    for each in files:
+        table = tables.pop(each.party_id, None) or _read(schema, each)
+        places = index.find(table.pseudonyms)
+        kept = places >= 0
+        outcome = None if table.outcome is None else table.outcome[kept]
+        data = TrainingData(SharedRows(index, places[kept]), table.codes[kept], outcome)
+        nodes.append(NodeData(each.party_id, each.kind, data))
+        sources[each.kind].holders[places[kept]] = parties[each.kind].index(each.party_id)
+    return SimulatedNodes(nodes, merchants, sources)
+
+
+def _read(schema: Schema, file: NodeFile) -> _Table:
+    source = ParquetSource(file.path) if file.path.suffix == ".parquet" else CsvSource(file.path)
     try:
-        return [
-            NodeData(each.party_id, each.kind, _training_data(NodeTable.load(CsvSource(each.path), schema, each.kind)))
-            for each in split.files
-        ]
+        table = NodeTable.load(source, schema, file.kind)
     except SourceError as refused:
         raise SimulationError(refused.message, field=refused.field, remedy=refused.remedy) from refused
+    return _Table(simulated_pseudonyms(table.ids), table.codes, table.outcome)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A node's table, with pseudonyms in the place of identifiers."""
+
+    pseudonyms: NDArray[np.uint8]
+    codes: NDArray[np.uint8]
+    outcome: NDArray[np.uint8] | None
+
+
+def _distinct(pseudonyms: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Each once, in order."""
+    ordered = pseudonyms[np.argsort(pseudonyms.view("V32").ravel())]
+    new = np.concatenate([np.ones(min(1, len(ordered)), dtype=np.bool_), ascending(ordered)])
+    return ordered if new.all() else ordered[new]
 
 
 def simulated_pseudonyms(ids: Sequence[str]) -> NDArray[np.uint8]:
     """(n, 32) SHA-256 of each identifier: a stand-in for the VOPRF that anyone could reverse by trying."""
-    joined = b"".join(hashlib.sha256(each.encode()).digest() for each in ids)
+    joined = bytearray()
+    for each in ids:
+        joined += hashlib.sha256(each.encode()).digest()
     return np.frombuffer(joined, dtype=np.uint8).reshape(-1, 32)
-
-
-def _training_data(table: NodeTable) -> TrainingData:
-    return TrainingData(simulated_pseudonyms(table.ids), table.codes, table.outcome)
 
 
 def _entry(party: Party) -> RosterEntry:

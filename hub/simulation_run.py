@@ -7,39 +7,48 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from crypto.identifiers import normalise
 from crypto.manifest import holdout_mask
-from crypto.wire.campaign import Stage
+from crypto.wire.campaign import Stage, Terms
 from hub.campaign_plan import ProgressCallback, ReleasedTable
 from hub.encoder_model import encoder_logits_of, with_encoder_column
 from hub.errors import SimulationError
+from hub.evaluation_cohort import OTHERS
+from hub.model_cards import training_of
 from hub.scorecard_model import make_scorecard, opened_table
 from hub.server_app import CampaignResult, EncoderResult
-from hub.simulated_data import SplitTable, read_joined, split_table
-from hub.simulation import Budget, Federation, NodeData, load_nodes, simulated_pseudonyms
-from models.artefact import MetricsEntry, ModelArtefact
+from hub.simulated_card import exact_figures, write_cards
+from hub.simulated_data import SplitTable, read_folder, read_joined, split_table
+from hub.simulation import Budget, Federation, NodeData, load_nodes
+from models.artefact import ModelArtefact
 from models.baselines import auc_lightgbm, auc_nonprivate
 from models.bins import ABSENT, UNLABELLED
-from models.card import model_card
+from models.card_content import CardFacts
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
 from models.evaluation import auc, ks
+from models.evaluation_result import EvaluationResult
 from models.schema import Schema
 from models.schema_file import load_schema
 from models.scorecard import Scorecard
 from models.tables import FeatureBins, feature_bins, from_codes
 
 Codes = NDArray[np.uint8]
+_OTHERS = {
+    "AUC of a logistic regression on joined rows": "auc_nonprivate",
+    "AUC of LightGBM on joined rows": "auc_lightgbm",
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,9 @@ class SimulationOptions:
         nodes: kind → number of nodes; 3 of each where left out.
         merchants: rows to sample, all if None.
         absent: kind → share of merchants without a record there.
+        bands, parity: of an evaluation stage's histogram.
         noise_on: False only to compare tables bit for bit.
+        baselines: also fit what needs all joined rows in one place, to compare with.
         out: where files go; a temporary folder if None.
     """
 
@@ -60,11 +71,14 @@ class SimulationOptions:
     delta: float = 1e-5
     nodes: Mapping[str, int] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ("scorecard",)
+    bands: int = 20
+    parity: tuple[str, ...] = ()
     holdout: float = 0.3
     seed: int = 0
     merchants: int | None = None
     absent: Mapping[str, float] = field(default_factory=dict)
     noise_on: bool = True
+    baselines: bool = True
     out: Path | None = None
 
 
@@ -126,6 +140,15 @@ class _Model:
         return self.card.score(self.codes(schema, codes)).astype(np.float64)
 
     @property
+    def terms(self) -> Terms:
+        """Of the last stage."""
+        if self.released is not None:
+            return self.released.terms
+        if self.encoder is None:
+            raise SimulationError("no stage was run", field="stages", remedy="name encoder, scorecard, or both")
+        return self.encoder.trained.terms
+
+    @property
     def attempts(self) -> int:
         """Of the last stage."""
         if self.released is not None:
@@ -164,21 +187,12 @@ def simulate(options: SimulationOptions, progress: ProgressCallback) -> Simulate
         folder = options.out if options.out is not None else Path(scratch) / "out"
         folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
-        split = split_table(
-            schema,
-            read_joined(options.table),
-            options.nodes or dict.fromkeys(schema.kinds_in_order(), 3),
-            folder / "nodes",
-            seed=options.seed,
-            merchants=options.merchants,
-            absent=options.absent,
-        )
-        nodes = load_nodes(schema, split)
-        pseudonyms = simulated_pseudonyms([normalise(schema.id.type, each) for each in split.ids])
+        split = _tables(options, schema, folder)
+        nodes, pseudonyms, sources = load_nodes(schema, split.files)
         federation = Federation(
             schema,
             nodes,
-            split.sources,
+            sources,
             pseudonyms,
             Path(scratch) / "state",
             budget=Budget(options.epsilon, options.delta),
@@ -189,6 +203,27 @@ def simulate(options: SimulationOptions, progress: ProgressCallback) -> Simulate
             return _run(options, schema, split, nodes, federation, loaded, progress, folder)
         finally:
             federation.close()
+
+
+def _tables(options: SimulationOptions, schema: Schema, folder: Path) -> SplitTable:
+    if not options.table.is_dir():
+        return split_table(
+            schema,
+            read_joined(options.table),
+            options.nodes or dict.fromkeys(schema.kinds_in_order(), 3),
+            folder / "nodes",
+            seed=options.seed,
+            merchants=options.merchants,
+            absent=options.absent,
+        )
+    for name in ("nodes", "merchants", "absent"):
+        if getattr(options, name):
+            raise SimulationError(
+                f"{options.table} holds the nodes' own tables; {name} cannot be chosen",
+                field=name,
+                remedy="leave it out, or give one joined table",
+            )
+    return read_folder(schema, options.table)
 
 
 def _run(
@@ -210,20 +245,25 @@ def _run(
         noise_on=options.noise_on,
         stages=options.stages,
     )
-    began = time.monotonic()
+    plan = replace(plan, bands=options.bands, parity=options.parity)
+    began, worked = time.monotonic(), time.process_time()
     result = federation.train(plan, progress)
     trained = time.monotonic() - began
     model = _Model.of(result, plan.clock())
     artefact = model.artefact
     fitted = time.monotonic() - began - trained
+    worked = time.process_time() - worked
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     joined = _join(schema, nodes, plan.cohort.pseudonyms)
     held = holdout_mask(joined.pseudonyms, salt, options.holdout)
+    evaluation = federation.evaluate(plan, result, artefact, progress) if "evaluation" in options.stages else None
     measured = _measure(options, schema, model, joined.where(~held), joined.where(held))
     spent = federation.spent()
     traffic = federation.traffic()
     report: dict[str, Any] = {
         **measured,
+        **_private(schema, model, joined.where(held), evaluation),
         "epsilon": max(each.epsilon for each in spent.values()) if options.noise_on else None,
         "delta": options.delta if options.noise_on else None,
         "epsilon_budget": options.epsilon,
@@ -240,6 +280,8 @@ def _run(
         "attempts": model.attempts,
         "lost": model.lost,
         "seconds": {"load": loaded, **model.seconds(trained), "fit": fitted, "steps": model.steps},
+        "cpu_seconds": worked,
+        "peak_mib": peak,
         "bytes_per_node": {party: sent + received for party, (sent, received, _) in traffic.items()},
         "trips": max(trips for party, (_, _, trips) in traffic.items() if party in federation.contexts),
         "model_id": artefact.model_id,
@@ -247,27 +289,24 @@ def _run(
         "table_digest": artefact.table_digest,
     }
     _write(folder, report, artefact)
+    if options.out is not None:
+        write_cards(folder, _card_facts(schema, model, joined.where(held), report, evaluation))
     return Simulated(report, artefact, split.own_ids)
 
 
 def _join(schema: Schema, nodes: list[NodeData], pseudonyms: NDArray[np.uint8]) -> _Joined:
     """The cohort's rows at every kind, in order of `pseudonyms`; absent where a kind has no record."""
-    data = np.ascontiguousarray(pseudonyms).tobytes()
-    place = {data[at : at + 32]: at // 32 for at in range(0, len(data), 32)}
     size = len(pseudonyms)
     codes = {
         kind: np.full((size, len(schema.features(kind))), ABSENT, dtype=np.uint8) for kind in schema.kinds_in_order()
     }
     outcome = np.full(size, UNLABELLED, dtype=np.uint8)
     for node in nodes:
-        rows = node.data.rows
-        kept = [(place[key], row) for key, row in rows.items() if key in place]
-        if not kept:
-            continue
-        to, at = np.array(kept, dtype=np.intp).T
-        codes[node.kind][to] = node.data.codes[at]
+        rows = node.data.rows(pseudonyms)
+        kept = rows >= 0
+        codes[node.kind][kept] = node.data.codes[rows[kept]]
         if node.data.outcome is not None:
-            outcome[to] = node.data.outcome[at]
+            outcome[kept] = node.data.outcome[rows[kept]]
     return _Joined(pseudonyms, codes, outcome)
 
 
@@ -283,10 +322,29 @@ def _measure(
     values = (
         auc(scores, test.outcome),
         ks(scores, test.outcome),
-        auc_nonprivate(features, train.codes, train.outcome, test.codes, test.outcome),
-        auc_lightgbm(features, train.codes, train.outcome, test.codes, test.outcome),
+        *(
+            compare(features, train.codes, train.outcome, test.codes, test.outcome) if options.baselines else None
+            for compare in (auc_nonprivate, auc_lightgbm)
+        ),
     )
     return dict(zip(names, values, strict=True))
+
+
+def _private(schema: Schema, model: _Model, test: _Joined, found: EvaluationResult | None) -> dict[str, Any]:
+    """The evaluation stage's AUC with its interval, and the exact one of the very merchants that it counted."""
+    if found is None:
+        return dict.fromkeys(("auc_private", "auc_private_interval", "auc_counted", "counted"))
+    kept = np.ones(len(test.outcome), dtype=np.bool_)
+    if model.card is not None and len(model.card.kinds) > 1:
+        others = [codes[:, 0] != ABSENT for kind, codes in test.codes.items() if kind != schema.label.kind]
+        kept = np.sum(others, axis=0) >= OTHERS
+    counted = test.where(kept)
+    return {
+        "auc_private": found.auc.value,
+        "auc_private_interval": [found.auc.low, found.auc.high],
+        "auc_counted": auc(model.scores(schema, counted.codes), counted.outcome),
+        "counted": int((counted.outcome != UNLABELLED).sum()),
+    }
 
 
 def _equals(schema: Schema, model: _Model, train: _Joined) -> bool | None:
@@ -300,11 +358,22 @@ def _equals(schema: Schema, model: _Model, train: _Joined) -> bool | None:
 def _write(folder: Path, report: Mapping[str, Any], artefact: ModelArtefact) -> None:
     (folder / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "model.json").write_bytes(artefact.to_bytes())
-    figures = {name: report[name] for name in ("auc", "ks") if report[name] is not None}
-    entries = (
-        [MetricsEntry(computed_by="digua-hub simulate", on="held-out rows, exactly (simulation only)", values=figures)]
-        if figures
-        else []
+
+
+def _card_facts(
+    schema: Schema, model: _Model, test: _Joined, report: Mapping[str, Any], evaluation: EvaluationResult | None
+) -> CardFacts:
+    """What the model card of a simulation says."""
+    exact = None
+    if len(test.outcome):
+        scores = model.scores(schema, test.codes)
+        pd = expit(-scores) if model.card is None else model.card.pd_of(scores.astype(np.int64))
+        others = {title: report[name] for title, name in _OTHERS.items()}
+        exact = exact_figures(scores, pd, test.outcome, others=others, scorecard=model.card is not None)
+    return CardFacts(
+        model.artefact,
+        table=None if model.released is None else opened_table(model.released),
+        training=training_of(model.terms, schema.name, lost=model.lost, held_out=len(test.outcome)),
+        exact=exact,
+        evaluation=evaluation,
     )
-    for name, lang in (("model_card.md", "en"), ("model_card.zh.md", "zh")):
-        (folder / name).write_text(model_card(artefact, lang, evaluations=entries), encoding="utf-8")

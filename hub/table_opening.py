@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from crypto.canonical import digest
 from crypto.errors import CryptoError
+from crypto.histogram import histogram_grid
 from crypto.jws import verify_model
 from crypto.parcel import Parcel
 from crypto.secure_sum import open_sum
@@ -77,18 +78,23 @@ def open_shares(
     seconds: Mapping[str, float],
     lost: Mapping[str, str],
 ) -> ReleasedTable:
-    """T4: the noisy table.
+    """T4: the noisy table; of an evaluation, V4: the noisy histogram.
 
     Raises:
         RangeError: a total is beyond its bound.
     """
     token, term = release
-    grid, layout = terms_grid(terms), terms_layout(terms)
-    opened = open_sum([*shares.values(), term], bound=grid.bound)
+    everything = [*shares.values(), term]
+    if terms.stage == "evaluation":
+        histogram = histogram_grid(terms)
+        counts = histogram.counts(open_sum(everything, bound=histogram.bound))
+    else:
+        grid = terms_grid(terms)
+        counts = grid.counts(terms_layout(terms), open_sum(everything, bound=grid.bound))
     return ReleasedTable(
         terms=terms,
         h=h,
-        counts=grid.counts(layout, opened),
+        counts=counts,
         shares={party: _bytes(share) for party, share in shares.items()},
         receipts=dict(receipts),
         decision=token,

@@ -15,18 +15,23 @@ nodes hold the same consents and come to the same choice.
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import null, select
 
+from crypto.jws import peek_payload
 from hub.clock import seconds
+from hub.cohort import Holding
 from hub.consent_checks import GIVEN
 from hub.db import Database
 from hub.tables.consents import ConsentRow
+
+_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -35,14 +40,18 @@ class TrainingMerchants:
 
     Attributes:
         pseudonyms: (n, 32) uint8.
-        sources: kind → n party ids, None where the consent names nobody.
+        sources: kind → the party that the consent names, if any.
+        scorable: (n,) whose consent also lets its node of the label's kind have a credit score; None if not asked.
     """
 
     pseudonyms: NDArray[np.uint8]
-    sources: Mapping[str, Sequence[str | None]]
+    sources: Mapping[str, Holding]
+    scorable: NDArray[np.bool_] | None = None
 
 
-def training_merchants(db: Database, kinds: Sequence[str], label_kind: str, now: datetime) -> TrainingMerchants:
+def training_merchants(
+    db: Database, kinds: Sequence[str], label_kind: str, now: datetime, *, scoring: bool = False
+) -> TrainingMerchants:
     """Collect the merchants whose consents count for a campaign (see above).
 
     Args:
@@ -50,10 +59,11 @@ def training_merchants(db: Database, kinds: Sequence[str], label_kind: str, now:
         kinds: of the campaign's schema.
         label_kind: the kind that holds the outcome.
         now: when consents must be valid.
+        scoring: look as well who may be scored, in the consents themselves.
     """
     moment = seconds(now)
     query = (
-        select(ConsentRow.pseudonym, ConsentRow.sources)
+        select(ConsentRow.pseudonym, ConsentRow.sources, ConsentRow.token if scoring else null())
         .where(
             ConsentRow.training,
             ConsentRow.state == GIVEN,
@@ -62,17 +72,45 @@ def training_merchants(db: Database, kinds: Sequence[str], label_kind: str, now:
         )
         .order_by(ConsentRow.event_time, ConsentRow.record_id)
     )
-    newest: dict[bytes, dict[str, str]] = {}
+    pseudonyms = bytearray()
+    parties: dict[str, dict[str, int]] = {kind: {} for kind in kinds}
+    holders = {kind: array("i") for kind in kinds}
+    scorable = bytearray()
     with db.reading() as session:
-        for pseudonym, text in session.execute(query):
+        for pseudonym, text, token in session.execute(query.execution_options(yield_per=_ROWS)):
             sources: dict[str, str] = json.loads(text)
             if _counts(sources, kinds, label_kind):
-                newest[pseudonym] = sources  # in order of time: a later one replaces an earlier
-    pseudonyms = sorted(newest)
+                pseudonyms += pseudonym
+                scorable.append(scoring and _lets_score(token, sources.get(label_kind or "")))
+                for kind, known in parties.items():
+                    party = sources.get(kind)
+                    holders[kind].append(-1 if party is None else known.setdefault(party, len(known)))
+    whole = np.frombuffer(bytes(pseudonyms), dtype=np.uint8).reshape(-1, 32)
+    newest = _last_of_each(whole)
     return TrainingMerchants(
-        pseudonyms=np.frombuffer(b"".join(pseudonyms), dtype=np.uint8).reshape(-1, 32),
-        sources={kind: [newest[pseudonym].get(kind) for pseudonym in pseudonyms] for kind in kinds},
+        pseudonyms=whole[newest],
+        sources={
+            kind: Holding(tuple(parties[kind]), np.array(index, dtype=np.int32)[newest])
+            for kind, index in holders.items()
+        },
+        scorable=np.frombuffer(bytes(scorable), dtype=np.bool_)[newest] if scoring else None,
     )
+
+
+def _last_of_each(pseudonyms: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Rows of every different pseudonym's last occurrence, in order of pseudonyms: rows come in order of time."""
+    words = np.ascontiguousarray(pseudonyms).view(">u8")
+    order = np.lexsort((np.arange(len(words)), *words.T[::-1]))
+    ordered = pseudonyms[order]
+    last = np.ones(len(order), dtype=np.bool_)
+    last[:-1] = np.any(ordered[1:] != ordered[:-1], axis=1)
+    return order[last]
+
+
+def _lets_score(token: str, bank: str | None) -> bool:
+    """Whether a stored consent, verified when it came, has the purpose and this recipient."""
+    record = json.loads(peek_payload(token))
+    return "credit-scoring" in record["purposes"] and bank is not None and bank in record["recipients"]
 
 
 def _counts(sources: Mapping[str, str], kinds: Sequence[str], label_kind: str) -> bool:

@@ -5,7 +5,14 @@ Adjacency is *replaced-by-empty*: one merchant's data is replaced by empty rows 
 * each one-hot feature block of the class table and each pair block loses exactly one count, so the table is a
   product of one-dimensional discrete Gaussian mechanisms, which a privacy loss distribution (PLD) composes exactly:
   `DiscreteGaussianCells`, on the very grid on which the noise is drawn, where one count is `scale` units;
-* an encoder round is a Gaussian mechanism; full-participation rounds compose exactly: `GaussianRounds`.
+* an encoder round is a Gaussian mechanism; full-participation rounds compose exactly: `GaussianRounds`. Where each row
+  takes part with probability q only, unknown to those who see the sums, a round is the sampled Gaussian mechanism;
+  its PLDs compose adaptively too (Zhu, Dong, Wang 2022); replaced-by-empty is its add-or-remove.
+
+Stages over disjoint merchants (training, and the evaluation on held-out ones) compose in parallel: a merchant stands in
+one of them, so it meets one of their outputs: `Parallel`. Its loss is bounded by the upper envelope of the parts'
+hockey-stick curves δ(ε): whichever part a merchant is in, the envelope dominates it, and dominating pairs compose (Zhu,
+Dong, Wang 2022). An envelope of convex curves is convex, so connecting its dots is pessimistic as well.
 
 Under *replace-one* a record leaves one cell of each block and enters another: twice the cells, that is √2 times
 the sensitivity; a clipped gradient may turn to its opposite: twice the sensitivity. All PLDs here are pessimistic
@@ -21,6 +28,7 @@ from functools import lru_cache, reduce
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from scipy.special import log_ndtr, ndtr
 
 from models.errors import BudgetError
@@ -29,10 +37,13 @@ if TYPE_CHECKING:
     from dp_accounting.pld import privacy_loss_distribution as pld
 
 Adjacency = Literal["replaced-by-empty", "replace-one"]
-Stage = Literal["encoder", "scorecard"]
+Stage = Literal["encoder", "scorecard", "evaluation"]
 
 _INTERVAL = 1e-4
 _EPSILON_CEILING = 200.0
+_EPSILON_FAR = 500.0
+"""Beyond every finite loss: what is left of δ there is the mass of the infinite one."""
+_NEGLIGIBLE = 1e-15
 
 
 @dataclass(frozen=True)
@@ -51,13 +62,25 @@ class DiscreteGaussianCells:
 
 @dataclass(frozen=True)
 class GaussianRounds:
-    """`rounds` charged rounds, each with Gaussian noise of `sigma_over_sensitivity`."""
+    """`rounds` charged rounds, each with Gaussian noise of `sigma_over_sensitivity`.
+
+    Attributes:
+        sampling_rate: probability with which a row takes part in a round, independently of all else and in secret.
+    """
 
     sigma_over_sensitivity: float
     rounds: int
+    sampling_rate: float = 1.0
 
 
-Mechanism = DiscreteGaussianCells | GaussianRounds
+@dataclass(frozen=True)
+class Parallel:
+    """Mechanisms of two or more populations without a common merchant, e.g. training and evaluation of one campaign."""
+
+    parts: tuple[tuple[DiscreteGaussianCells | GaussianRounds, ...], ...]
+
+
+Mechanism = DiscreteGaussianCells | GaussianRounds | Parallel
 ScaleOf = Callable[[float], int]
 
 
@@ -108,15 +131,30 @@ def gdp_budget(epsilon: float, delta: float) -> float:
     return _root(lambda mu: gdp_delta(mu, epsilon) - delta, 1e-9, 100.0, tolerance=1e-13)
 
 
+def in_parallel(training: Sequence[Mechanism], evaluation: Sequence[Mechanism]) -> tuple[Mechanism, ...]:
+    """A campaign's mechanisms when those of its evaluation touch held-out merchants alone, the others none of them."""
+    if not evaluation or not training:
+        return (*training, *evaluation)
+    order = [tuple(sorted(part, key=repr)) for part in (training, evaluation)]
+    return (Parallel((_simple(order[0]), _simple(order[1]))),)
+
+
 def gdp_mu(mechanisms: Iterable[Mechanism], *, adjacency: Adjacency = "replaced-by-empty") -> float:
-    """μ of the composition when every mechanism is taken as a continuous Gaussian."""
+    """μ of the composition when every mechanism is taken as a continuous Gaussian.
+
+    Of sampled rounds it is the central limit q·√(R·(exp(1/z²) − 1)) (Bu, Dong, Long, Su 2020): to compare, no bound.
+    """
     replaced = adjacency == "replace-one"
     total = 0.0
     for mechanism in mechanisms:
-        if isinstance(mechanism, DiscreteGaussianCells):
+        if isinstance(mechanism, Parallel):
+            total += max((gdp_mu(part, adjacency=adjacency) for part in mechanism.parts), default=0.0) ** 2
+        elif isinstance(mechanism, DiscreteGaussianCells):
             total += mechanism.count * (2 if replaced else 1) / mechanism.sigma**2
         else:
-            total += mechanism.rounds * (4 if replaced else 1) / mechanism.sigma_over_sensitivity**2
+            inverse = (4 if replaced else 1) / mechanism.sigma_over_sensitivity**2
+            sampled = mechanism.sampling_rate < 1
+            total += mechanism.rounds * (mechanism.sampling_rate**2 * math.expm1(inverse) if sampled else inverse)
     return math.sqrt(total)
 
 
@@ -132,6 +170,8 @@ def epsilon_of(mechanisms: Sequence[Mechanism], delta: float, *, adjacency: Adja
         return 0.0
     if any(_sigma(mechanism) == 0 for mechanism in mechanisms):
         return math.inf
+    if len(mechanisms) == 1 and isinstance(alone := mechanisms[0], Parallel):
+        return max((epsilon_of(part, delta, adjacency=adjacency) for part in alone.parts), default=0.0)
     losses = [_loss_distribution(mechanism, adjacency) for mechanism in mechanisms]
     composed = reduce(lambda left, right: left.compose(right), losses)
     return float(composed.get_epsilon_for_delta(delta))
@@ -201,6 +241,31 @@ def calibrate_tables(
         epsilon_pld=reached,
         epsilon_replace_one=epsilon_of(cells, usable, adjacency="replace-one"),
         mechanisms=cells,
+    )
+
+
+def calibrate_cells(
+    count: int, epsilon: float, delta: float, *, delta_sum: float = 0.0, scale_of: ScaleOf = whole_counts
+) -> DiscreteGaussianCells:
+    """Least noise for `count` touched cells within (ε, δ), e.g. those of an evaluation's histogram.
+
+    Args:
+        count: cells that one merchant touches, by one each.
+        delta_sum, scale_of: as in `calibrate_tables`.
+
+    Raises:
+        BudgetError: if the budget is malformed, or spent on `delta_sum` alone.
+    """
+    if count < 1:
+        raise BudgetError("a histogram touches at least one cell", field="count", remedy="count something")
+    usable = usable_delta(epsilon, delta, delta_sum)
+
+    def cells(mu: float) -> DiscreteGaussianCells:
+        sigma = math.sqrt(count) / mu
+        return DiscreteGaussianCells(sigma, count, scale_of(sigma))
+
+    return cells(
+        _largest_mu(gdp_budget(epsilon, usable), epsilon, usable, lambda mu: [[each] for each in _coarser(cells(mu))])
     )
 
 
@@ -302,6 +367,8 @@ def _largest_mu(
 def _loss_distribution(mechanism: Mechanism, adjacency: Adjacency) -> pld.PrivacyLossDistribution:
     from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415 (a second to import, rarely needed)
 
+    if isinstance(mechanism, Parallel):
+        return _envelope(mechanism, adjacency)
     replaced = adjacency == "replace-one"
     if isinstance(mechanism, DiscreteGaussianCells):
         cell = pld.from_discrete_gaussian_mechanism(
@@ -311,6 +378,8 @@ def _loss_distribution(mechanism: Mechanism, adjacency: Adjacency) -> pld.Privac
             use_connect_dots=True,
         )
         return cell.self_compose(mechanism.count * (2 if replaced else 1))
+    if mechanism.sampling_rate < 1:
+        return _sampled_rounds(mechanism, replaced=replaced)
     # Adaptive composition of R Gaussian mechanisms is one Gaussian mechanism of √R times the sensitivity.
     sensitivity = math.sqrt(mechanism.rounds * (4 if replaced else 1))
     return pld.from_gaussian_mechanism(
@@ -320,13 +389,57 @@ def _loss_distribution(mechanism: Mechanism, adjacency: Adjacency) -> pld.Privac
     )
 
 
+def _sampled_rounds(mechanism: GaussianRounds, *, replaced: bool) -> pld.PrivacyLossDistribution:
+    from dp_accounting import NeighboringRelation  # noqa: PLC0415 (as above)
+    from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415
+
+    one = pld.from_gaussian_mechanism(
+        mechanism.sigma_over_sensitivity,
+        sampling_prob=mechanism.sampling_rate,
+        neighboring_relation=NeighboringRelation.REPLACE_ONE if replaced else NeighboringRelation.ADD_OR_REMOVE_ONE,
+        value_discretization_interval=_INTERVAL,
+        use_connect_dots=True,
+    )
+    return one.self_compose(mechanism.rounds)
+
+
+def _envelope(parallel: Parallel, adjacency: Adjacency) -> pld.PrivacyLossDistribution:
+    """A loss distribution that dominates every part's: the largest δ of all at each ε of the grid, dots connected."""
+    from dp_accounting.pld import pld_pmf  # noqa: PLC0415 (as above)
+    from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415
+
+    curves = [
+        reduce(lambda left, right: left.compose(right), [_loss_distribution(each, adjacency) for each in part])
+        for part in parallel.parts
+        if part
+    ]
+    far = [curve.get_delta_for_epsilon(_EPSILON_FAR) for curve in curves]
+    half = 1
+    while any(
+        curve.get_delta_for_epsilon(half * _INTERVAL) > rest + _NEGLIGIBLE
+        for curve, rest in zip(curves, far, strict=True)
+    ):
+        half *= 2
+    grid = np.arange(-half, half + 1)
+    largest = np.max([curve.get_delta_for_epsilon(grid * _INTERVAL) for curve in curves], axis=0)
+    # Rounding may let a computed curve rise by 1e-16; the least decreasing bound above it does not.
+    falling = np.minimum(np.maximum.accumulate(largest[::-1])[::-1], 1.0)
+    return pld.PrivacyLossDistribution(pld_pmf.create_pmf_pessimistic_connect_dots(_INTERVAL, grid, falling))
+
+
 def _root(function: Callable[[float], float], low: float, high: float, *, tolerance: float) -> float:
     from scipy.optimize import brentq  # noqa: PLC0415 (half a second to import, and every command imports this module)
 
     return float(brentq(function, low, high, xtol=tolerance))
 
 
+def _simple(mechanisms: Iterable[Mechanism]) -> tuple[DiscreteGaussianCells | GaussianRounds, ...]:
+    return tuple(each for each in mechanisms if not isinstance(each, Parallel))
+
+
 def _sigma(mechanism: Mechanism) -> float:
+    if isinstance(mechanism, Parallel):
+        return min((_sigma(each) for part in mechanism.parts for each in part), default=math.inf)
     if isinstance(mechanism, DiscreteGaussianCells):
         return mechanism.sigma
     return mechanism.sigma_over_sensitivity
@@ -334,12 +447,19 @@ def _sigma(mechanism: Mechanism) -> float:
 
 def _check_mechanisms(mechanisms: Sequence[Mechanism]) -> None:
     for mechanism in mechanisms:
+        if isinstance(mechanism, Parallel):
+            for part in mechanism.parts:
+                _check_mechanisms(part)
+            continue
         count = mechanism.count if isinstance(mechanism, DiscreteGaussianCells) else mechanism.rounds
         sigma = _sigma(mechanism)
         scale = mechanism.scale if isinstance(mechanism, DiscreteGaussianCells) else 1
-        if count < 1 or scale < 1 or not math.isfinite(sigma) or sigma < 0:
+        rate = 1.0 if isinstance(mechanism, DiscreteGaussianCells) else mechanism.sampling_rate
+        if count < 1 or scale < 1 or not math.isfinite(sigma) or sigma < 0 or not 0 < rate <= 1:
             raise BudgetError(
-                f"not a mechanism: {mechanism}", field="mechanisms", remedy="use finite sigma ≥ 0, count and scale ≥ 1"
+                f"not a mechanism: {mechanism}",
+                field="mechanisms",
+                remedy="use finite sigma ≥ 0, count and scale ≥ 1, a sampling rate above 0",
             )
 
 

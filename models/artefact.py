@@ -20,9 +20,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from models.accounting import DiscreteGaussianCells, GaussianRounds, Mechanism
 from models.errors import ArtefactError, SchemaError
+from models.feature import BinAxis, Direction
 from models.fit import FitOptions
 from models.schema import Schema
-from models.scorecard import BAND_EDGES, Calibration, FeaturePoints, Scorecard, check_bounds
+from models.scorecard import BAND_EDGES, Calibration, FeaturePoints, Scorecard, check_bounds, check_monotone
 from models.tables import FeatureBins, FloatArray, feature_bins
 
 _REMEDY = "fetch the model again from the hub, and check the witness's release"
@@ -49,6 +50,13 @@ class _Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class AxisEntry(_Closed):
+    """One side of a product's bins."""
+
+    width: Annotated[int, Field(ge=2, le=255, strict=True)]
+    alone: tuple[Count, ...]
+
+
 class FeatureEntry(_Closed):
     """A feature's block and its points, one a bin."""
 
@@ -57,7 +65,14 @@ class FeatureEntry(_Closed):
     width: Annotated[int, Field(ge=2, le=255, strict=True)]
     ordinal: bool
     alone: tuple[Count, ...]
+    axes: tuple[AxisEntry, ...]
+    monotone: Direction | None
     points: tuple[Points, ...]
+
+    def block(self) -> FeatureBins:
+        """The feature's block."""
+        axes = tuple(BinAxis(axis.width, axis.alone) for axis in self.axes)
+        return FeatureBins(self.kind, self.name, self.width, self.ordinal, self.alone, axes, self.monotone)
 
 
 class CalibrationEntry(_Closed):
@@ -108,6 +123,7 @@ class RoundsEntry(_Closed):
     mechanism: Literal["gaussian-rounds"] = "gaussian-rounds"
     sigma_over_sensitivity: Number
     rounds: Count
+    sampling_rate: Number = 1.0
 
 
 class PrivacyEntry(_Closed):
@@ -272,6 +288,7 @@ class ModelArtefact(_Closed):
         if self.scorecard is not None:
             card = self.card()
             check_bounds(card)
+            check_monotone(card)
             stated = tuple(entry.feature for entry in card.features)
             widths = {feature.kind: feature.width for feature in stated if feature.name.startswith("encoder:")}
             if set(widths) != set(self.encoders_used) or stated != feature_bins(schema, widths):
@@ -298,10 +315,7 @@ class ModelArtefact(_Closed):
             )
         entry = self.scorecard
         return Scorecard(
-            features=tuple(
-                FeaturePoints(FeatureBins(f.kind, f.name, f.width, f.ordinal, f.alone), f.points)
-                for f in entry.features
-            ),
+            features=tuple(FeaturePoints(each.block(), each.points) for each in entry.features),
             absent=dict(entry.absent_points),
             base=entry.base,
             calibration=Calibration(entry.calibration.intercept, entry.calibration.slope),
@@ -309,12 +323,18 @@ class ModelArtefact(_Closed):
         )
 
 
-def mechanism_entries(mechanisms: Sequence[Mechanism]) -> tuple[CellsEntry | RoundsEntry, ...]:
+def mechanism_entries(
+    mechanisms: Sequence[DiscreteGaussianCells | GaussianRounds],
+) -> tuple[CellsEntry | RoundsEntry, ...]:
     """Mechanisms of the accountant as the artefact states them."""
     return tuple(
         CellsEntry(sigma=mechanism.sigma, count=mechanism.count, scale=mechanism.scale)
         if isinstance(mechanism, DiscreteGaussianCells)
-        else RoundsEntry(sigma_over_sensitivity=mechanism.sigma_over_sensitivity, rounds=mechanism.rounds)
+        else RoundsEntry(
+            sigma_over_sensitivity=mechanism.sigma_over_sensitivity,
+            rounds=mechanism.rounds,
+            sampling_rate=mechanism.sampling_rate,
+        )
         for mechanism in mechanisms
     )
 
@@ -326,7 +346,7 @@ def mechanisms_of(privacy: PrivacyEntry) -> tuple[Mechanism, ...]:
         if isinstance(entry, CellsEntry):
             found.append(DiscreteGaussianCells(entry.sigma, entry.count, entry.scale))
         else:
-            found.append(GaussianRounds(entry.sigma_over_sensitivity, entry.rounds))
+            found.append(GaussianRounds(entry.sigma_over_sensitivity, entry.rounds, entry.sampling_rate))
     return tuple(found)
 
 

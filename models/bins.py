@@ -11,12 +11,16 @@ import numpy.typing as npt
 import polars as pl
 
 from models.errors import DataError
-from models.schema import Feature, FeatureSpec, Label, Schema
+from models.feature import Feature
+from models.schema import FeatureSpec, Label, Schema
 
 Codes = npt.NDArray[np.uint8]
+Values = npt.NDArray[np.float64]
 ABSENT = 255  # the code of every feature of a merchant without a record at this kind
 DEFAULTED, PERFORMING, UNLABELLED = 0, 1, 2
 N_OUTCOMES = 3
+_BOOLEANS = {"true": 1.0, "false": 0.0}
+_SAME_AS = {"1": "true", "0": "false", "true": "true", "false": "false"}
 REMEDY = "correct the cell, or leave it empty where the value is unknown"
 
 
@@ -36,6 +40,21 @@ class CellProblem:
 
 
 @dataclass(frozen=True)
+class Binned:
+    """A kind's table in bins, whatever its cells hold.
+
+    Attributes:
+        codes: (n, F) bins, features in the order of the schema; a cell that does not fit counts as missing.
+        problems: those cells, column by column.
+        outside: (F,) how many values lie outside the feature's ``range``; 0 where it has none.
+    """
+
+    codes: Codes
+    problems: list[CellProblem]
+    outside: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Encoded:
     """Binned rows of one kind.
 
@@ -48,37 +67,64 @@ class Encoded:
     outcome: Codes | None
 
 
-def bin_column(feature: Feature | FeatureSpec, series: pl.Series, *, first_row: int = 1) -> Codes:
-    """Bin one column.
+def bin_checked(feature: Feature | FeatureSpec, series: pl.Series) -> tuple[Codes, list[CellProblem]]:
+    """Bin one column and list every cell that does not fit (such cells count as missing).
 
     Args:
-        feature: the feature's public bins.
+        feature: public bins of a feature that is neither derived nor a product.
         series: (n,) values; null, NaN and empty text are missing.
-        first_row: number of the first row, for messages.
 
     Returns:
-        (n,) codes.
-
-    Raises:
-        DataError: text or an infinite number in a numeric column; the message names row and column.
+        (n,) codes, and the problems in order of rows.
     """
-    codes, problems = bin_checked(feature, series)
-    _refuse(problems, first_row)
-    return codes
-
-
-def bin_checked(feature: Feature | FeatureSpec, series: pl.Series) -> tuple[Codes, list[CellProblem]]:
-    """Bin one column and list every cell that does not fit (such cells count as missing)."""
     spec = feature.spec if isinstance(feature, FeatureSpec) else feature
     if spec.bins is None:
         return _categories(spec, series)
     values, problems = _numbers(series)
-    kind: type[np.floating] = np.float32 if series.dtype == pl.Float32 else np.float64
-    # a value stored as float32 is compared in float32, or 0.1 would fall above the edge 0.1
-    edges = np.asarray(spec.bins, dtype=kind)
-    codes = np.searchsorted(edges, values.astype(kind), side="left").astype(np.uint8)
-    codes[~np.isfinite(values)] = spec.missing_bin
-    return codes, problems
+    return _codes_of(spec, values), problems
+
+
+def bin_frame(schema: Schema, kind: str, frame: pl.DataFrame) -> Binned:
+    """Bin all features of a kind, derived ones and products included.
+
+    Args:
+        schema: the public schema.
+        kind: whose features to bin.
+        frame: the columns of ``schema.columns(kind)``; others are ignored.
+
+    Raises:
+        SchemaError: the schema has no such kind.
+    """
+    features = schema.features(kind)
+    place = {feature.name: index for index, feature in enumerate(features)}
+    codes = np.empty((frame.height, len(features)), dtype=np.uint8)
+    outside = np.zeros(len(features), dtype=np.int64)
+    problems: list[CellProblem] = []
+    amounts: dict[str, Values] = {}
+    numbers = _read_as_numbers(features)
+    for name in schema.columns(kind):
+        spec = features[place[name]].spec if name in place else None
+        if spec is not None:
+            codes[:, place[name]], found = bin_checked(spec, frame[name])
+        if name in numbers:
+            values, found = _numbers(frame[name])
+            amounts[name] = _amounts(values, spec)
+        problems += found
+    for index, feature in enumerate(features):
+        spec = feature.spec
+        if spec.derived is not None:
+            values = spec.derived.values(amounts)
+            codes[:, index] = _codes_of(spec, values)
+            amounts[feature.name] = _amounts(values, spec)
+        if spec.range is not None:
+            values = amounts[feature.name]
+            outside[index] = int(((values < spec.range[0]) | (values > spec.range[1])).sum())
+    for index, feature in enumerate(features):
+        if feature.spec.product is not None:
+            first, second = (place[name] for name in feature.spec.product)
+            pair = codes[:, first].astype(np.int64) * features[second].width + codes[:, second]
+            codes[:, index] = pair.astype(np.uint8)
+    return Binned(codes, problems, outside)
 
 
 def bin_outcome(label: Label, series: pl.Series, *, first_row: int = 1) -> Codes:
@@ -96,11 +142,8 @@ def outcome_checked(label: Label, series: pl.Series) -> tuple[Codes, list[CellPr
     """Read the label column and list every cell that is no outcome (such cells count as unlabelled)."""
     text = text_values(series)
     positive, negative = str(label.positive).strip(), str(label.negative).strip()
-    if series.dtype == pl.Boolean:
-        positive, negative = _boolean(positive), _boolean(negative)
     codes = np.full(len(series), UNLABELLED, dtype=np.uint8)
-    is_positive = text.eq(positive).fill_null(value=False).to_numpy()
-    is_negative = text.eq(negative).fill_null(value=False).to_numpy()
+    is_positive, is_negative = _reads(text, positive), _reads(text, negative)
     codes[is_positive] = DEFAULTED
     codes[is_negative] = PERFORMING
     wrong = np.flatnonzero(text.is_not_null().to_numpy() & ~is_positive & ~is_negative)
@@ -120,8 +163,7 @@ def encode(schema: Schema, kind: str, frame: pl.DataFrame, *, first_row: int = 1
     Raises:
         DataError: a missing column, or a cell that does not fit.
     """
-    features = schema.features(kind)
-    wanted = [feature.name for feature in features]
+    wanted = [*schema.columns(kind)]
     labelled = schema.label.kind == kind
     if labelled:
         wanted.append(schema.label.column)
@@ -130,11 +172,10 @@ def encode(schema: Schema, kind: str, frame: pl.DataFrame, *, first_row: int = 1
         raise DataError(
             f"missing columns: {', '.join(absent)}", field=absent[0], remedy=f"add the columns that {kind} must have"
         )
-    codes = np.empty((frame.height, len(features)), dtype=np.uint8)
-    for index, feature in enumerate(features):
-        codes[:, index] = bin_column(feature, frame[feature.name], first_row=first_row)
+    binned = bin_frame(schema, kind, frame)
+    _refuse(binned.problems, first_row)
     outcome = bin_outcome(schema.label, frame[schema.label.column], first_row=first_row) if labelled else None
-    return Encoded(codes, outcome)
+    return Encoded(binned.codes, outcome)
 
 
 def one_hot(codes: Codes, widths: Sequence[int], outcome: Codes | None = None) -> Codes:
@@ -192,6 +233,8 @@ def text_values(series: pl.Series) -> pl.Series:
         whole = series.is_finite() & (series == series.round(0))
         as_integer = series.set(~whole.fill_null(value=False), None).cast(pl.Int64, strict=False).cast(pl.String)
         text = as_integer.zip_with(as_integer.is_not_null(), series.fill_nan(None).cast(pl.String))
+    elif series.dtype.is_decimal():
+        text = series.cast(pl.String).str.replace(r"(\.\d*?)0+$", "$1").str.strip_suffix(".")
     else:
         text = series.cast(pl.String, strict=False)
     text = text.str.strip_chars()
@@ -202,18 +245,48 @@ def _refuse(problems: list[CellProblem], first_row: int) -> None:
     if not problems:
         return
     first = problems[0]
-    more = f" ({len(problems) - 1} more cells of this column)" if len(problems) > 1 else ""
+    count = sum(problem.column == first.column for problem in problems)
+    more = f" ({count - 1} more cells of this column)" if count > 1 else ""
     raise DataError(
         f"row {first.row + first_row}, column {first.column}: {first.what}{more}", field=first.column, remedy=REMEDY
     )
 
 
-def _numbers(series: pl.Series) -> tuple[npt.NDArray[np.float64], list[CellProblem]]:
-    """Values as float64 with NaN for missing, and what is not a finite number."""
+def _codes_of(spec: Feature, values: Values) -> Codes:
+    """Bins of an ordinal feature's values; NaN and what is infinite are missing."""
+    codes = np.searchsorted(np.asarray(spec.bins), values, side="left").astype(np.uint8)
+    codes[~np.isfinite(values)] = spec.missing_bin
+    return codes
+
+
+def _read_as_numbers(features: Sequence[FeatureSpec]) -> set[str]:
+    """Columns whose values are needed, not only their bins."""
+    derived = {name for feature in features if feature.spec.derived for name in feature.spec.derived.columns}
+    return derived | {feature.name for feature in features if feature.spec.range is not None}
+
+
+def _amounts(values: Values, spec: Feature | None) -> Values:
+    """Values as derived features read them: NaN for codes and what is infinite."""
+    most = np.inf if spec is None or spec.special_from is None else spec.special_from
+    return np.where(np.isfinite(values) & (values <= most), values, np.nan)
+
+
+def _numbers(series: pl.Series) -> tuple[Values, list[CellProblem]]:
+    """Values as float64 with NaN for missing, and what is not a finite number.
+
+    What a column's type is must not matter: decimals and 32-bit floats are read as the decimal text they stand for
+    (0.1 lies in the bin that ends at 0.1), and text may be a number, or true or false as Booleans are.
+    """
     name = series.name
-    if series.dtype == pl.String:
+    if series.dtype in (pl.String, pl.Categorical, pl.Enum):
         given = text_values(series)
         numbers = given.cast(pl.Float64, strict=False)
+        if numbers.null_count() > given.null_count():
+            words = given.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Float64)
+            numbers = numbers.fill_null(words)
+    elif series.dtype.is_decimal() or series.dtype == pl.Float32:
+        given = series
+        numbers = series.cast(pl.String).cast(pl.Float64)
     elif series.dtype.is_numeric() or series.dtype in (pl.Null, pl.Boolean):
         given = series
         numbers = series.cast(pl.Float64)
@@ -229,8 +302,16 @@ def _numbers(series: pl.Series) -> tuple[npt.NDArray[np.float64], list[CellProbl
     return values, sorted(problems, key=lambda problem: problem.row)
 
 
-def _boolean(value: str) -> str:
-    return "true" if value.lower() in {"1", "true"} else "false" if value.lower() in {"0", "false"} else value
+def _reads(text: pl.Series, value: str) -> npt.NDArray[np.bool_]:
+    """Which cells are this value of a label; where it is a whole number, 1.0 is 1, and true is 1 and false 0."""
+    found = text.eq(value)
+    if value.lstrip("-").isdigit():
+        found |= text.cast(pl.Float64, strict=False).eq(float(value))
+    if value.lower() in _BOOLEANS:
+        found |= text.cast(pl.Float64, strict=False).eq(_BOOLEANS[value.lower()])
+    if value.lower() in _SAME_AS:
+        found |= text.str.to_lowercase().eq(_SAME_AS[value.lower()])
+    return np.asarray(found.fill_null(value=False).to_numpy(), dtype=np.bool_)
 
 
 def _categories(spec: Feature, series: pl.Series) -> tuple[Codes, list[CellProblem]]:
@@ -241,8 +322,11 @@ def _categories(spec: Feature, series: pl.Series) -> tuple[Codes, list[CellProbl
     names = spec.categories or ()
     other = len(names)
     index = {name: position for position, name in enumerate(names)}
-    codes_or_null = text_values(series).replace_strict(index, default=other, return_dtype=pl.Int64)
-    missing = text_values(series).is_null().to_numpy()
-    codes = codes_or_null.fill_null(spec.missing_bin).to_numpy().astype(np.uint8)
-    codes[missing] = spec.missing_bin
+    text = text_values(series)
+    # a file written from floats has 2.0 where the category is 2
+    whole = text.str.replace(r"^([+-]?\d+)\.0+$", "$1")
+    found = text.replace_strict(index, default=None, return_dtype=pl.Int64)
+    found = found.fill_null(whole.replace_strict(index, default=other, return_dtype=pl.Int64))
+    codes = found.fill_null(spec.missing_bin).to_numpy().astype(np.uint8)
+    codes[text.is_null().to_numpy()] = spec.missing_bin
     return codes, []

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from models.schema import KindName, Name, Schema
+from models.schema import KindName, Schema
+from models.schema_base import Name
 
 Count = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+EngineName: TypeAlias = Literal["agent", "superlink"]
+"""How messages reach the nodes: their agents' links, or Flower's SuperLink."""
+
+
+class SamplingOptions(BaseModel):
+    """Who takes part in a round.
+
+    Attributes:
+        poisson: probability with which each row does, by a secret coin at its node.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    poisson: Annotated[float, Field(ge=0.001, lt=1, allow_inf_nan=False)]
 
 
 class EncoderOptions(BaseModel):
@@ -21,6 +36,7 @@ class EncoderOptions(BaseModel):
         hidden: widths of the hidden layers; an empty list is a linear encoder.
         clip: bound C of a row's gradient.
         retries: further charged attempts, at least 3.
+        sampling: of the rows in each round; all take part in every round when left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +48,22 @@ class EncoderOptions(BaseModel):
     learning_rate: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     retries: Annotated[int, Field(ge=3, le=100, strict=True)] | None = None
+    sampling: SamplingOptions | None = None
+
+
+class EvaluationOptions(BaseModel):
+    """Options of the evaluation stage.
+
+    Attributes:
+        bands: bands of the score, about equally many merchants in each.
+        parity: features of the label's kind; their public bins are the groups that are compared. Each costs noise: all
+            counts get √(1 + number) times as much.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bands: Annotated[int, Field(ge=2, le=50, strict=True)] = 20
+    parity: tuple[Name, ...] = Field(default=(), max_length=8)
 
 
 class CampaignFile(BaseModel):
@@ -39,7 +71,8 @@ class CampaignFile(BaseModel):
 
     Attributes:
         schema_path: the schema file (``schema`` in the file), relative to the campaign's file.
-        stages: in order; an encoder's output becomes a feature of the scorecard after it.
+        stages: in order; an encoder's output becomes a feature of the scorecard after it. An evaluation comes last, on
+            held-out merchants; the model is released for scoring only after it.
         epsilon: what all published results of the campaign may cost each merchant, in all.
         holdout: fraction of the cohort kept for evaluation.
         t_collude: colluding nodes that the promise withstands.
@@ -48,13 +81,14 @@ class CampaignFile(BaseModel):
         pair_share: part of μ² spent on pair tables, the rest on class counts.
         encoder_share: part of μ² spent on the encoder when both stages run.
         nodes: ids of the nodes invited; all enrolled ones when left out.
+        engine: how messages reach the nodes; the hub must offer it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
 
     name: Name
     schema_path: Path = Field(alias="schema")
-    stages: tuple[Literal["encoder", "scorecard"], ...] = Field(min_length=1)
+    stages: tuple[Literal["encoder", "scorecard", "evaluation"], ...] = Field(min_length=1)
     epsilon: float = Field(gt=0, le=100, allow_inf_nan=False)
     delta: float = Field(default=1e-5, gt=0, lt=1e-3)
     holdout: float = Field(default=0.3, ge=0, le=0.9)
@@ -62,9 +96,11 @@ class CampaignFile(BaseModel):
     noise: Literal["on", "off"] = "on"
     quorum: dict[KindName, Count] = Field(default_factory=dict)
     encoder: EncoderOptions | None = None
+    evaluation: EvaluationOptions | None = None
     pair_share: float = Field(default=0.5, ge=0.05, le=0.95)
     encoder_share: float = Field(default=0.5, ge=0.05, le=0.95)
     nodes: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    engine: EngineName = "agent"
 
     @field_validator("epsilon", "delta", "holdout", "pair_share", "encoder_share", mode="before")
     @classmethod
@@ -82,8 +118,9 @@ class CampaignFile(BaseModel):
     @field_validator("stages", mode="after")
     @classmethod
     def _ordered(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
-        if stages not in {("encoder",), ("scorecard",), ("encoder", "scorecard")}:
-            raise ValueError("must be [encoder], [scorecard] or [encoder, scorecard]")
+        training = stages[:-1] if stages[-1] == "evaluation" else stages
+        if training not in {("encoder",), ("scorecard",), ("encoder", "scorecard")}:
+            raise ValueError("must be [encoder], [scorecard] or [encoder, scorecard], and evaluation after them if any")
         return stages
 
     @field_validator("nodes", mode="after")
@@ -97,6 +134,10 @@ class CampaignFile(BaseModel):
     def _consistent(self) -> Self:
         if self.encoder is not None and "encoder" not in self.stages:
             raise ValueError("encoder: options are given but stages has no encoder")
+        if self.evaluation is not None and "evaluation" not in self.stages:
+            raise ValueError("evaluation: options are given but stages has no evaluation")
+        if "evaluation" in self.stages and self.holdout == 0:
+            raise ValueError("holdout: an evaluation needs merchants that are held out")
         return self
 
     def check_against(self, schema: Schema) -> list[tuple[str, str]]:
@@ -108,4 +149,23 @@ class CampaignFile(BaseModel):
         ]
         if self.encoder is not None and self.encoder.kind not in (None, *schema.kinds):
             found.append(("encoder.kind", f"kind {self.encoder.kind!r} is not in schema {schema.name!r}"))
+        if "evaluation" in self.stages:
+            found += self._check_evaluation(schema)
+        return found
+
+    def _check_evaluation(self, schema: Schema) -> list[tuple[str, str]]:
+        label = schema.label.kind
+        own = {feature.name for feature in schema.features(label)}
+        found = [
+            ("evaluation.parity", f"{name!r} is no feature of kind {label!r} in schema {schema.name!r}")
+            for name in (self.evaluation.parity if self.evaluation else ())
+            if name not in own
+        ]
+        if "scorecard" in self.stages and len(schema.kinds) == 2:
+            found.append(
+                (
+                    "stages",
+                    f"an evaluation needs two kinds besides {label!r}: one alone would show its points",
+                )
+            )
         return found

@@ -1,259 +1,131 @@
-"""The model card: one Markdown page for risk officers, regulators and merchants, in Chinese or English."""
+"""The model card: one structure for risk officers, regulators and merchants, as Markdown or as a page to print.
+
+Both come from the same sections; the page has charts beside their tables, and needs neither scripts nor anything from
+elsewhere. The same facts give the same bytes.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from itertools import pairwise
+from functools import cache
+from typing import Literal, TypeAlias
 
-import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
-from models.artefact import EncoderEntry, MetricsEntry, ModelArtefact, PrivacyEntry
-from models.encoder_scores import encoder_feature_edges
-from models.i18n import catalogue, language_of
-from models.schema import Schema
-from models.scorecard import BAND_EDGES, BANDS, SCORE_MAX, SCORE_MIN, Scorecard, band_of, points_range
-from models.tables import encoder_feature
+from models.card_charts import Chart
+from models.card_content import Card, CardFacts, Headline, Section
+from models.card_performance import performance_sections
+from models.card_points import bands_section, encoder_section, points_sections
+from models.card_privacy import lead, privacy_section
+from models.card_sections import (
+    STATE_NAMES,
+    STATES,
+    data_section,
+    limits_section,
+    model_section,
+    reasons_section,
+    training_section,
+    use_section,
+    verify_section,
+)
+from models.card_voice import Voice, figure, interval, whole
 
-_FIGURES = {"auc": "AUC", "ks": "KS"}
+Format: TypeAlias = Literal["md", "html"]
+FORMATS: tuple[Format, ...] = ("md", "html")
 
 
-def model_card(artefact: ModelArtefact, lang: str, *, evaluations: Sequence[MetricsEntry] = ()) -> str:
-    """Markdown text; ε stands at the top.
+def card_of(facts: CardFacts, lang: str) -> Card:
+    """The card's content in one language.
 
     Args:
-        artefact: the model.
+        facts: all that is known of the model.
         lang: ``"zh"`` or ``"en"``.
-        evaluations: figures that came after the artefact was made, e.g. of the evaluation stage.
 
     Raises:
         ArtefactError: if the artefact is malformed.
     """
-    say = _Voice(lang)
+    say, artefact = Voice(lang), facts.artefact
     schema = artefact.schema_of()
-    lines = [f"# {say.named('Model card', artefact.campaign)}", "", *_privacy(say, artefact.privacy), ""]
-    stages = say.listed([say(stage) for stage in artefact.privacy.stages])
-    lines += [
-        f"## {say('Model')}",
-        "",
-        say.item("Type", say(artefact.model_type)),
-        say.item("Predicted outcome", schema.label.title.text(lang)),
-        say.item(
-            "Outcome within",
-            say("{months} months after {day}", months=schema.label.performance_months, day=schema.as_of.isoformat()),
-        ),
-        say.item("Training merchants", artefact.cohort_size),
-        say.item("Stages", stages),
-        say.item("Schema", f"{schema.name} (`{artefact.schema_sha256[:16]}…`)"),
-        say.item("Created", artefact.created.isoformat()),
-        say.item("Model id", f"`{artefact.model_id}`"),
-        "",
-        f"## {say('Intended use')}",
-        "",
-        say("Credit decisions about merchants who consented to scoring; never the only ground of a refusal."),
-        "",
+    sections: list[Section] = [
+        model_section(say, facts, schema),
+        use_section(say),
+        privacy_section(say, facts),
+        data_section(say, facts, schema),
+        training_section(say, facts),
+        *performance_sections(say, facts),
     ]
     if artefact.scorecard is not None:
-        lines += [*_scores(say, artefact.card()), *_points(say, schema, artefact.card(), lang)]
+        card = artefact.card()
+        sections += [bands_section(say, card), *points_sections(say, facts, card), reasons_section(say)]
     if artefact.encoder is not None:
-        lines += _encoder(say, schema, artefact.encoder, lang)
-    lines += _metrics(say, (*artefact.metrics, *evaluations))
-    lines += [f"## {say('Limits')}", "", *(f"- {say(text)}" for text in _limits(artefact)), ""]
-    return "\n".join(lines)
+        sections.append(encoder_section(say, schema, artefact.encoder))
+    sections += [limits_section(say, facts), verify_section(say, facts)]
+    named = artefact.campaign
+    if facts.release is not None:
+        named = f"{facts.release.line} · {say('version {number}', number=facts.release.version)}"
+    elif facts.training is not None:
+        named = facts.training.name
+    return Card(
+        lang=say.lang,
+        title=say.named("Model card", named),
+        subtitle=schema.label.title.text(say.lang),
+        lead=lead(say, artefact.privacy),
+        private=artefact.privacy.epsilon is not None,
+        headlines=_headlines(say, facts),
+        sections=tuple(sections),
+    )
 
 
-class _Voice:
-    def __init__(self, lang: str) -> None:
-        self._lang = language_of(lang)
-        self._texts = catalogue("models")
-
-    def __call__(self, msgid: str, **params: object) -> str:
-        return self._texts.translate(self._lang, msgid, **params)
-
-    def named(self, msgid: str, value: object) -> str:
-        """A name and its value, with the language's colon."""
-        return f"{self(msgid)}{'：' if self._lang == 'zh' else ': '}{value}"
-
-    def listed(self, values: Sequence[str]) -> str:
-        """Values in a row, with the language's comma."""
-        return ("、" if self._lang == "zh" else ", ").join(values)
-
-    def item(self, msgid: str, value: object) -> str:
-        """The same as a line of a list."""
-        return f"- {self.named(msgid, value)}"
+def model_card(facts: CardFacts, lang: str) -> str:
+    """The card in Markdown; ε stands at the top. Raises as `card_of`."""
+    text = _templates().get_template("card.md.j2").render(card=card_of(facts, lang))
+    return f"{text.strip()}\n"
 
 
-def _privacy(say: _Voice, privacy: PrivacyEntry) -> list[str]:
-    if privacy.epsilon is None or privacy.delta is None or privacy.epsilon_replace_one is None:
-        return [f"**{say('No privacy: this model was made without noise, for synthetic data only.')}**"]
-    lines = [
-        f"**{say.named('Privacy', f'ε = {privacy.epsilon:.4g}, δ = {privacy.delta:.4g}')}** "
-        f"({say('per merchant, all stages')})",
-        "",
-        f"## {say('What this means')}",
-        "",
-        say(
-            "Whoever sees all that this campaign published can hardly tell whether a merchant's data were in it: no "
-            "conclusion becomes more than e^ε = {factor} times as likely through them, save with probability {delta}.",
-            factor=_power(privacy.epsilon),
-            delta=f"{privacy.delta:.4g}",
-        ),
-        "",
-        say.item("Adjacency", say("one merchant replaced by empty rows at every source")),
-        say.item("ε if one merchant is replaced by another", f"{privacy.epsilon_replace_one:.4g}"),
-        say.item("Colluding nodes that the noise allows for", privacy.t_collude),
+def model_page(facts: CardFacts, lang: str) -> str:
+    """The card as one HTML page with its charts. Raises as `card_of`."""
+    from models.card_plots import draw  # noqa: PLC0415  (matplotlib takes a second to import)
+
+    def drawn(name: str, title: str, text: str, chart: Chart) -> Markup:
+        return Markup(draw(chart, name=name, title=title, text=text))  # noqa: S704  (our own SVG, its texts escaped)
+
+    template = _templates().get_template("card.html.j2")
+    return template.render(card=card_of(facts, lang), drawn=drawn, say=Voice(lang))
+
+
+def render_card(facts: CardFacts, lang: str, form: Format) -> str:
+    """The card in either form."""
+    return model_page(facts, lang) if form == "html" else model_card(facts, lang)
+
+
+def _headlines(say: Voice, facts: CardFacts) -> tuple[Headline, ...]:
+    privacy = facts.artefact.privacy
+    found = [
+        Headline("ε", say("none") if privacy.epsilon is None else f"{privacy.epsilon:.4g}", say("per merchant")),
     ]
-    if privacy.sigma_class is not None and privacy.sigma_pair is not None:
-        noise = say(
-            "σ = {one} on counts per class, σ = {two} on counts of pairs",
-            one=f"{privacy.sigma_class:.2f}",
-            two=f"{privacy.sigma_pair:.2f}",
-        )
-        lines.append(say.item("Noise", noise))
-    return lines
-
-
-def _power(epsilon: float) -> str:
-    factor = math.exp(epsilon)
-    return f"{factor:.1f}" if factor < 100 else f"{factor:.0f}"
-
-
-def _scores(say: _Voice, card: Scorecard) -> list[str]:
-    """What a score means: bands with their scores, and PD at some scores."""
-    low, high = (card.base + points for points in points_range(card.features, card.absent))
-    scores = np.arange(low, high + 1)
-    names = band_of(card.pd_of(scores))
-    lines = [
-        f"## {say('Bands')}",
-        "",
-        f"| {say('Band')} | {say('Probability of default')} | {say('Score')} |",
-        "| --- | --- | --- |",
-    ]
-    for band, edge in zip(BANDS, _band_texts(), strict=True):
-        within = scores[names == band]
-        lines.append(f"| {band} | {edge} | {f'{within[0]} – {within[-1]}' if within.size else '–'} |")
-    lines += [
-        "",
-        say(
-            "Scores from {low} to {high} can occur. Log-odds of default = {intercept} − {slope} × score:",
-            low=low,
-            high=high,
-            intercept=f"{card.calibration.intercept:.4f}",
-            slope=f"{-card.calibration.slope:.6f}",
-        ),
-        "",
-        f"| {say('Score')} | {say('Probability of default')} |",
-        "| ---: | ---: |",
-    ]
-    shown = [low, *range(50 * (low // 50 + 1), high, 50), high]
-    lines += [f"| {score} | {100 * float(card.pd_of(score)):.2f} % |" for score in shown]
-    return [*lines, ""]
-
-
-def _encoder(say: _Voice, schema: Schema, entry: EncoderEntry, lang: str) -> list[str]:
-    """What an encoder reads and gives."""
-    titles = [feature.spec.title.text(lang) for feature in schema.features(entry.kind)]
-    return [
-        f"## {say('Encoder')}",
-        "",
-        say("It reads the rows of one kind of source and gives a probability of default; it has no table of points."),
-        "",
-        say.item("Source", _source(say, schema, entry.kind, lang)),
-        say.item("Features", say.listed(titles)),
-        say.item("Parameters", math.prod(entry.shape)),
-        say.item("Bins of its result as a feature of a scorecard, missing included", len(entry.edges) + 2),
-        "",
-    ]
-
-
-def _encoder_labels(say: _Voice) -> list[str]:
-    """Bins of an encoder's result, by the probability of default that it gives."""
-    percent = [f"{100 / (1 + math.exp(-edge)):.3g} %" for edge in encoder_feature_edges()]
-    middle = [f"{low} – {high}" for low, high in pairwise(percent)]
-    return [f"≤ {percent[0]}", *middle, f"> {percent[-1]}", say("missing")]
-
-
-def _source(say: _Voice, schema: Schema, kind: str, lang: str) -> str:
-    held = schema.kinds[kind].title
-    return held.text(lang) if held is not None else say(kind)
-
-
-def _points(say: _Voice, schema: Schema, card: Scorecard, lang: str) -> list[str]:
-    lines = [
-        f"## {say('Table of points')}",
-        "",
-        say(
-            "Score = {base} + points, between {low} and {high}; every {double} points the odds of default halve.",
-            base=card.base,
-            low=SCORE_MIN,
-            high=SCORE_MAX,
-            double=f"{card.points_to_double:.1f}",
-        ),
-        "",
-        f"| {say('Source')} | {say('Feature')} | {say('Bin')} | {say('Points')} |",
-        "| --- | --- | --- | ---: |",
-    ]
-    for entry in card.features:
-        feature = entry.feature
-        if feature.name == encoder_feature(feature.kind):
-            title = say("Overall assessment of the source's own model")
-            labels = _encoder_labels(say)
-        else:
-            title = schema.feature(feature.name).spec.title.text(lang)
-            labels = schema.bin_labels(feature.name, lang)
-        source = _source(say, schema, feature.kind, lang)
-        for label, points in zip(labels, entry.points, strict=True):
-            lines.append(f"| {_cell(source)} | {_cell(title)} | {_cell(label)} | {_signed(points)} |")
-    for kind, points in card.absent.items():
-        lines.append(
-            f"| {_cell(_source(say, schema, kind, lang))} | – | {say('no record at all')} | {_signed(points)} |"
-        )
-    return [*lines, ""]
-
-
-def _band_texts() -> list[str]:
-    percent = [f"{100 * edge:g} %" for edge in BAND_EDGES]
-    middle = [f"{low} – {high}" for low, high in pairwise(percent)]
-    return [f"< {percent[0]}", *middle, f"≥ {percent[-1]}"]
-
-
-def _metrics(say: _Voice, entries: Sequence[MetricsEntry]) -> list[str]:
-    lines = [f"## {say('Metrics')}", ""]
-    if not entries:
-        return [*lines, say("Not evaluated yet."), ""]
-    for entry in entries:
-        lines += [say.item("Computed by", entry.computed_by), say.item("On", say(entry.on))]
-        lines += [say.item(_FIGURES.get(name, name), f"{value:.4g}") for name, value in sorted(entry.values.items())]
-        lines.append("")
-    return lines
-
-
-_UNLABELLED = (
-    "Merchants without an outcome yet count as not defaulted, and are assumed to be as others are: where they are a "
-    "tenth of the cohort, true probabilities are about a tenth above those stated. Their order hardly changes."
-)
-
-
-def _limits(artefact: ModelArtefact) -> list[str]:
-    texts = [
-        "Cohort membership itself is not hidden from hub, witness and the merchant's own nodes.",
-        "The guarantee assumes that nodes encode and mask their own rows honestly.",
-        _UNLABELLED if artefact.scorecard is not None else "Merchants without an outcome yet take no part in training.",
-        "A merchant who leaves is not in the next model; this one is not unlearned.",
-    ]
-    if artefact.scorecard is not None:
-        texts[:0] = [
-            "Probabilities come from the noisy table by an approximation; compare them with the evaluation before use.",
-            "Points carry the noise: bins that hold few merchants may get a few points by chance, in either direction.",
-            "Slopes that would give a score a probability below 0.01 % or above 99.99 % are lowered; a table that "
-            "shows no association beyond its noise gives no model.",
+    best = facts.evaluation or facts.exact
+    if best is not None:
+        source = say("private evaluation") if facts.evaluation is not None else say("exact, simulation only")
+        found += [
+            Headline("AUC", figure(best.auc.value), say.listed([interval(best.auc), source])),
+            Headline("KS", figure(best.ks.value), interval(best.ks)),
         ]
-    return texts
+    found.append(Headline(say("Training merchants"), whole(facts.artefact.cohort_size)))
+    if facts.release is not None:
+        state = say(STATES[facts.release.status])
+        found.append(Headline(say("State"), say(STATE_NAMES[facts.release.status]), state))
+    return tuple(found)
 
 
-def _signed(points: int) -> str:
-    return f"{points:+d}" if points else "0"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("models"),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["cell"] = lambda text: text.replace("|", "\\|").replace("\n", " ")
+    return environment

@@ -31,14 +31,14 @@ def train_over(
 ) -> NDArray[np.float64]:
     """Train over several nodes' (codes, outcome) in one process, each sum with its share of Gaussian noise.
 
-    One part is central DP-SGD. The generator stands in for the cryptographic noise of a campaign: never use this on
-    data that need protection.
+    One part is central DP-SGD. The generator stands in for the cryptographic noise and the secret coins of a campaign:
+    never use this on data that need protection.
 
     Args:
         spec: of the encoder.
         parts: per node, codes (n, F) and outcome (n,).
         sigma_grid: standard deviation of the total noise per round, in grid units; 0 for none.
-        noise: source of the noise.
+        noise: source of the noise and of who takes part.
         n_public: number of rows for the mean.
         t_collude: each share is σ/√(nodes − t_collude), as in a campaign.
 
@@ -52,30 +52,40 @@ def train_over(
         set_parameters(module, parameters)
         opened = np.zeros(spec.n_parameters, dtype=np.int64)
         for codes, outcome in parts:
-            opened += clipped_gradient_sum(module, codes, outcome, clip=spec.clip, grid=spec.grid)
+            taking_part = noise.random(len(codes)) < spec.sampling_rate if spec.sampling_rate < 1 else None
+            opened += clipped_gradient_sum(
+                module, codes, outcome, clip=spec.clip, grid=spec.grid, taking_part=taking_part
+            )
             if share > 0:
                 opened += np.rint(noise.normal(0.0, share, spec.n_parameters)).astype(np.int64)
         parameters, state = apply_step(parameters, opened, n_public=n_public, spec=spec, state=state)
     return final_parameters(spec, parameters, state)
 
 
-def train_with_opacus(spec: EncoderSpec, codes: Codes, outcome: Codes, *, n_public: int) -> NDArray[np.float64]:
+def train_with_opacus(
+    spec: EncoderSpec,
+    codes: Codes,
+    outcome: Codes,
+    *,
+    n_public: int,
+    taking_part: Sequence[NDArray[np.bool_]] | None = None,
+) -> NDArray[np.float64]:
     """Zero-noise central run by Opacus' own `GradSampleModule` and `DPOptimizer` over torch's SGD.
 
     In float64: float32 sums over thousands of like rows drift by 1e-5 of their value.
 
-    The hub's smoothing of the gradient is put in by the optimizer's step hook. Returns (P,) published parameters.
+    The hub's smoothing of the gradient is put in by the optimizer's step hook. Sampled rounds are batches of the rows
+    that `taking_part` names for each, (n,) bool. Returns (P,) published parameters.
     """
     check_outcome(outcome, len(codes))
     labelled = outcome != UNLABELLED
-    rows = one_hot_rows(spec, codes[labelled]).double().requires_grad_()
-    target = torch.from_numpy((outcome[labelled] == DEFAULTED).astype(np.float64))
+    batches = [labelled] * spec.rounds if taking_part is None else [labelled & each for each in taking_part]
     module = GradSampleModule(build(spec).double(), batch_first=True, loss_reduction="sum")
     optimizer = DPOptimizer(
         torch.optim.SGD(module.parameters(), lr=spec.learning_rate, momentum=spec.momentum),
         noise_multiplier=0.0,
         max_grad_norm=spec.clip,
-        expected_batch_size=n_public,
+        expected_batch_size=n_public * spec.sampling_rate,
         loss_reduction="mean",
     )
     smoothing = torch.from_numpy(smoothing_matrix(spec))
@@ -88,6 +98,8 @@ def train_with_opacus(spec: EncoderSpec, codes: Codes, outcome: Codes, *, n_publ
     tail: list[NDArray[np.float64]] = []
     for step in range(spec.rounds):
         optimizer.zero_grad(set_to_none=True)
+        rows = one_hot_rows(spec, codes[batches[step]]).double().requires_grad_()
+        target = torch.from_numpy((outcome[batches[step]] == DEFAULTED).astype(np.float64))
         binary_cross_entropy_with_logits(module(rows), target, reduction="sum").backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step >= spec.rounds - spec.tail_rounds:

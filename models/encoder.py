@@ -6,6 +6,9 @@ holds them as float32.
 
 from __future__ import annotations
 
+import os
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,7 +17,9 @@ from torch import nn
 from models.encoder_scores import check_codes, columns_of
 from models.encoder_spec import EncoderSpec
 from models.encoder_step import initial_parameters
-from models.errors import DataError
+from models.errors import DataError, DeviceError
+
+DeviceName = Literal["auto", "cpu", "cuda"]
 
 _BLOCK_ROWS = 1 << 14
 
@@ -36,6 +41,25 @@ class Encoder(nn.Module):
         """(n,) logits of rows (n, D)."""
         logits: torch.Tensor = self.layers(rows).squeeze(1)
         return logits
+
+
+def choose_device(wanted: DeviceName) -> torch.device:
+    """The device that gradients are taken on; `auto` is CUDA where there is one, else the processor.
+
+    Raises:
+        DeviceError: CUDA is asked for and not there.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise DeviceError(
+            "no CUDA device can be used",
+            field="device",
+            remedy="check the driver and the torch build (nvidia-smi), or set device: auto or cpu",
+        )
+    # cuBLAS is deterministic only with a workspace of its own; read when the device is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    return torch.device("cuda")
 
 
 def build(spec: EncoderSpec) -> Encoder:

@@ -11,18 +11,25 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.accounting import GaussianRounds, epsilon_of, gdp_budget, usable_delta
+from models.accounting import GaussianRounds, Mechanism, epsilon_of, gdp_budget, gdp_mu, usable_delta
 from models.errors import BudgetError, SchemaError
 from models.schema import Schema
 
 Width = Annotated[int, Field(ge=2, le=255, strict=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 MAX_PARAMETERS = 1 << 20
+_NEGLIGIBLE = 1e-7
+_SPARE = 1e-4
+"""Of ε beside sampled rounds, for what discreteness and tables on coarser grids (nodes that leave) can add."""
+_STEP = 5e-4
+_SMALLEST_LOGARITHM = -1.0
 
 
 class EncoderSpec(BaseModel):
@@ -39,6 +46,7 @@ class EncoderSpec(BaseModel):
         learning_rate: for the mean gradient over the public number of rows.
         rounds: steps T.
         retries: further charged attempts r.
+        sampling_rate: probability q with which a row takes part in a round; 1 is full participation.
         grid: gradients are rounded to its multiples; a power of two.
         init_seed: seed of the hidden layers' first weights (a linear encoder starts at zero).
         tail_share: the model is the mean of the parameters over this last part of the rounds.
@@ -57,6 +65,7 @@ class EncoderSpec(BaseModel):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     rounds: Annotated[int, Field(ge=1, le=1000, strict=True)] = 60
     retries: Annotated[int, Field(ge=3, le=100, strict=True)] = 3
+    sampling_rate: Annotated[float, Field(ge=0.001, le=1, allow_inf_nan=False)] = 1.0
     grid: Annotated[Positive, Field(le=1)] = 2.0**-26
     init_seed: Annotated[int, Field(ge=0, lt=1 << 63, strict=True)] = 0
     tail_share: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -117,7 +126,7 @@ class RoundsNoise:
         sigma_over_sensitivity: noise multiplier z.
         sigma_grid: standard deviation of a round's total noise, grid units.
         sensitivity: in grid units.
-        mu: of all charged attempts.
+        mu: of all charged attempts, as `models.accounting.gdp_mu`.
         epsilon_pld: replaced-by-empty, the discreteness allowance included.
         epsilon_replace_one: one merchant's rows replaced by any other's: twice the sensitivity.
         mechanisms: for the accountant.
@@ -164,6 +173,52 @@ def sensitivity_on_grid(clip: float, grid: float, n_parameters: int) -> float:
     2C/g + 2√P.
     """
     return clip / grid + math.sqrt(n_parameters)
+
+
+def sampled_multiplier(
+    epsilon: float, delta: float, charged: int, sampling_rate: float, *, beside: Sequence[Mechanism] = ()
+) -> float:
+    """Smallest z, to a thousandth, with which `charged` sampled rounds and those `beside` them stay within (ε, δ).
+
+    Args:
+        epsilon: what they may cost together.
+        delta: failure probability left to them.
+        charged: T + r.
+        sampling_rate: q below 1.
+        beside: the campaign's other mechanisms.
+
+    Raises:
+        BudgetError: the budget is malformed, or there is no such z.
+    """
+
+    from scipy.optimize import brentq  # noqa: PLC0415 (half a second to import, and every command imports this module)
+
+    @cache
+    def beyond(logarithm: float) -> float:
+        rounds = GaussianRounds(math.exp(logarithm), charged, sampling_rate)
+        return epsilon_of([rounds, *beside], delta) - epsilon
+
+    # From what full participation asks: sampled rounds alone need less, with other mechanisms beside them maybe more.
+    high = math.log(math.sqrt(charged) / gdp_budget(epsilon, delta))
+    for _ in range(12):
+        if beyond(high) <= 0:
+            break
+        high += 1.0
+    else:
+        raise BudgetError(
+            f"sampled rounds cannot stay within epsilon {epsilon:g}",
+            field="encoder.sampling",
+            remedy="raise epsilon, or leave more of it to the encoder",
+        )
+    low = high - 1.0
+    while beyond(low) <= 0:
+        low, high = low - 0.5, low
+        if low < _SMALLEST_LOGARITHM:
+            return math.exp(high)
+    root = float(brentq(beyond, low, high, xtol=_STEP))
+    while beyond(root) > 0:
+        root += _STEP
+    return math.exp(root)
 
 
 def noise_multiplier(epsilon: float, delta: float, charged: int, *, mu_budget: float | None = None) -> float:
@@ -217,8 +272,55 @@ def discreteness_allowance(n_parameters: int, charged: int, sigma_grid: float) -
     return n_parameters * charged * (13**2 + 1) / (24 * sigma_grid**2)
 
 
+def checked_allowance(spec: EncoderSpec, sigma_grid: float, epsilon: float) -> float:
+    """`discreteness_allowance` of an encoder's rounds, which must stay below a hundredth of ε.
+
+    The bound is a first-order one, for noise that is close to continuous; a grid on which it matters is not meant.
+
+    Raises:
+        BudgetError: the grid is too coarse.
+    """
+    allowance = discreteness_allowance(spec.n_parameters, spec.charged_attempts, sigma_grid)
+    if allowance >= epsilon / 100:
+        raise BudgetError(
+            f"the grid {spec.grid:g} is too coarse: that noise is discrete on it could add {allowance:.3g} to "
+            f"epsilon {epsilon:g}, a hundredth or more",
+            field="encoder.grid",
+            remedy="use a finer grid for the gradients",
+        )
+    return allowance
+
+
+def on_fine_grid(spec: EncoderSpec, epsilon: float, delta: float) -> EncoderSpec:
+    """The encoder on the coarsest grid, not above its own, where noise being discrete costs next to nothing of ε.
+
+    Small clips and many parameters need finer ones. Counted at the least noise that any split of (ε, δ) leaves.
+
+    Raises:
+        BudgetError: the budget is malformed.
+    """
+    multiplier = noise_multiplier(epsilon, delta, spec.charged_attempts) * spec.sampling_rate
+    grid = spec.grid
+    while (
+        discreteness_allowance(
+            spec.n_parameters,
+            spec.charged_attempts,
+            max(2.0, multiplier * sensitivity_on_grid(spec.clip, grid, spec.n_parameters)),
+        )
+        > epsilon * _NEGLIGIBLE
+    ):
+        grid /= 2
+    return spec.model_copy(update={"grid": grid})
+
+
 def calibrate_rounds(
-    spec: EncoderSpec, epsilon: float, delta: float, *, mu_budget: float | None = None, delta_sum: float = 0.0
+    spec: EncoderSpec,
+    epsilon: float,
+    delta: float,
+    *,
+    mu_budget: float | None = None,
+    beside: Sequence[Mechanism] = (),
+    delta_sum: float = 0.0,
 ) -> RoundsNoise:
     """Least noise for T + r charged rounds within (ε, δ).
 
@@ -226,31 +328,32 @@ def calibrate_rounds(
         spec: of the encoder.
         epsilon: for all stages together if `mu_budget` is given, else for this one.
         delta: failure probability.
-        mu_budget: as in `noise_multiplier`.
+        mu_budget: as in `noise_multiplier`; sampled rounds get what `beside` leaves of (ε, δ) instead.
+        beside: the other stages' mechanisms.
         delta_sum: distance of the summed shares from one discrete Gaussian, over all rounds.
 
     Raises:
         BudgetError: the budget cannot be met.
     """
     usable = usable_delta(epsilon, delta, delta_sum)
-    charged = spec.charged_attempts
-    first = noise_multiplier(epsilon, usable, charged, mu_budget=mu_budget)
-    allowance = discreteness_allowance(spec.n_parameters, charged, first * spec.sensitivity)
-    if allowance >= epsilon / 100:
-        raise BudgetError(
-            f"the grid {spec.grid:g} is too coarse for epsilon {epsilon:g}", field="grid", remedy="use a finer grid"
-        )
-    multiplier = first
-    if mu_budget is None:
-        multiplier = noise_multiplier(epsilon - allowance, usable, charged)
-    rounds = GaussianRounds(multiplier, charged)
-    doubled = GaussianRounds(multiplier / 2, charged)
+    charged, rate = spec.charged_attempts, spec.sampling_rate
+    if rate < 1:
+        multiplier = sampled_multiplier(epsilon * (1 - _SPARE), usable, charged, rate, beside=beside)
+        allowance = checked_allowance(spec, multiplier * spec.sensitivity, epsilon)
+        if allowance > epsilon * _SPARE / 2:
+            multiplier = sampled_multiplier(epsilon * (1 - _SPARE) - allowance, usable, charged, rate, beside=beside)
+    else:
+        multiplier = noise_multiplier(epsilon, usable, charged, mu_budget=mu_budget)
+        allowance = checked_allowance(spec, multiplier * spec.sensitivity, epsilon)
+        if mu_budget is None:
+            multiplier = noise_multiplier(epsilon - allowance, usable, charged)
+    rounds = GaussianRounds(multiplier, charged, rate)
     return RoundsNoise(
         sigma_over_sensitivity=multiplier,
         sigma_grid=multiplier * spec.sensitivity,
         sensitivity=spec.sensitivity,
-        mu=math.sqrt(charged) / multiplier,
+        mu=gdp_mu([rounds]),
         epsilon_pld=epsilon_of([rounds], usable) + allowance,
-        epsilon_replace_one=epsilon_of([doubled], usable) + 4 * allowance,
+        epsilon_replace_one=epsilon_of([rounds], usable, adjacency="replace-one") + 4 * allowance,
         mechanisms=(rounds,),
     )

@@ -47,6 +47,11 @@ def initial_parameters(spec: EncoderSpec) -> Vector:
     return np.concatenate(layers).astype(np.float32).astype(np.float64)
 
 
+def parameter_bytes(parameters: Vector) -> bytes:
+    """(P,) parameters as little-endian float64: the bytes whose hash a round's order and receipts name."""
+    return np.ascontiguousarray(parameters, dtype="<f8").tobytes()
+
+
 def initial_state(spec: EncoderSpec) -> StepState:
     """State before the first step."""
     return StepState(0, np.zeros(spec.n_parameters), np.zeros(spec.n_parameters))
@@ -81,7 +86,7 @@ def apply_step(
     Args:
         parameters: (P,) current parameters.
         opened_sum: (P,) int64 noisy sum of clipped gradients in grid units.
-        n_public: public number of training rows, for the mean; never a private count.
+        n_public: public number of training rows, for the mean over those expected to take part; never a private count.
         spec: of the encoder.
         state: after the previous step.
 
@@ -101,7 +106,7 @@ def apply_step(
         raise DataError("no training rows", field="n_public", remedy="use the public cohort size")
     if state.step >= spec.rounds:
         raise DataError(f"all {spec.rounds} rounds are done", field="state", remedy="publish the model")
-    gradient = smooth_gradient(spec, opened_sum.astype(np.float64) * (spec.grid / n_public))
+    gradient = smooth_gradient(spec, opened_sum.astype(np.float64) * (spec.grid / (n_public * spec.sampling_rate)))
     velocity = spec.momentum * state.velocity + gradient
     after = parameters - spec.learning_rate * velocity
     step = state.step + 1

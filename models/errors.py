@@ -41,6 +41,12 @@ class BudgetError(ModelsError):
     code = "budget-exceeded"
 
 
+class DeviceError(ModelsError):
+    """The accelerator that was asked for is not there."""
+
+    code = "device-unavailable"
+
+
 class FitError(ModelsError):
     """A table cannot be fitted, e.g. no defaults in it."""
 

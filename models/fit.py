@@ -6,7 +6,8 @@ F1  Totals: every block's counts are shifted to the public (or pooled) total; n 
 F2  Margins: every pair block is projected on the margins that the class counts already tell.
 F3  Moments: C = G − n nᵀ/N, r = p − n·P/N.
 F4  Prior: a ridge that grows with the noise and with a bin's count, smooth over neighbouring bins.
-F5  Solve in the prior's coordinates, with the negative eigenvalues that noise makes set to zero.
+F5  Solve in the prior's coordinates, with the negative eigenvalues that noise makes set to zero; where features are
+    declared monotone, over the weights that are (`models.monotone`). F6 to F8 and rounding keep that order.
 F6  Blend with a ridge on one smoothed weight-of-evidence score per feature, which needs little data.
 F7  Optimism: how much of wᵀr is the fit's answer to the noise in r, to first order.
 F8  Bend the weights, which stand for rates, half way towards log-odds; moments of the score z, less the optimism, for
@@ -19,12 +20,14 @@ deterministic in float64, and weights are rounded to a grid, so that a witness w
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
 
 from models.errors import FitError
+from models.monotone import bounded_least_squares, isotonic, kept_monotone, restrained_fit
 from models.tables import FeatureBins, FloatArray, OpenedTable
 
 _LEAST_RATE = 0.2
@@ -118,13 +121,19 @@ def fit(table: OpenedTable, options: FitOptions | None = None) -> LinearFit:
     whitened = root.T @ covariance @ root
     values, vectors = linalg.eigh((whitened + whitened.T) / 2)
     values = np.maximum(values, 0.0)
-    ridge = root @ (vectors @ ((vectors.T @ (root.T @ response)) / (values + 1.0)))
+    if any(feature.monotone is not None for feature in table.features):
+        restrained = restrained_fit(table.features, root, values, vectors, response)
+        ridge, influence = restrained.weights, restrained.influence
+    else:
+        ridge = root @ (vectors @ ((vectors.T @ (root.T @ response)) / (values + 1.0)))
+        influence = root @ (vectors / np.sqrt(values + 1.0))
     spread = linalg.solve_triangular(root, vectors * np.sqrt(values), lower=True, trans="T")
     positive = spread @ spread.T
     # F6
     evidence, sensitivity = _evidence_weights(table, margins, positive, response, options)
     ridge_scale = _scale(ridge, positive, size)
-    evidence_scale = options.woe_share * _scale(evidence, positive, size)
+    # Evidence that goes against every declared direction is none.
+    evidence_scale = options.woe_share * _scale(evidence, positive, size) if evidence.any() else 0.0
     blended = ridge * ridge_scale + evidence * evidence_scale
     # F7: what r's own noise put into each weight, first order: (dw/dr) Cov(r) per column; its sum is wᵀr's optimism.
     rate = margins.defaults / size
@@ -132,7 +141,6 @@ def fit(table: OpenedTable, options: FitOptions | None = None) -> LinearFit:
     free = (p > 0) & (p < margins.label_scale * n)
     noise = np.where(free, (margins.label_scale * table.sigma_class) ** 2, 0.0)
     chance = margins.label_scale * rate * (1 - rate)
-    influence = root @ (vectors / np.sqrt(values + 1.0))
     ridge_echo = noise * (influence**2).sum(axis=1)
     ridge_echo = ridge_echo + chance * np.einsum("dk,kd->d", influence, influence.T @ positive)
     echo = ridge_scale * ridge_echo + evidence_scale * sensitivity * (noise + chance * n)
@@ -278,12 +286,23 @@ def _prior_root(table: OpenedTable, n: FloatArray, options: FitOptions) -> Float
 
 
 def _kernel(feature: FeatureBins, options: FitOptions) -> FloatArray:
-    """Likeness of bins: exp(−distance / reach) between ordinal neighbours, 1 on the diagonal, else 0."""
-    bins = np.arange(feature.width)
+    """Likeness of bins: exp(−distance / reach) between ordinal neighbours, 1 on the diagonal, else 0.
+
+    The bins of a product are as alike as they are along both sides together: the distances add up, and bins that stand
+    alone on one side are neighbours along the other.
+    """
+    if feature.axes:
+        first, second = (_line_kernel(axis.width, axis.alone, options) for axis in feature.axes)
+        return np.asarray(np.kron(first, second))
+    return _line_kernel(feature.width, feature.alone if feature.ordinal else range(feature.width), options)
+
+
+def _line_kernel(width: int, alone: Iterable[int], options: FitOptions) -> FloatArray:
+    bins = np.arange(width)
     near = np.exp(-np.abs(bins[:, None] - bins[None, :]) / options.reach)
-    joined = np.full(feature.width, feature.ordinal)
-    joined[list(feature.alone)] = False
-    return np.where(joined[:, None] & joined[None, :], near, np.eye(feature.width))
+    joined = np.full(width, fill_value=True)
+    joined[list(alone)] = False
+    return np.where(joined[:, None] & joined[None, :], near, np.eye(width))
 
 
 def _evidence_weights(
@@ -305,18 +324,34 @@ def _evidence_weights(
         near = _kernel(feature, options) ** options.woe_sharpness
         smooth = (near @ p + options.woe_prior * rate) / (near @ n + options.woe_prior)
         smooth = np.clip(smooth, rate / 20, 1 - (1 - rate) / 20)
-        scores[block, i] = np.log(smooth / (1 - smooth)) - np.log(rate / (1 - rate))
-        slopes[block] = np.diag(near) / (rate * (1 - rate) * (near @ n + options.woe_prior))
+        log_odds = np.log(smooth / (1 - smooth)) - np.log(rate / (1 - rate))
+        scores[block, i], shares = isotonic(feature, log_odds, n)
+        slopes[block] = shares * np.diag(near) / (rate * (1 - rate) * (near @ n + options.woe_prior))
     moments = scores.T @ positive @ scores
     noise = table.sigma_pair * (scores**2).sum(axis=0)
     penalty = options.woe_ridge * np.diag(moments) + noise + 1e-9
-    inverse = linalg.inv(moments + np.diag(penalty))
-    combined = inverse @ (scores.T @ response)
+    combined, inverse = _combination(table, moments + np.diag(penalty), scores.T @ response)
     per_column = np.concatenate(
         [np.full(f.width, max(weight, 0.0)) for f, weight in zip(table.features, combined, strict=True)]
     )
     sensitivity = slopes * per_column + np.einsum("df,fg,dg->d", scores, inverse, scores)
     return scores @ combined, sensitivity
+
+
+def _combination(table: OpenedTable, moments: FloatArray, response: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """F6: the features' shares c of M c = r, not negative where a score must keep its direction, and dc/dr."""
+    restrained = np.array([feature.monotone is not None for feature in table.features])
+    inverse = linalg.inv(moments)
+    combined = inverse @ response
+    if not (restrained & (combined < 0)).any():
+        return combined, inverse
+    upper = linalg.cholesky(moments)
+    target = linalg.solve_triangular(upper, response, trans="T")
+    combined = bounded_least_squares(upper, target, np.where(restrained, 0.0, -np.inf))
+    free = np.flatnonzero(~restrained | (combined > 0))
+    inverse = np.zeros_like(moments)
+    inverse[np.ix_(free, free)] = linalg.inv(moments[np.ix_(free, free)])
+    return combined, inverse
 
 
 def _scale(weights: FloatArray, positive: FloatArray, size: float) -> float:
@@ -341,5 +376,5 @@ def _on_grid(table: OpenedTable, n: FloatArray, weights: FloatArray, grid: float
         if table.kind_totals[feature.kind] == table.cohort_size:
             # Nobody was absent here, so the table says nothing of absent merchants: they get the cohort's mean.
             part = part - (part @ n[block]) / n[block].sum()
-        blocks.append(np.asarray(np.rint(part / grid) * grid))
+        blocks.append(kept_monotone(feature, np.asarray(np.rint(part / grid) * grid)))
     return tuple(blocks)

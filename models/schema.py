@@ -1,44 +1,33 @@
 """The public schema of a campaign: which features each kind of source holds, and their public bins.
 
-Bins are fixed before any data are seen, so that they tell nothing about anyone. Edges e1 < … < em give
-the bins (-inf, e1], (e1, e2], …, (em, inf); one "missing" bin comes last. Categories give one bin each, then
-"other", then "missing".
+Bins are fixed before any data are seen, so that they tell nothing about anyone.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_serializer,
     field_validator,
     model_validator,
 )
 
 from models.errors import SchemaError
-from models.i18n import catalogue
+from models.feature import Feature, resolved
+from models.schema_base import Frozen, Name, Title
 
 RESERVED_KINDS = frozenset({"hub", "witness", "client"})
-MAX_WIDTH = 255  # codes are bytes and 255 marks an absent row
-
-
-def _check_name(value: str) -> str:
-    if value != value.strip() or not value.isprintable():
-        raise ValueError("must be printable, without spaces at its ends")
-    return value
 
 
 def _check_date(value: object) -> object:
@@ -48,122 +37,20 @@ def _check_date(value: object) -> object:
     return value
 
 
-Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_check_name)]
 KindName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
-FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 CalendarDate = Annotated[date, BeforeValidator(_check_date)]
 LabelValue = Annotated[int, Field(strict=True)] | Annotated[str, Field(min_length=1)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
-    )
-
-
-class Title(_Frozen):
-    """A text for persons in both languages."""
-
-    zh: str = Field(min_length=1)
-    en: str = Field(min_length=1)
-
-    def text(self, lang: str) -> str:
-        """The Chinese text for ``"zh"``, the English one for anything else."""
-        return self.zh if lang == "zh" else self.en
-
-
-class Feature(_Frozen):
-    """One feature: ordinal (``bins``: edges) or nominal (``categories``).
+class Kind(Frozen):
+    """What one kind of source holds, in the order of the file.
 
     Attributes:
-        bins: strictly increasing finite edges, upper ends included.
-        categories: the values with a bin of their own.
-        class_: data class of JR/T 0171 (``class`` in files).
-        whole: values are whole numbers; only the labels of the bins use it.
-        special_from: an edge above which numbers are codes, not amounts; those bins stand alone.
+        columns: further columns with numbers, which are not counted themselves; derived features read them.
     """
 
-    title: Title
-    bins: tuple[FiniteNumber, ...] | None = Field(default=None, min_length=1)
-    categories: tuple[Name, ...] | None = Field(default=None, min_length=1)
-    class_: Literal["C1", "C2", "C3"] = Field(alias="class")
-    whole: bool = Field(default=False, strict=True)
-    special_from: FiniteNumber | None = None
-
-    @field_validator("bins", mode="after")
-    @classmethod
-    def _increasing(cls, edges: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if edges is not None and any(b <= a for a, b in itertools.pairwise(edges)):
-            raise ValueError("edges must be strictly increasing")
-        return None if edges is None else tuple(edge + 0.0 for edge in edges)  # -0.0 and 0.0 are one edge
-
-    @field_validator("categories", mode="after")
-    @classmethod
-    def _distinct(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if names is not None and len(set(names)) != len(names):
-            raise ValueError("categories must be distinct")
-        return names
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if (self.bins is None) == (self.categories is None):
-            raise ValueError("give either bins or categories, not both")
-        if self.special_from is not None and self.special_from not in (self.bins or ()):
-            raise ValueError("special_from must be one of the edges in bins")
-        if self.width > MAX_WIDTH:
-            raise ValueError(f"has {self.width} bins; at most {MAX_WIDTH} are possible")
-        return self
-
-    @property
-    def ordinal(self) -> bool:
-        """True when neighbouring bins are alike, so that a fit may smooth over them."""
-        return self.bins is not None
-
-    @property
-    def width(self) -> int:
-        """Number of bins, "other" and "missing" included."""
-        return len(self.bins) + 2 if self.bins is not None else len(self.categories or ()) + 2
-
-    @property
-    def missing_bin(self) -> int:
-        """Index of the bin for missing values: always the last."""
-        return self.width - 1
-
-    @property
-    def other_bin(self) -> int | None:
-        """Index of the bin for unlisted categories; none for ordinal features."""
-        return None if self.ordinal else self.width - 2
-
-    @property
-    def special_bins(self) -> tuple[int, ...]:
-        """Bins of numbers that are codes."""
-        if self.bins is None or self.special_from is None:
-            return ()
-        return tuple(range(self.bins.index(self.special_from) + 1, self.width - 1))
-
-    @property
-    def standalone_bins(self) -> tuple[int, ...]:
-        """Bins without neighbours: missing and special ones, and all bins of a nominal feature."""
-        return (*self.special_bins, self.missing_bin) if self.ordinal else tuple(range(self.width))
-
-    def bin_labels(self, lang: str) -> list[str]:
-        """Text of each bin, e.g. ``["≤ 25", "25–30", "> 30", "missing"]``."""
-        words = catalogue("models")
-        missing = words.translate(lang, "missing")
-        if self.bins is None:
-            return [*(self.categories or ()), words.translate(lang, "other"), missing]
-        labels = [f"≤ {_number(self.bins[0])}"]
-        labels += [_interval(low, high, whole=self.whole) for low, high in itertools.pairwise(self.bins)]
-        labels.append(f"> {_number(self.bins[-1])}")
-        for index in self.special_bins:
-            labels[index] = f"{labels[index]} ({words.translate(lang, 'special code')})"
-        return [*labels, missing]
-
-
-class Kind(_Frozen):
-    """What one kind of source holds, in the order of the file."""
-
     title: Title | None = None
+    columns: tuple[Name, ...] | None = Field(default=None, min_length=1)
     features: dict[Name, Feature] = Field(min_length=1)
 
     @field_validator("features", mode="before")
@@ -171,12 +58,17 @@ class Kind(_Frozen):
     def _from_list(cls, value: object) -> object:
         return _by_name(value)
 
+    @field_validator("features", mode="after")
+    @classmethod
+    def _resolved(cls, features: dict[str, Feature], info: ValidationInfo) -> dict[str, Feature]:
+        return resolved(features, info.data.get("columns") or ())
+
     @field_serializer("features", when_used="json")
     def _to_list(self, features: dict[str, Feature]) -> list[dict[str, Any]]:
         return _named(features)
 
 
-class Label(_Frozen):
+class Label(Frozen):
     """The outcome that the model predicts, and the kind that knows it."""
 
     column: Name
@@ -193,7 +85,7 @@ class Label(_Frozen):
         return self
 
 
-class IdSpec(_Frozen):
+class IdSpec(Frozen):
     """The column with the merchant's identifier, and its type."""
 
     column: Name
@@ -219,7 +111,7 @@ class FeatureSpec:
         return self.spec.ordinal
 
 
-class Schema(_Frozen):
+class Schema(Frozen):
     """A campaign's public schema. JSON keeps the order of kinds and features by holding both in lists."""
 
     name: Name
@@ -253,6 +145,10 @@ class Schema(_Frozen):
                 if name in seen:
                     raise ValueError(f"kinds.{kind}.features.{name}: the name is taken by {seen[name]}")
                 seen[name] = f"kinds.{kind}"
+            for name in held.columns or ():
+                if name in seen:
+                    raise ValueError(f"kinds.{kind}.columns: {name!r} is taken by {seen[name]}")
+                seen[name] = f"kinds.{kind}.columns"
         return self
 
     def hash(self) -> str:
@@ -292,6 +188,15 @@ class Schema(_Frozen):
             SchemaError: the schema has no such kind.
         """
         return [FeatureSpec(name, kind, spec) for name, spec in self._kind(kind).features.items()]
+
+    def columns(self, kind: str) -> tuple[str, ...]:
+        """Columns that a table of the kind must have beside the identifier's and the label's.
+
+        Raises:
+            SchemaError: the schema has no such kind.
+        """
+        own = [each.name for each in self.features(kind) if each.spec.derived is None and each.spec.product is None]
+        return (*own, *(self._kind(kind).columns or ()))
 
     def all_features(self) -> list[FeatureSpec]:
         """All features, kinds in order."""
@@ -347,14 +252,3 @@ def _by_name(value: object) -> object:
 
 def _named(models: Mapping[str, BaseModel]) -> list[dict[str, Any]]:
     return [{"name": name, **model.model_dump(mode="json", exclude_none=True)} for name, model in models.items()]
-
-
-def _number(value: float) -> str:
-    return f"{int(value)}" if value == math.floor(value) and abs(value) < 1e15 else repr(value)
-
-
-def _interval(low: float, high: float, *, whole: bool) -> str:
-    if not whole:
-        return f"{_number(low)}–{_number(high)}"
-    first, last = math.floor(low) + 1, math.floor(high)
-    return f"{first}" if first >= last else f"{first}–{last}"

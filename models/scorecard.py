@@ -14,6 +14,7 @@ Points are integers with a total span of at most 550 (docs/protocol.md, 7: point
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -191,6 +192,7 @@ def to_points(features: Sequence[FeatureBins], linear: LinearFit, calibration: C
     on_score = Calibration(intercept=calibration.intercept + base / factor, slope=-1.0 / factor)
     card = Scorecard(entries, absent, base, on_score, points_to_double=factor * math.log(2))
     check_bounds(card)
+    check_monotone(card)
     return card
 
 
@@ -234,6 +236,23 @@ def check_bounds(card: Scorecard) -> None:
             field="base",
             remedy=remedy,
         )
+
+
+def check_monotone(card: Scorecard) -> None:
+    """Refuse points that go another way than the schema promises: where risk increases, points must not.
+
+    Raises:
+        ArtefactError: points of a feature that is declared monotone are not.
+    """
+    for entry in card.features:
+        sign = {"increasing": 1, "decreasing": -1, None: 0}[entry.feature.monotone]
+        points = [entry.points[bin] for bin in entry.feature.ordered]
+        if any(sign * (after - before) > 0 for before, after in itertools.pairwise(points)):
+            raise ArtefactError(
+                f"points of {entry.feature.name} are not monotone, as its risk is declared to be",
+                field=entry.feature.name,
+                remedy="refuse the model and tell the hub's operator",
+            )
 
 
 def points_range(features: Sequence[FeaturePoints], absent: Mapping[str, int]) -> tuple[int, int]:

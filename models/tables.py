@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from models.bins import ABSENT, DEFAULTED
 from models.errors import DataError
+from models.feature import BinAxis, Direction
 from models.schema import Schema
 
 FloatArray = NDArray[np.float64]
@@ -27,13 +28,25 @@ KindCodes = Mapping[str, NDArray[np.integer]]
 
 @dataclass(frozen=True)
 class FeatureBins:
-    """One feature's one-hot block. Bins in `alone` (missing, other, special codes) have no neighbours."""
+    """One feature's one-hot block. Bins in `alone` (missing, other, special codes) have no neighbours.
+
+    Attributes:
+        axes: of a product its two sides, the second running fastest; its bins have neighbours along these.
+        monotone: how risk must go along the bins that are not alone.
+    """
 
     kind: str
     name: str
     width: int
     ordinal: bool
     alone: tuple[int, ...] = ()
+    axes: tuple[BinAxis, ...] = ()
+    monotone: Direction | None = None
+
+    @property
+    def ordered(self) -> tuple[int, ...]:
+        """The bins that lie in one line, in order."""
+        return tuple(bin for bin in range(self.width) if self.ordinal and bin not in self.alone)
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,18 @@ class OpenedTable:
         """Hex SHA-256 over the public layout and every cell, in released order."""
         header = {
             "cohort_size": self.cohort_size,
-            "features": [[f.kind, f.name, f.width, f.ordinal, list(f.alone)] for f in self.features],
+            "features": [
+                [
+                    f.kind,
+                    f.name,
+                    f.width,
+                    f.ordinal,
+                    list(f.alone),
+                    [[a.width, list(a.alone)] for a in f.axes],
+                    f.monotone,
+                ]
+                for f in self.features
+            ],
             "kind_totals": self.kind_totals,
             "labelled": self.labelled,
             "pair_totals": [[*pair, total] for pair, total in sorted(self.pair_totals.items())],
@@ -135,8 +159,12 @@ def feature_bins(schema: Schema, encoders: Mapping[str, int] | None = None) -> t
     blocks: list[FeatureBins] = []
     for kind in schema.kinds_in_order():
         for feature in schema.features(kind):
-            alone = feature.spec.standalone_bins
-            blocks.append(FeatureBins(kind, feature.name, feature.width, feature.ordinal, alone))
+            spec = feature.spec
+            blocks.append(
+                FeatureBins(
+                    kind, feature.name, spec.width, spec.ordinal, spec.standalone_bins, spec.axes, spec.monotone
+                )
+            )
         if encoders and kind in encoders:
             blocks.append(FeatureBins(kind, encoder_feature(kind), encoders[kind], ordinal=True))
     return tuple(blocks)

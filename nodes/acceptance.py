@@ -6,15 +6,18 @@ consents say.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
+from crypto.blocks import terms_blocks
 from crypto.canonical import digest
 from crypto.errors import ManifestError
 from crypto.jws import verify_model
 from crypto.keys import BoxKey
-from crypto.manifest import NodeSlice, expected_inbox, holdout_mask, verify_slice, verify_terms
+from crypto.manifest import NodeSlice, ascending, expected_inbox, holdout_mask, verify_slice, verify_terms
 from crypto.parcel import Parcel
-from crypto.slices import slice_bytes
+from crypto.slices import piece_sha256, slice_bytes
 from crypto.wire.campaign import Cosignature, ModelRelease, Terms
 from models.artefact import ModelArtefact
 from models.bins import ABSENT, UNLABELLED
@@ -62,7 +65,9 @@ def attempt_key(context: TrainingContext, attempt: str) -> BoxKey:
         return key
 
 
-def check_manifest(context: TrainingContext, checked: CheckedTerms, own: NodeSlice, h: bytes, parcel: Parcel) -> None:
+def check_manifest(
+    context: TrainingContext, checked: CheckedTerms, pieces: Iterable[NodeSlice], h: bytes, parcel: Parcel
+) -> None:
     """Terms and own slice lie under the root that the witness cosigned, at the place the roster says."""
     n_slices = len(checked.terms.roster)
     index = checked.index_of(context.party_id)
@@ -74,28 +79,53 @@ def check_manifest(context: TrainingContext, checked: CheckedTerms, own: NodeSli
         index=index,
         n_slices=n_slices,
         salt=parcel.blob("salt"),
-        slice_bytes=slice_bytes(context.party_id, own),
+        slice_bytes=slice_bytes(context.party_id, context.kind, [piece_sha256(piece) for piece in pieces]),
         proof=_proof(parcel, "slice_proof"),
     )
 
 
-def check_merchants(checked: CheckedTerms, own: NodeSlice) -> None:
-    """Positions ascending and within the cohort, merchants distinct and none of them held out."""
-    n, terms = len(own.positions), checked.terms
-    distinct = len({row.tobytes() for row in own.pseudonyms}) if own.pseudonyms.shape == (n, 32) else -1
-    ascending = bool(np.all(own.positions[1:] > own.positions[:-1]))
-    if distinct != n or not ascending or (n and int(own.positions[-1]) >= terms.cohort_size):
+def check_merchants(checked: CheckedTerms, piece: NodeSlice, block: int, last: bytes) -> bytes:
+    """Positions ascending within the block, merchants distinct, none of them held out; in an evaluation, all.
+
+    Args:
+        checked: the terms.
+        piece: the slice's, of this block.
+        block: its number.
+        last: what this returned for the block before, empty for the first.
+
+    Returns:
+        The last pseudonym so far: they ascend with positions, so that each stands once in all blocks.
+
+    Raises:
+        ManifestError: the piece is otherwise.
+    """
+    n, terms = len(piece.positions), checked.terms
+    start, stop = terms_blocks(terms).span(block)
+    inside = not n or start <= int(piece.positions[0]) <= int(piece.positions[-1]) < stop
+    rising = bool(np.all(piece.positions[1:] > piece.positions[:-1]))
+    shaped = piece.pseudonyms.shape == (n, 32)
+    if not (inside and rising and shaped and ascending(piece.pseudonyms).all()) or (
+        n and piece.pseudonyms[0].tobytes() <= last
+    ):
         raise ManifestError(
             "the slice repeats a merchant, or its positions are not ascending within the cohort",
             field="slice",
             remedy="refuse the attempt; the hub must form the cohort again",
         )
-    if holdout_mask(own.pseudonyms, terms.holdout.salt, terms.holdout.fraction).any():
+    held = holdout_mask(piece.pseudonyms, terms.holdout.salt, terms.holdout.fraction)
+    if terms.stage == "evaluation" and not held.all():
+        raise ManifestError(
+            "the slice holds merchants that the model was trained on",
+            field="holdout",
+            remedy="refuse the attempt; an evaluation is of held-out merchants alone",
+        )
+    if terms.stage != "evaluation" and held.any():
         raise ManifestError(
             "the slice holds merchants that the terms hold out",
             field="holdout",
             remedy="refuse the attempt; held-out merchants enter no training stage",
         )
+    return piece.pseudonyms[-1].tobytes() if n else last
 
 
 def check_consents(context: TrainingContext, checked: CheckedTerms, own: NodeSlice) -> None:
@@ -159,8 +189,7 @@ def own_rows(
             field="schema_sha256",
             remedy="add the schema and its table to datasets in the node's configuration",
         )
-    wanted = np.ascontiguousarray(own.pseudonyms).tobytes()
-    rows = np.array([data.rows.get(wanted[at : at + 32], -1) for at in range(0, len(wanted), 32)], dtype=np.intp)
+    rows = data.rows(own.pseudonyms)
     here = rows >= 0
     columns = data.codes[rows]
     if context.kind in terms.encoders_used:

@@ -6,11 +6,11 @@ node, and an attempt's X25519 key is deleted when the attempt ends, so that what
 
 from __future__ import annotations
 
-from pydantic import ValidationError
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
 from crypto.attempts import NodeAttempt
 from crypto.keys import BoxKey
+from nodes.attempt_states import read_state, write_state
 from nodes.errors import LedgerError
 from nodes.store import Store
 from nodes.tables.attempts import AttemptBlobRow, AttemptKeyRow, AttemptRow
@@ -30,21 +30,24 @@ class AttemptStore:
         """
         with self._store.reading() as session:
             row = session.get(AttemptRow, attempt)
-        if row is None:
-            return None
-        try:
-            return NodeAttempt.model_validate_json(row.state)
-        except ValidationError as problem:
-            raise LedgerError(
-                f"the stored state of attempt {attempt} cannot be read",
-                field="attempt",
-                remedy="restore the store from its backup; let the hub start a new attempt",
-            ) from problem
+        return None if row is None else read_state(NodeAttempt, row)
 
-    def save(self, state: NodeAttempt) -> None:
-        """Make a state durable; returns once it is on disk."""
+    def save(self, state: NodeAttempt, **blobs: bytes) -> None:
+        """Make a state, and what belongs to it, durable in one transaction; returns once it is on disk.
+
+        Raises:
+            LedgerError: the attempt has gone on, so that this state cannot follow what is stored.
+        """
         with self._store.session() as session:
-            session.merge(AttemptRow(attempt=state.attempt, state=state.model_dump_json().encode()))
+            write_state(session, AttemptRow, state)
+            for name, data in blobs.items():
+                session.merge(AttemptBlobRow(attempt=state.attempt, name=name, data=data))
+
+    def tries(self, run: str) -> tuple[str, ...]:
+        """Ids of the attempts that lie within an encoder run, in no order."""
+        with self._store.reading() as session:
+            within = AttemptRow.attempt.startswith(f"{run}/", autoescape=True)
+            return tuple(session.scalars(select(AttemptRow.attempt).where(within)))
 
     def save_key(self, attempt: str, key: BoxKey) -> None:
         """Keep the key of an attempt. A second, different key under one attempt is refused.
@@ -90,6 +93,12 @@ class AttemptStore:
         """Keep bytes under a name until the attempt ends; saving again replaces them."""
         with self._store.session() as session:
             session.merge(AttemptBlobRow(attempt=attempt, name=name, data=data))
+
+    def drop_blob(self, attempt: str, name: str) -> None:
+        """Delete the bytes kept under a name, if any."""
+        with self._store.session() as session:
+            named = AttemptBlobRow.attempt == attempt, AttemptBlobRow.name == name
+            session.execute(delete(AttemptBlobRow).where(*named))
 
     def blob(self, attempt: str, name: str) -> bytes | None:
         """The bytes kept under a name, or None."""

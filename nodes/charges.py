@@ -1,6 +1,7 @@
 """What a node's sends cost together: pure accounting over the lines of its ledger (docs/protocol.md, 3 and 4).
 
 * Every send that stands pays the mechanisms of its own stage, so a second attempt pays again.
+* A campaign's evaluation and its other stages compose in parallel, as no merchant is in both: the dearer counts.
 * The campaign's other stages are paid once, as long as one of its sends stands: the node's merchants meet them
   at other nodes.
 * All campaigns compose on one PLD, conservatively as if every merchant were in each.
@@ -15,10 +16,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from crypto.wire.campaign import MechanismTerms, Stage, TablesMechanism
-from models.accounting import DiscreteGaussianCells, GaussianRounds, Mechanism, epsilon_of, usable_delta
+from models.accounting import (
+    DiscreteGaussianCells,
+    GaussianRounds,
+    Mechanism,
+    epsilon_of,
+    gdp_mu,
+    in_parallel,
+    usable_delta,
+)
 from models.errors import BudgetError
 
-_STAGES: tuple[Stage, ...] = ("encoder", "scorecard")
+_STAGES: tuple[Stage, ...] = ("encoder", "scorecard", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -84,15 +93,33 @@ def compose(standing: Iterable[Charge]) -> tuple[Mechanism, ...]:
         for each, part in stages.items():
             if each not in ran[campaign]:
                 own[campaign].extend(part)
-    mechanisms = [accounted(mechanism) for each in own.values() for mechanism in each]
+    mechanisms = [mechanism for each in own.values() for mechanism in campaign_mechanisms(each)]
     return tuple(sorted(mechanisms, key=repr))
+
+
+def campaign_mechanisms(mechanisms: Iterable[MechanismTerms]) -> tuple[Mechanism, ...]:
+    """One campaign's mechanisms as the accountant knows them, its evaluation in parallel to the other stages."""
+    return in_parallel(*by_population(mechanisms))
+
+
+def by_population(mechanisms: Iterable[MechanismTerms]) -> tuple[tuple[Mechanism, ...], tuple[Mechanism, ...]]:
+    """What merchants in training meet, and what held-out ones do.
+
+    Node and witness have seen to it that no merchant is in both: all attempts of a campaign are under one hold-out rule
+    (`nodes.campaign_rules`), an evaluation has held-out merchants only and the other stages have none.
+    """
+    training: list[Mechanism] = []
+    evaluation: list[Mechanism] = []
+    for each in mechanisms:
+        (evaluation if each.stage == "evaluation" else training).append(accounted(each))
+    return tuple(training), tuple(evaluation)
 
 
 def shares_distance(standing: Iterable[Charge]) -> float:
     """Total distance of the noise shares from discrete Gaussians.
 
     A send's `delta_sum` is its campaign's, all stages in one, so attempts of different stages share it and only further
-    attempts of a stage add to it.
+    attempts of a stage add to it. An evaluation's is that of other merchants; the larger counts.
     """
     times: dict[str, Counter[Stage | None]] = defaultdict(Counter)
     largest: dict[str, float] = defaultdict(float)
@@ -114,18 +141,16 @@ def accounted(mechanism: MechanismTerms) -> Mechanism:
     """A mechanism of the wire as the accountant knows it."""
     if isinstance(mechanism, TablesMechanism):
         return DiscreteGaussianCells(sigma=mechanism.sigma, count=mechanism.count, scale=mechanism.scale)
-    return GaussianRounds(sigma_over_sensitivity=mechanism.sigma_over_sensitivity, rounds=mechanism.rounds)
+    return GaussianRounds(
+        sigma_over_sensitivity=mechanism.sigma_over_sensitivity,
+        rounds=mechanism.rounds,
+        sampling_rate=mechanism.sampling_rate,
+    )
 
 
 def _weight(mechanisms: Sequence[MechanismTerms]) -> float:
     """μ² of the list, to compare two."""
-    total = 0.0
-    for mechanism in map(accounted, mechanisms):
-        if isinstance(mechanism, DiscreteGaussianCells):
-            total += mechanism.count / mechanism.sigma**2
-        else:
-            total += mechanism.rounds / mechanism.sigma_over_sensitivity**2
-    return total
+    return gdp_mu([accounted(each) for each in mechanisms]) ** 2
 
 
 @lru_cache(maxsize=64)

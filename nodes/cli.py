@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import typer
 
-from nodes.commands import audit, consent, ledger, merchants, query, witness
+from nodes.commands import audit, consent, ledger, merchants, query, witness, witness_models  # noqa: F401  (it adds commands)
 from nodes.commands.data import check_data
+from nodes.commands.health import health
 from nodes.commands.rotate import rotate
 from nodes.commands.run import run
 from nodes.commands.setup import enrol, init
@@ -24,6 +25,7 @@ app.command()(enrol)
 app.command()(rotate)
 app.command("check-data")(check_data)
 app.command()(run)
+app.command()(health)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(consent.app, name="consent")
 app.add_typer(query.app, name="query")

@@ -9,14 +9,19 @@ import ipaddress
 import warnings
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from crypto.wire.base import Key, KindName, PartyId
 from models.yaml_file import load_yaml_model
 from nodes.errors import ConfigError
+from nodes.keys import read_secret
+
+PROXY_FROM_ENVIRONMENT = "env"
 
 
 class InsecureNoiseOffWarning(UserWarning):
@@ -60,6 +65,14 @@ def _resolved(path: Path, info: ValidationInfo) -> Path:
     return path if base is None else Path(base) / path
 
 
+def _with_path(url: URL, base: Path | str | None) -> URL:
+    """The address of a SQLite file with its path resolved; any other as it is."""
+    if base is None or url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return url
+    return url.set(database=str(Path(base) / url.database))
+
+
+_SECRET_OPTIONS = frozenset({"password", "passwd", "pwd", "sslpassword", "odbc_connect"})
 PinnedKey = Annotated[Key, BeforeValidator(_from_base64url)]
 
 
@@ -69,12 +82,17 @@ class HubAddress(_Closed):
     Attributes:
         url: `https://…`, or `http://` to a loopback address.
         ca_file: PEM of a private certificate authority; the system's authorities when left out.
+        proxy: `http://…` of a proxy that makes tunnels (CONNECT), or `env`: as HTTPS_PROXY and NO_PROXY say. Left
+            out, the environment is not asked.
+        proxy_auth_file: a secret file with `name:password` for the proxy.
     """
 
     url: str
     ca_file: Path | None = None
+    proxy: str | None = None
+    proxy_auth_file: Path | None = None
 
-    _resolve = field_validator("ca_file")(lambda path, info: path and _resolved(path, info))
+    _resolve = field_validator("ca_file", "proxy_auth_file")(lambda path, info: path and _resolved(path, info))
 
     @field_validator("url")
     @classmethod
@@ -85,6 +103,28 @@ class HubAddress(_Closed):
         if parts.scheme == "http" and not _is_loopback(parts.hostname):
             raise ValueError("needs TLS: write https://; plain http:// is for loopback addresses only")
         return url.rstrip("/")
+
+    @field_validator("proxy")
+    @classmethod
+    def _tunnel(cls, proxy: str | None) -> str | None:
+        if proxy is None or proxy == PROXY_FROM_ENVIRONMENT:
+            return proxy
+        parts = urlsplit(proxy)
+        if parts.scheme != "http" or not parts.hostname or not proxy.isascii():
+            raise ValueError("must be env, or an address such as http://proxy.example.org:3128")
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError("must end with the proxy's port")
+        if parts.username is not None:
+            raise ValueError("must not hold a name or password; put them into a file and name it as proxy_auth_file")
+        return proxy.rstrip("/")
+
+    @model_validator(mode="after")
+    def _proxied(self) -> Self:
+        if self.proxy is None and self.proxy_auth_file is not None:
+            raise ValueError("proxy: is missing, but an account for it is given")
+        if self.proxy not in (None, PROXY_FROM_ENVIRONMENT) and self.url.startswith("http:"):
+            raise ValueError("proxy: a hub on this machine is not reached over one; leave it out")
+        return self
 
     @property
     def link_url(self) -> str:
@@ -101,13 +141,89 @@ class TrustConfig(_Closed):
     witness_sign_key: PinnedKey
 
 
+class SqlConfig(_Closed):
+    """A query at a database of the owner's.
+
+    Attributes:
+        url: SQLAlchemy's address of the database, without a password.
+        url_file: a file (mode 0600) that holds the address instead, password included.
+        password_file: a file (mode 0600) that holds the password.
+        query: a SELECT with one row per merchant.
+        refresh_minutes: rows read are used this long before the query is run again.
+    """
+
+    url: str | None = None
+    url_file: Path | None = None
+    password_file: Path | None = None
+    query: Annotated[str, Field(min_length=1)]
+    refresh_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
+
+    _resolve = field_validator("url_file", "password_file")(lambda path, info: path and _resolved(path, info))
+
+    @field_validator("url")
+    @classmethod
+    def _without_secrets(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None:
+            return None
+        try:
+            parts = make_url(url)
+        except ArgumentError as problem:
+            raise ValueError(
+                "must be an address such as postgresql+psycopg://reader@db.example.org/credit"
+            ) from problem
+        if parts.password is not None or _SECRET_OPTIONS & {name.lower() for name in parts.query}:
+            raise ValueError("must not hold a password; name a password_file, or put the address into a url_file")
+        return _with_path(parts, (info.context or {}).get("base")).render_as_string()
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if (self.url is None) == (self.url_file is None):
+            raise ValueError("give either url or url_file")
+        return self
+
+    def address(self) -> URL:
+        """The database's address, with its password.
+
+        Raises:
+            ConfigError: a file is absent, others may read it, or it holds no address.
+        """
+        if self.url_file is not None:
+            try:
+                parts = make_url(read_secret(self.url_file).decode().strip())
+            except (ArgumentError, UnicodeDecodeError) as problem:
+                raise ConfigError(
+                    f"{self.url_file} holds no address of a database",
+                    field="sql.url_file",
+                    remedy="write one line such as postgresql+psycopg://reader:password@db.example.org/credit",
+                ) from problem
+            address = _with_path(parts, self.url_file.absolute().parent)
+        else:
+            address = make_url(self.url or "")
+        if self.password_file is None:
+            return address
+        return address.set(password=read_secret(self.password_file).decode().strip())
+
+
 class DatasetConfig(_Closed):
-    """A table of the owner's and the schema it follows."""
+    """A table of the owner's, in one of three places, and the schema it follows."""
 
     schema_file: Path = Field(alias="schema")
-    csv: Path
+    csv: Path | None = None
+    parquet: Path | None = None
+    sql: SqlConfig | None = None
 
-    _resolve = field_validator("schema_file", "csv")(_resolved)
+    _resolve = field_validator("schema_file", "csv", "parquet")(lambda path, info: path and _resolved(path, info))
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if sum(each is not None for each in (self.csv, self.parquet, self.sql)) != 1:
+            raise ValueError("give one of csv, parquet and sql")
+        return self
+
+    @property
+    def file(self) -> Path | None:
+        """The table's file; None for a query."""
+        return self.csv or self.parquet
 
 
 class BudgetConfig(_Closed):
@@ -115,6 +231,28 @@ class BudgetConfig(_Closed):
 
     epsilon: Annotated[float, Field(gt=0, le=100)]
     delta: Annotated[float, Field(gt=0, lt=1e-3)]
+
+
+class SuperLinkConfig(_Closed):
+    """Flower's SuperLink, for campaigns that run on one; the node joins it by its own training key.
+
+    Attributes:
+        address: host and port of its Fleet API.
+        root_certificates: PEM of the authority that signed its certificate.
+        poll_seconds: how often the node asks for messages.
+    """
+
+    address: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+    root_certificates: Path
+    poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 0.5
+
+    _resolve = field_validator("root_certificates")(_resolved)
+
+
+class ModelReleaseConfig(_Closed):
+    """The witness only: `owner` keeps every release for scoring until its owner has approved the model by hand."""
+
+    approval: Literal["automatic", "owner"] = "automatic"
 
 
 class GatewayConfig(_Closed):
@@ -139,9 +277,11 @@ class NodeConfig(_Closed):
         min_t_collude: least number of colluding nodes a campaign must withstand.
         noise_counts: other nodes whose noise the owner counts on; a campaign must withstand one more colluding node
             for every other one. All nodes are counted on where it is left out.
+        device: what the gradients of an encoder are taken on; `auto` is CUDA where there is one.
         answer_time_floor_ms: no answer or refusal leaves sooner after its query.
         max_consent_versions: model versions per recipient, merchant and data life.
         voprf_quota: the witness only: identifiers that a party may have evaluated, in all.
+        model_release: the witness only: who lets models out for scoring.
     """
 
     party_id: PartyId
@@ -159,9 +299,12 @@ class NodeConfig(_Closed):
     min_t_collude: Annotated[int, Field(ge=1, le=1000)] = 1
     noise_counts: tuple[PartyId, ...] | None = None
     gateway: GatewayConfig | None = None
+    superlink: SuperLinkConfig | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     answer_time_floor_ms: Annotated[int, Field(ge=0, le=5000)] = 50
     max_consent_versions: Annotated[int, Field(ge=1, le=3)] = 3
     voprf_quota: Annotated[int, Field(ge=0)] = 100_000
+    model_release: ModelReleaseConfig = ModelReleaseConfig()
 
     _resolve = field_validator("data_dir", "keys_dir")(_resolved)
 
@@ -173,6 +316,8 @@ class NodeConfig(_Closed):
             raise ValueError(f"datasets: a {self.kind} brings no data; remove them or correct kind")
         if self.kind in ("witness", "client") and self.noise_counts is not None:
             raise ValueError(f"noise_counts: a {self.kind} adds no noise and takes part in no sum; leave it out")
+        if self.kind == "client" and self.superlink is not None:
+            raise ValueError("superlink: a client takes part in no campaign; leave it out")
         if self.trust is not None and self.kind == "witness" and self.trust.witness_id != self.party_id:
             raise ValueError("trust.witness_id: the witness must name itself")
         return self

@@ -181,14 +181,10 @@ class ConsentStore:
             PolicyRefusal: a merchant has no active consent with `model-training` that counts and names this node,
                 or the feed is stale.
         """
-        self._require_fresh()
-        data = np.ascontiguousarray(pseudonyms).tobytes()
-        merchants = [data[at : at + 32] for at in range(0, len(data), 32)]
-        counting = self._training(schema, set(merchants))
+        merchants, counting = self._counting(pseudonyms, schema)
         found: dict[str, list[str | None]] = {kind: [] for kind in schema.kinds_in_order()}
         for merchant in merchants:
-            sources = counting.get(merchant)
-            if sources is None:
+            if merchant not in counting:
                 raise PolicyRefusal(
                     "consent-unknown",
                     "a merchant of the slice has no active consent to this training that names this node",
@@ -196,10 +192,31 @@ class ConsentStore:
                     remedy="the hub must form the cohort from consents that are active now",
                 )
             for kind, parties in found.items():
-                parties.append(sources.get(kind))
+                parties.append(counting[merchant][1].get(kind))
         return found
 
-    def _training(self, schema: Schema, merchants: set[bytes]) -> dict[bytes, Mapping[str, str]]:
+    def counting(self, pseudonyms: Pseudonyms, schema: Schema) -> list[str | None]:
+        """Ids of the consents that count for a campaign and name this node, in order of merchants; None without one.
+
+        Args:
+            pseudonyms: (n, 32).
+            schema: the campaign's.
+
+        Raises:
+            PolicyRefusal: the feed is stale.
+        """
+        merchants, counting = self._counting(pseudonyms, schema)
+        return [counting[merchant][0] if merchant in counting else None for merchant in merchants]
+
+    def _counting(
+        self, pseudonyms: Pseudonyms, schema: Schema
+    ) -> tuple[list[bytes], dict[bytes, tuple[str, Mapping[str, str]]]]:
+        self._require_fresh()
+        data = np.ascontiguousarray(pseudonyms).tobytes()
+        merchants = [data[at : at + 32] for at in range(0, len(data), 32)]
+        return merchants, self._training(schema, set(merchants))
+
+    def _training(self, schema: Schema, merchants: set[bytes]) -> dict[bytes, tuple[str, Mapping[str, str]]]:
         now = int(self._clock().timestamp())
         columns = (ConsentRow.pseudonym, ConsentRow.sources, ConsentRow.event_time, ConsentRow.record_id)
         query = select(*columns).where(
@@ -218,8 +235,8 @@ class ConsentStore:
                 if counts_for(schema, sources) and (pseudonym not in newest or newest[pseudonym][0] < age):
                     newest[pseudonym] = (age, sources)
         return {
-            pseudonym: sources
-            for pseudonym, (_, sources) in newest.items()
+            pseudonym: (record_id, sources)
+            for pseudonym, ((_, record_id), sources) in newest.items()
             if sources.get(self._kind) == self._party_id
         }
 

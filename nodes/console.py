@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, ParamSpec
 
 import typer
@@ -23,7 +24,23 @@ from nodes.errors import NodeError, PeerError, PolicyRefusal
 P = ParamSpec("P")
 
 REFUSED = 1
+LANGUAGE_VARIABLE = "DIGUA_LANG"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON. 输出 JSON。")]
+
+
+@contextmanager
+def speaking(lang: str | None) -> Iterator[None]:
+    """Say everything in this language within the block; None leaves it to the environment."""
+    before = os.environ.get(LANGUAGE_VARIABLE)
+    if lang is not None:
+        os.environ[LANGUAGE_VARIABLE] = lang
+    try:
+        yield
+    finally:
+        if lang is not None and before is None:
+            del os.environ[LANGUAGE_VARIABLE]
+        elif before is not None:
+            os.environ[LANGUAGE_VARIABLE] = before
 
 
 def say(text: str, **params: object) -> str:

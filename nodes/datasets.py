@@ -5,27 +5,45 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from models.schema import Schema
 from models.schema_file import load_schema
+from nodes.clock import Clock, system_clock
 from nodes.config import DatasetConfig
 from nodes.errors import ConfigError
 from nodes.pseudonyms import Progress, PseudonymMap
-from nodes.sources.csv import CsvSource
+from nodes.sources.configured import source_of
 from nodes.sources.table import NodeTable
 from nodes.training_context import TrainingData
 
 
 @dataclass(frozen=True)
 class _Loaded:
+    """A table as it was read.
+
+    Attributes:
+        stamp: of the file; of a query (0, 0).
+        read_at: when it was asked for.
+    """
+
     stamp: tuple[int, int]
+    read_at: datetime
     table: NodeTable
 
 
 class Datasets:
-    """The configured tables. A file is read when it is first asked for, and again when it has changed."""
+    """The configured tables. A file is read when it is first asked for, and again when it has changed; a query is run
+    again when its rows are older than `refresh_minutes`."""
 
-    def __init__(self, configured: Sequence[DatasetConfig], kind: str, pseudonyms: PseudonymMap) -> None:
+    def __init__(
+        self,
+        configured: Sequence[DatasetConfig],
+        kind: str,
+        pseudonyms: PseudonymMap,
+        *,
+        clock: Clock = system_clock,
+    ) -> None:
         """Read the schemas, not the rows.
 
         Raises:
@@ -34,6 +52,7 @@ class Datasets:
         """
         self._kind = kind
         self._pseudonyms = pseudonyms
+        self._clock = clock
         self._lock = threading.RLock()
         self._tables: dict[str, _Loaded] = {}
         self._training: dict[str, tuple[NodeTable, TrainingData]] = {}
@@ -61,17 +80,18 @@ class Datasets:
         """The table that follows the schema of that hash (hex), or None where the node has none.
 
         Raises:
-            SourceError: the file does not fit the schema.
+            SourceError: the rows cannot be read, or do not fit the schema.
+            ConfigError: a file with a database's address or password cannot be used.
         """
         found = self._configured.get(schema_sha256)
         if found is None:
             return None
         schema, configured = found
         with self._lock:
-            stamp = _stamp(configured)
+            stamp, now = _stamp(configured), self._clock()
             loaded = self._tables.get(schema_sha256)
-            if loaded is None or loaded.stamp != stamp:
-                loaded = _Loaded(stamp, NodeTable.load(CsvSource(configured.csv), schema, self._kind))
+            if loaded is None or loaded.stamp != stamp or _outdated(configured, loaded, now):
+                loaded = _Loaded(stamp, now, NodeTable.load(source_of(configured), schema, self._kind))
                 self._tables[schema_sha256] = loaded
             return loaded.table
 
@@ -108,8 +128,17 @@ class Datasets:
 
 
 def _stamp(configured: DatasetConfig) -> tuple[int, int]:
+    if configured.file is None:
+        return (0, 0)
     try:
-        status = configured.csv.stat()
+        status = configured.file.stat()
     except OSError:
         return (0, 0)  # reading it explains what is wrong
     return (status.st_mtime_ns, status.st_size)
+
+
+def _outdated(configured: DatasetConfig, loaded: _Loaded, now: datetime) -> bool:
+    """Whether a query must be run again; a clock that was set back counts as one that moved on."""
+    if configured.sql is None:
+        return False
+    return abs(now - loaded.read_at) >= timedelta(minutes=configured.sql.refresh_minutes)

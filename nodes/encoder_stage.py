@@ -5,14 +5,13 @@ E2  The hub's signed order and the parameters → clipped, rounded gradients of 
     masks under the run's key, bound to this try. Recorded with its charge, then sent.
 E3  The run is over: its key and rows are forgotten.
 
-attempt = (round, try). A try has one order: asked again it gives the same bytes, other parameters are refused. The
-first send pays for all charged tries; a try beyond them is refused. The witness's term of a try counts as released when
-it is sent, so nothing is ever refunded.
+attempt = (round, try). A try has one order: asked again it gives the same bytes, other parameters are refused. Masks
+and receipt name the parameters by their hash, so that nobody can have gradients taken elsewhere and count them here.
+The first send pays for all charged tries; a try beyond them is refused. The witness's term of a try counts as released
+when it is sent, so nothing is ever refunded.
 """
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +21,19 @@ from crypto.canonical import digest
 from crypto.errors import AttemptError, ManifestError
 from crypto.jws import sign_model
 from crypto.parcel import Parcel
-from crypto.round_grid import terms_rounds, try_id
+from crypto.round_grid import mask_id, terms_rounds, try_id
 from crypto.secure_sum import mask_vector
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import Acceptance, Receipt, RoundOrder
+from crypto.wire.campaign import Acceptance, RoundOrder, RoundReceipt
 from models.bins import ABSENT
-from nodes.rounds_check import check_tries, read_order, read_spec, unpaid_mechanisms
-from nodes.table_stage import keep_once, unpack_arrays
+from models.encoder_step import parameter_bytes
+from models.sampling import poisson_sample
+from nodes.frozen import all_rows
+from nodes.rounds_check import check_tries, is_try_of, read_order, read_spec, unpaid_mechanisms
+from nodes.table_stage import keep_once
 from nodes.terms_check import CheckedTerms, read_acceptances, read_terms
 from nodes.training_context import TrainingContext
 
-_ORDERS = "orders"
 _ACCEPTANCES = "acceptances"
 
 
@@ -46,18 +47,22 @@ def train_round(context: TrainingContext, parcel: Parcel) -> Parcel:
     run, checked = _run(context, parcel.text("attempt"))
     order = read_order(parcel.text("order"), context.roster, checked, run.h)
     parameters = parcel.array("parameters", np.float64, 1)
-    if order.parameters_sha256 != digest(parameters.astype("<f8", copy=False).tobytes()):
+    if order.parameters_sha256 != digest(parameter_bytes(parameters)):
         raise ManifestError("the parameters are not those of the order", field="parameters", remedy="refuse the round")
     accepted = _peers(context, run, checked, parcel.text(_ACCEPTANCES).split())
-    # What was asked is durable before any noise is drawn: one order per try, whatever happens next.
-    _record_order(context, order, checked)
-    attempt = try_id(order)
-    sent = context.attempts.load(attempt)
-    if sent is None:
-        sent = _send(context, run, checked, attempt, _gradient(context, run, checked, parameters), accepted)
-    receipt = Receipt(suite=SUITE, attempt=attempt, h=run.h, party_id=context.party_id, sha256=sent.receipt_sha256())
-    token = sign_model(receipt, context.identity, typ="receipt", kid=context.party_id)
-    term = np.frombuffer(sent.repeat(run.h), dtype="<u8").astype(np.uint64, copy=False)
+    opened = _open(context, run, order, checked)
+    if opened.phase == "accepted":
+        opened = _send(context, run, checked, order, opened, _gradient(context, run, checked, parameters), accepted)
+    receipt = RoundReceipt(
+        suite=SUITE,
+        attempt=opened.attempt,
+        h=run.h,
+        party_id=context.party_id,
+        sha256=opened.receipt_sha256(),
+        parameters_sha256=order.parameters_sha256,
+    )
+    token = sign_model(receipt, context.identity, typ="round-receipt", kid=context.party_id)
+    term = np.frombuffer(opened.repeat(run.h), dtype="<u8").astype(np.uint64, copy=False)
     return Parcel({"receipt": token}, {"term": term})
 
 
@@ -95,21 +100,15 @@ def _peers(
     return accepted
 
 
-def _record_order(context: TrainingContext, order: RoundOrder, checked: CheckedTerms) -> None:
-    stored = context.attempts.blob(order.attempt, _ORDERS)
-    orders: dict[str, str] = {} if stored is None else json.loads(stored)
-    attempt, wanted = try_id(order), order.parameters_sha256.hex()
-    known = orders.get(attempt)
-    if known is None:
-        check_tries(len(orders), order, checked)
-        orders[attempt] = wanted
-        context.attempts.save_blob(order.attempt, _ORDERS, json.dumps(orders).encode())
-    elif known != wanted:
-        raise AttemptError(
-            f"round {order.round}, try {order.number}, was ordered before with other parameters",
-            field="parameters",
-            remedy="a try is never used twice; order the next one",
-        )
+def _open(context: TrainingContext, run: NodeAttempt, order: RoundOrder, checked: CheckedTerms) -> NodeAttempt:
+    """The try's state. What was asked is durable before any noise is drawn: one order per try, whatever follows."""
+    attempt = try_id(order)
+    recorded = context.attempts.load(attempt)
+    opened = NodeAttempt.open_round(run, attempt, order.parameters_sha256, recorded=recorded)
+    if recorded is None:
+        check_tries(sum(is_try_of(run.attempt, each) for each in context.attempts.tries(run.attempt)), order, checked)
+        context.attempts.save(opened)
+    return opened
 
 
 def _gradient(
@@ -118,24 +117,32 @@ def _gradient(
     """(P,) sum of clipped gradients of the frozen rows, in grid units."""
     # Torch is loaded by the first round: nodes that train no encoder never do.
     from models.dpsgd import clipped_gradient_sum  # noqa: PLC0415
-    from models.encoder import build, set_parameters  # noqa: PLC0415
+    from models.encoder import build, choose_device, set_parameters  # noqa: PLC0415
 
-    stored = context.attempts.blob(run.attempt, "frozen")
-    if stored is None:
-        raise AttemptError(f"the rows of run {run.attempt} are gone", field="attempt", remedy="start a new attempt")
-    arrays, spec = unpack_arrays(stored), read_spec(checked)
+    (codes, outcome), spec = all_rows(context.attempts, checked), read_spec(checked)
     module = build(spec)
     set_parameters(module, parameters)
+    # Coins are tossed anew until the try is sent, and never leave: who took part is nobody's to know.
+    taking_part = poisson_sample(len(codes), spec.sampling_rate, context.coins)
     # An absent merchant has no label and weighs nothing, but keeps its place: see `models.dpsgd`.
-    codes = np.where(arrays["codes"] == ABSENT, np.uint8(0), arrays["codes"])
-    return clipped_gradient_sum(module, codes, arrays["outcome"], clip=spec.clip, grid=spec.grid)
+    codes = np.where(codes == ABSENT, np.uint8(0), codes)
+    return clipped_gradient_sum(
+        module,
+        codes,
+        outcome,
+        clip=spec.clip,
+        grid=spec.grid,
+        taking_part=taking_part,
+        device=choose_device(context.device),
+    )
 
 
 def _send(
     context: TrainingContext,
     run: NodeAttempt,
     checked: CheckedTerms,
-    attempt: str,
+    order: RoundOrder,
+    opened: NodeAttempt,
     values: NDArray[np.int64],
     accepted: dict[str, Acceptance],
 ) -> NodeAttempt:
@@ -148,7 +155,7 @@ def _send(
         peers={party: each.key for party, each in accepted.items() if party != context.party_id},
         witness_public=run.witness_key,
         h=run.h,
-        attempt=attempt,
+        attempt=mask_id(order),
         width=64,
         bound=grid.bound,
     )
@@ -156,13 +163,12 @@ def _send(
     # Write before send, as in T3: after a crash the ledger's bytes count, not these.
     payload = context.ledger.record_send(
         campaign_id=terms.campaign_id,
-        attempt=attempt,
+        attempt=opened.attempt,
         h=run.h,
         payload=term.astype("<u8", copy=False).tobytes(),
         mechanisms=mechanisms,
         delta_sum=terms.privacy.delta_sum if mechanisms else 0.0,
     )
-    charge = terms.privacy.epsilon if mechanisms else 0.0
-    sent = NodeAttempt.open_round(run, attempt, charge=charge).send(payload)
+    sent = opened.send(payload)
     context.attempts.save(sent)
     return sent

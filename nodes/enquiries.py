@@ -7,11 +7,13 @@ this node's own kind alone, its own rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from crypto.errors import IdentifierError
 from crypto.identifiers import normalise
+from crypto.jws import peek_payload
 from crypto.wire.consent import ConsentRecord, Purpose
-from crypto.wire.scoring import ScoreAnswer
+from crypto.wire.scoring import ScoreAnswer, ScoreRequest
 from models.reasons import reason_texts
 from models.scorecard import band_of
 from nodes.clock import Clock, system_clock
@@ -23,9 +25,7 @@ from nodes.model_book import BookedModel, ModelBook
 from nodes.points import PointsDesk
 from nodes.policy import STATE_CODES
 from nodes.pseudonyms import PseudonymMap
-from nodes.requester import MAX_ITEMS, Query, Requester
-
-Progress = Callable[[int, int], None]
+from nodes.requester import Prepared, Query, Requester
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,14 @@ class Outcome:
     answer: ScoreAnswer | None
     code: str | None = None
     detail: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Outcomes that nobody need be asked for, by place, and signed requests whose `places` are those of the rest."""
+
+    outcomes: dict[int, Outcome]
+    requests: tuple[Prepared, ...]
 
 
 class Enquiries:
@@ -71,9 +79,17 @@ class Enquiries:
         self._clock = clock
 
     def score(
-        self, enquiry: Enquiry, *, purpose: Purpose = "credit-scoring", model_id: str | None = None
+        self,
+        enquiry: Enquiry,
+        *,
+        purpose: Purpose = "credit-scoring",
+        model_id: str | None = None,
+        keep: Callable[[str], None] = lambda _: None,
     ) -> ScoreAnswer:
         """The score of one merchant.
+
+        Args:
+            keep: given the signed request before it is sent, so that `score_of` can go on with it after a crash.
 
         Raises:
             IdentifierError: the identifier is malformed.
@@ -86,47 +102,80 @@ class Enquiries:
         (merchant,) = self._resolve([enquiry.id], model)
         if model.artefact.encoder is not None:
             (answer,) = self._local([merchant], model)
-        else:
-            query = self._query(merchant, enquiry, purpose)
-            (answer,) = self._requester.ask([query], purpose=purpose, model=model)
-        if answer.score is None:
-            refused = ", ".join(f"{party}: {code}" for party, code in answer.refusals.items())
-            raise ScoreUnavailable(
-                dict(answer.refusals),
-                f"there is no score: {refused or 'this node has no record of the merchant'}",
-                field="id",
-                remedy="a score needs every source; see each one's code",
-            )
-        return answer
+            return _scored(answer)
+        query = self._query(merchant, enquiry, purpose)
+        (prepared,) = self._requester.prepare([query], purpose=purpose, model=model)
+        keep(prepared.token)
+        (answer,) = self._requester.send(prepared.token, model)
+        return _scored(answer)
 
-    def score_all(
-        self,
-        enquiries: Sequence[Enquiry],
-        *,
-        purpose: Purpose = "credit-scoring",
-        model_id: str | None = None,
-        progress: Progress = lambda done, of: None,
-    ) -> list[Outcome]:
-        """Scores of many merchants, in requests of up to 500; each outcome stands for itself.
+    def score_of(self, token: str) -> ScoreAnswer:
+        """The score that a kept request of one merchant gets, sent again as it is; raises as `score`."""
+        request = ScoreRequest.model_validate_json(peek_payload(token))
+        (answer,) = self._requester.send(token, self._model(request.model_id))
+        return _scored(answer)
+
+    def open_model(self, model_id: str | None) -> BookedModel:
+        """The model that is named, else the newest usable scorecard.
 
         Raises:
-            IdentifierError, PolicyRefusal: an identifier is malformed, or there is no model.
-            PeerError: the hub refused a request as a whole, or is out of reach.
-            ProofError: queries are not proved to be logged.
+            PolicyRefusal: there is none, or it is not released.
         """
-        model = self._model(model_id)
+        return self._model(model_id)
+
+    def normalised(self, ids: Sequence[str], model: BookedModel, *, first: int = 1) -> list[str]:
+        """Identifiers as they are pseudonymised.
+
+        Args:
+            ids: as the owner has them.
+            model: its schema says of which type they are.
+            first: number of the first row, for the message.
+
+        Raises:
+            IdentifierError: one is malformed; the message names its row.
+        """
+        id_type = model.schema.id.type
+        found = []
+        for row, each in enumerate(ids, start=first):
+            try:
+                found.append(normalise(id_type, each))
+            except IdentifierError as problem:
+                raise IdentifierError(
+                    f"row {row}, column id: {problem.message}", field=problem.field, remedy=problem.remedy
+                ) from problem
+        return found
+
+    def plan(self, enquiries: Sequence[Enquiry], *, purpose: Purpose, model: BookedModel) -> Plan:
+        """What is to be asked about up to 500 merchants, signed and not yet sent.
+
+        Raises:
+            IdentifierError: an identifier is malformed.
+            PeerError: hub or witness evaluate no pseudonyms now.
+        """
         merchants = self._resolve([enquiry.id for enquiry in enquiries], model)
-        outcomes: dict[int, Outcome] = {}
-        for start in range(0, len(enquiries), MAX_ITEMS):
-            places = range(start, min(start + MAX_ITEMS, len(enquiries)))
-            if model.artefact.encoder is not None:
-                local = self._local([merchants[place] for place in places], model)
-                for place, answer in zip(places, local, strict=True):
-                    outcomes[place] = Outcome(enquiries[place].id, answer)
+        if model.artefact.encoder is not None:
+            local = self._local(merchants, model)
+            return Plan({at: Outcome(enquiries[at].id, answer) for at, answer in enumerate(local)}, ())
+        found: dict[int, Outcome] = {}
+        queries: dict[int, Query] = {}
+        for at, enquiry in enumerate(enquiries):
+            try:
+                query = self._query(merchants[at], enquiry, purpose)
+                self._requester.check(query, model)
+            except PolicyRefusal as refusal:
+                found[at] = Outcome(enquiry.id, None, refusal.reason, refusal.message)
             else:
-                outcomes.update(self._ask(places, enquiries, merchants, purpose, model))
-            progress(min(start + MAX_ITEMS, len(enquiries)), len(enquiries))
-        return [outcomes[place] for place in range(len(enquiries))]
+                queries[at] = query
+        if not queries:
+            return Plan(found, ())
+        order = list(queries)
+        prepared = self._requester.prepare(list(queries.values()), purpose=purpose, model=model)
+        requests = [replace(each, places=tuple(order[place] for place in each.places)) for each in prepared]
+        return Plan(found, tuple(requests))
+
+    def send(self, token: str, model: BookedModel) -> list[ScoreAnswer]:
+        """Send a signed request, for the first time or again; raises as `nodes.requester.Requester.send`."""
+        return self._requester.send(token, model)
 
     def consents_of(self, identifier: str) -> list[HeldConsent]:
         """A merchant's consents that name this node, newest first, under any type of identifier that is known here."""
@@ -137,30 +186,6 @@ class Enquiries:
         """Sentences for an answer's reasons, in Chinese or English."""
         model = self._models.get(answer.model_id)
         return [] if model is None else reason_texts(model.schema, answer.reasons, lang)
-
-    def _ask(
-        self,
-        places: range,
-        enquiries: Sequence[Enquiry],
-        merchants: Sequence[bytes],
-        purpose: Purpose,
-        model: BookedModel,
-    ) -> dict[int, Outcome]:
-        found: dict[int, Outcome] = {}
-        queries: dict[int, Query] = {}
-        for place in places:
-            try:
-                query = self._query(merchants[place], enquiries[place], purpose)
-                self._requester.check(query, model)
-            except PolicyRefusal as refusal:
-                found[place] = Outcome(enquiries[place].id, None, refusal.reason, refusal.message)
-            else:
-                queries[place] = query
-        if queries:
-            answers = self._requester.ask(list(queries.values()), purpose=purpose, model=model)
-            for place, answer in zip(queries, answers, strict=True):
-                found[place] = Outcome(enquiries[place].id, answer)
-        return found
 
     def _model(self, model_id: str | None) -> BookedModel:
         if model_id is not None:
@@ -223,6 +248,18 @@ class Enquiries:
                 )
             )
         return answers
+
+
+def _scored(answer: ScoreAnswer) -> ScoreAnswer:
+    if answer.score is None:
+        refused = ", ".join(f"{party}: {code}" for party, code in answer.refusals.items())
+        raise ScoreUnavailable(
+            dict(answer.refusals),
+            f"there is no score: {refused or 'this node has no record of the merchant'}",
+            field="id",
+            remedy="a score needs every source; see each one's code",
+        )
+    return answer
 
 
 def _no_consent(code: str) -> PolicyRefusal:

@@ -83,6 +83,12 @@ class LinkError(NodeError):
     code = "link-failed"
 
 
+class SuperLinkError(NodeError):
+    """Flower's SuperLink cannot be reached, or does not let this node in."""
+
+    code = "superlink-failed"
+
+
 class PeerError(NodeError):
     """A remote party refused or could not be used; `party` names it, `peer_code` is its own code."""
 
@@ -122,6 +128,12 @@ class ScoreUnavailable(NodeError):  # noqa: N818
     ) -> None:
         super().__init__(message, field=field, remedy=remedy)
         self.refusals = refusals
+
+
+class BatchError(NodeError):
+    """A batch of queries cannot be made, is not there, or is being worked on."""
+
+    code = "batch-invalid"
 
 
 class GatewayError(NodeError):

@@ -5,6 +5,7 @@ A bearer token in a file (mode 0600) opens it; by default it listens on loopback
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import logging
 import secrets
@@ -30,14 +31,16 @@ from models.errors import ModelsError
 from models.i18n import catalogue, language_of, title_of
 from nodes.config import GatewayConfig
 from nodes.consents import HeldConsent
-from nodes.enquiries import Enquiries, Enquiry
+from nodes.enquiries import Enquiry
 from nodes.errors import ConfigError, GatewayError, NodeError, PeerError, PolicyRefusal, ScoreUnavailable
+from nodes.gateway_batches import BatchDesk, batch_router
+from nodes.gateway_keys import KeyedScores
 from nodes.keys import read_secret, write_secret
-from nodes.model_book import ListedModel, ModelBook
+from nodes.model_book import ListedModel
+from nodes.services import Services
 
 _LOG = logging.getLogger(__name__)
 PROBLEM = "application/problem+json"
-MAX_BATCH = 50_000
 _BEARER = HTTPBearer(auto_error=False)
 _STATUS = {
     "identifier-invalid": 422,
@@ -46,6 +49,7 @@ _STATUS = {
     "score-unavailable": 409,
     "hub-unreachable": 503,
     "request-too-large": 413,
+    "batch-invalid": 422,
 }
 
 
@@ -66,36 +70,6 @@ class ScoreOutput(ScoreAnswer):
     """The answer, and its reasons as sentences in the language of `Accept-Language`, in the same order."""
 
     reason_texts: tuple[str, ...]
-
-
-class BatchItem(_Closed):
-    """One merchant of a batch."""
-
-    id: Annotated[str, Field(min_length=1, max_length=256)]
-    consent_id: Annotated[str | None, Field(pattern=r"^[a-f0-9]{32}$")] = None
-
-
-class BatchInput(_Closed):
-    """Merchants to score, in requests of up to 500."""
-
-    items: Annotated[list[BatchItem], Field(min_length=1, max_length=MAX_BATCH)]
-    purpose: Purpose = "credit-scoring"
-    model_id: ModelId | None = None
-
-
-class BatchOutcome(_Closed):
-    """What came of one merchant of a batch; `code` says why nothing was asked."""
-
-    id: str
-    answer: ScoreAnswer | None
-    code: str | None
-    detail: str | None
-
-
-class BatchResult(_Closed):
-    """Outcomes in order of the items."""
-
-    outcomes: list[BatchOutcome]
 
 
 class ModelLine(_Closed):
@@ -129,17 +103,18 @@ class Health(_Closed):
     software: str
 
 
-def create_gateway(
-    enquiries: Enquiries, models: ModelBook, *, party_id: str, token: str, connected: Callable[[], bool]
-) -> FastAPI:
+def create_gateway(services: Services, desk: BatchDesk, *, token: str, connected: Callable[[], bool]) -> FastAPI:
     """The API as an ASGI application.
 
     Args:
-        enquiries, models: the node's.
-        party_id: who this is.
+        services: the node's.
+        desk: works on its batches.
         token: the bearer token.
         connected: whether the link to the hub is up.
     """
+    enquiries, models, runtime = services.enquiries, services.models, services.runtime
+    party_id = runtime.config.party_id
+    keyed = KeyedScores(runtime.store, enquiries, clock=runtime.clock)
     app = FastAPI(title="digua gateway", version=version("digua"))
 
     def authorise(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
@@ -154,18 +129,25 @@ def create_gateway(
     closed = [Depends(authorise)]
 
     @app.post("/score", dependencies=closed, summary="Score one merchant")
-    def score(body: ScoreInput, accept_language: Annotated[str, Header(description="zh or en")] = "en") -> ScoreOutput:
-        """Score one merchant that has consented; no score without every source. At most four reasons, by turns."""
-        answer = enquiries.score(Enquiry(body.id, body.consent_id), purpose=body.purpose, model_id=body.model_id)
+    def score(
+        body: ScoreInput,
+        accept_language: Annotated[str, Header(description="zh or en")] = "en",
+        idempotency_key: Annotated[str | None, Header(min_length=8, max_length=128)] = None,
+    ) -> ScoreOutput:
+        """Score one merchant that has consented; no score without every source. At most four reasons, by turns.
+
+        Under an Idempotency-Key the same request may be sent again: it is asked, and counted, once.
+        """
+        enquiry = Enquiry(body.id, body.consent_id)
+        if idempotency_key is None:
+            answer = enquiries.score(enquiry, purpose=body.purpose, model_id=body.model_id)
+        else:
+            digest = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
+            answer = keyed.score(idempotency_key, digest, enquiry, purpose=body.purpose, model_id=body.model_id)
         texts = enquiries.reason_texts(answer, language_of(accept_language))
         return ScoreOutput(**dict(answer), reason_texts=tuple(texts))
 
-    @app.post("/score/batch", dependencies=closed, summary="Score many merchants")
-    def score_batch(body: BatchInput) -> BatchResult:
-        """Score many merchants; each outcome stands for itself."""
-        asked = [Enquiry(item.id, item.consent_id) for item in body.items]
-        outcomes = enquiries.score_all(asked, purpose=body.purpose, model_id=body.model_id)
-        return BatchResult(outcomes=[BatchOutcome(**vars(outcome)) for outcome in outcomes])
+    app.include_router(batch_router(services.batches, enquiries, desk), dependencies=closed)
 
     @app.get("/models", dependencies=closed, summary="Released models")
     def list_models() -> list[ModelLine]:
@@ -186,10 +168,11 @@ def create_gateway(
 
 
 class GatewayServer:
-    """Serves the gateway in a thread of its own."""
+    """Serves the gateway in a thread of its own, and works on its batches."""
 
-    def __init__(self, app: FastAPI, config: GatewayConfig) -> None:
+    def __init__(self, app: FastAPI, config: GatewayConfig, desk: BatchDesk) -> None:
         self._config = config
+        self._desk = desk
         self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none"))
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
@@ -219,10 +202,12 @@ class GatewayServer:
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="gateway", daemon=True
         )
         self._thread.start()
+        self._desk.start()
         _LOG.info("the gateway listens on %s:%d", address[0], self.port)
 
     def stop(self) -> None:
-        """Stop listening."""
+        """Stop listening, and batches before their next request."""
+        self._desk.stop()
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(10)

@@ -5,7 +5,6 @@ What the hub answers is trusted as far as it is signed or proved; this module on
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping, Sequence
 from secrets import token_bytes, token_hex
 from types import TracebackType
@@ -22,7 +21,8 @@ from crypto.wire.party import VoprfAnswer, VoprfRequest
 from crypto.wire.service import EnrolmentReceipt, HubInfo, SignedRequest
 from nodes.clock import Clock, system_clock
 from nodes.config import HubAddress
-from nodes.errors import ConfigError, PeerError
+from nodes.errors import PeerError
+from nodes.proxy import proxy_url, tls_context
 
 HUB = "hub"
 JOSE = "application/jose"
@@ -58,6 +58,8 @@ class HubClient:
             base_url=address.url,
             timeout=httpx.Timeout(60.0, connect=5.0),
             verify=tls_context(address) or True,
+            proxy=proxy_url(address),
+            trust_env=False,
             transport=transport,
             headers={"User-Agent": "digua-node"},
         )
@@ -167,7 +169,7 @@ class HubClient:
                 HUB,
                 f"the hub at {self._http.base_url} is out of reach: {problem}",
                 peer_code="hub-unreachable",
-                remedy="check hub.url, the network and the hub's certificate, and that the hub is running",
+                remedy="check hub.url, the network, hub.proxy and the hub's certificate, and that the hub is running",
             ) from problem
         if response.is_success:
             return response.content
@@ -196,24 +198,6 @@ class HubClient:
             issued_at=self._clock(),
         )
         return sign_model(request, self._identity, typ="request", kid=self._party_id)
-
-
-def tls_context(address: HubAddress) -> ssl.SSLContext | None:
-    """TLS that trusts the configured authority alone; None where the system's authorities serve.
-
-    Raises:
-        ConfigError: `ca_file` cannot be read as PEM.
-    """
-    if address.ca_file is None:
-        return None
-    try:
-        return ssl.create_default_context(cafile=str(address.ca_file))
-    except (OSError, ssl.SSLError) as problem:
-        raise ConfigError(
-            f"{address.ca_file} cannot be read as certificates in PEM",
-            field="hub.ca_file",
-            remedy="give the PEM file of the authority that signed the hub's certificate",
-        ) from problem
 
 
 def _refusal(response: httpx.Response) -> PeerError:

@@ -11,23 +11,26 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crypto.keys import BoxKey, IdentityKey, decode_box_pem, decode_identity_pem, encode_pem
+from crypto.keys import BoxKey, IdentityKey, encode_pem
 from crypto.pseudonym import SEED_BYTES
+from crypto.training_key import TrainingKey
 from nodes.errors import ConfigError
 
 IDENTITY_FILE = "sign.pem"
 BOX_FILE = "box.pem"
+TRAINING_FILE = "training.key"
 VOPRF_FILE = "voprf.seed"
 NEW, OLD = ".new", ".old"
 
 
 @dataclass(frozen=True)
 class NodeKeys:
-    """Ed25519 identity, X25519 box key and, at the witness, the seed of its VOPRF key."""
+    """Ed25519 identity, X25519 box key, key for Flower's SuperLink; at the witness, the seed of its VOPRF key."""
 
     identity: IdentityKey = field(repr=False)
     box: BoxKey = field(repr=False)
     voprf_seed: bytes | None = field(default=None, repr=False)
+    training: TrainingKey | None = field(default=None, repr=False)
 
 
 def create_keys(directory: Path, *, kind: str) -> NodeKeys:
@@ -37,10 +40,13 @@ def create_keys(directory: Path, *, kind: str) -> NodeKeys:
         ConfigError: a key file is there already, or the folder cannot be written.
     """
     seed = secrets.token_bytes(SEED_BYTES) if kind == "witness" else None
-    keys = NodeKeys(IdentityKey.generate(), BoxKey.generate(), seed)
+    training = None if kind == "client" else TrainingKey.generate()
+    keys = NodeKeys(IdentityKey.generate(), BoxKey.generate(), seed, training)
     files = {IDENTITY_FILE: encode_pem(keys.identity), BOX_FILE: encode_pem(keys.box)}
     if seed is not None:
         files[VOPRF_FILE] = seed.hex().encode() + b"\n"
+    if training is not None:
+        files[TRAINING_FILE] = training.encode_openssh()
     for name in files:
         if (directory / name).exists():
             raise ConfigError(
@@ -75,8 +81,8 @@ def load_keys(directory: Path, *, kind: str, swapping: bool = False) -> NodeKeys
             field="keys_dir",
             remedy="run digua-node rotate again, which finishes it",
         )
-    identity = decode_identity_pem(read_secret(directory / IDENTITY_FILE))
-    box = decode_box_pem(read_secret(directory / BOX_FILE))
+    identity = IdentityKey.from_pem(read_secret(directory / IDENTITY_FILE))
+    box = BoxKey.from_pem(read_secret(directory / BOX_FILE))
     seed: bytes | None = None
     if kind == "witness":
         try:
@@ -89,7 +95,8 @@ def load_keys(directory: Path, *, kind: str, swapping: bool = False) -> NodeKeys
                 field="keys_dir",
                 remedy="restore it from its backup; another seed would change every pseudonym",
             )
-    return NodeKeys(identity, box, seed)
+    training = directory / TRAINING_FILE
+    return NodeKeys(identity, box, seed, TrainingKey.from_openssh(read_secret(training)) if training.exists() else None)
 
 
 def half_swapped(directory: Path) -> bool:
@@ -106,8 +113,8 @@ def former_public_keys(directory: Path) -> tuple[bytes, bytes] | None:
     """
     if not all((directory / (name + OLD)).exists() for name in (IDENTITY_FILE, BOX_FILE)):
         return None
-    identity = decode_identity_pem(read_secret(directory / (IDENTITY_FILE + OLD)))
-    return identity.public, decode_box_pem(read_secret(directory / (BOX_FILE + OLD))).public
+    identity = IdentityKey.from_pem(read_secret(directory / (IDENTITY_FILE + OLD)))
+    return identity.public, BoxKey.from_pem(read_secret(directory / (BOX_FILE + OLD))).public
 
 
 def write_secret(path: Path, content: bytes) -> None:

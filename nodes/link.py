@@ -32,7 +32,7 @@ from crypto.wire.link import Challenge, FeedAck, Frame, FrameType, Hello, Proble
 from models.errors import DataError, ModelsError
 from nodes.config import NodeConfig
 from nodes.errors import LinkError, NodeError, PolicyRefusal, SourceError
-from nodes.hub_client import tls_context
+from nodes.proxy import proxy_url, tls_context
 from nodes.roster import RosterBook
 
 _LOG = logging.getLogger(__name__)
@@ -144,6 +144,7 @@ class Link:
 
     def _open(self) -> ClientConnection:
         address = self._owner.config.hub
+        proxy = proxy_url(address)
         try:
             return connect(
                 address.link_url,
@@ -154,14 +155,14 @@ class Link:
                 close_timeout=2,
                 max_size=MAX_FRAME_BYTES,
                 compression=None,  # bodies are random-looking; and compression beside secrets leaks
-                proxy=None,
+                proxy=proxy,
                 user_agent_header="digua-node",
             )
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as problem:
             raise LinkError(
                 f"the hub's link at {address.link_url} cannot be opened: {problem}",
                 field="hub.url",
-                remedy="check hub.url, the network and the hub's certificate, and that the hub is running",
+                remedy="check hub.url, the network, hub.proxy and the hub's certificate, and that the hub is running",
             ) from problem
 
     def _greet(self, socket: ClientConnection) -> None:

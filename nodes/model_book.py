@@ -180,6 +180,11 @@ class ModelBook:
             )
         return model
 
+    def withdrawn(self, model_id: str) -> bool:
+        """Whether the witness took a model back, as far as this node has heard."""
+        row = self._row(model_id)
+        return row is not None and row.withdrawal is not None
+
     def newest(self, model_type: Literal["scorecard", "encoder"] = "scorecard") -> BookedModel | None:
         """The usable model that was released last, or None."""
         for listed in self.list():

@@ -49,7 +49,7 @@ class PointsDesk:
             SourceError: the table cannot be read.
         """
         data = self._table(model)
-        rows = np.array([data.rows.get(each, -1) for each in pseudonyms], dtype=np.intp)
+        rows = data.rows(np.frombuffer(b"".join(pseudonyms), dtype=np.uint8).reshape(-1, 32))
         codes = self._codes(model, data, rows)
         points = model.card.kind_points(self._kind, codes)
         reasons = reasons_of(model.card, self._kind, codes)
@@ -66,7 +66,7 @@ class PointsDesk:
         if encoder.kind != self._kind:
             raise _failed("the encoder is for another kind of source")
         data = self._table(model)
-        rows = np.array([data.rows.get(each, -1) for each in pseudonyms], dtype=np.intp)
+        rows = data.rows(np.frombuffer(b"".join(pseudonyms), dtype=np.uint8).reshape(-1, 32))
         found: list[float | None] = [None] * len(rows)
         here = np.flatnonzero(rows >= 0)
         if len(here):

@@ -6,6 +6,8 @@ A2  Every answer verifies under its source's key of the cosigned roster, is abou
     node's box key.
 A3  A merchant's masked points are added up over **all** its sources, with the public absent points of kinds for which
     the consent names nobody. Any source missing means no score for that merchant, never fewer sources.
+    A source that was away for a moment is asked again, with the same request: it counts as one use, and the sources
+    that answered give the same bytes.
 A4  The query's log entry is proved: its leaf, the inclusion proof, and a checkpoint that hub and witness both signed.
     Without that proof no score is handed out: a query that nobody could ever audit does not count as answered.
 """
@@ -14,20 +16,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from secrets import token_bytes
 
 from pydantic import ValidationError
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential_jitter
 
 from crypto.canonical import digest
-from crypto.checkpoint import parse_note, verify_note
 from crypto.errors import CryptoError, ProofError, SignatureError
 from crypto.jws import parse_canonical, peek_kid, sign_model, verify_model
 from crypto.keys import BoxKey, IdentityKey
-from crypto.merkle import leaf_hash, verify_inclusion
 from crypto.score_masks import open_points
 from crypto.sealed import open_sealed
-from crypto.wire.audit import InclusionProof, LogEntry
+from crypto.wire.audit import InclusionProof
 from crypto.wire.base import SUITE
 from crypto.wire.consent import ConsentRecord, Purpose
 from crypto.wire.scoring import (
@@ -47,12 +48,16 @@ from nodes.hub_client import HUB, JOSE, HubClient
 from nodes.journal import Journal
 from nodes.model_book import BookedModel
 from nodes.policy import MIN_OTHER_SOURCES
+from nodes.query_proofs import check_query_proof
 from nodes.roster import RosterBook
 from nodes.scoring import ANSWER_TYPE, REQUEST_TYPE, answer_context
 
 MAX_ITEMS = 500
 LIFETIME = timedelta(minutes=5)
 FAILED = "source-failed"
+RETRY_SECONDS = 3.0
+MOMENTARY = frozenset({"source-unreachable", "feed-stale"})
+"""Refusals whose cause may be gone in a moment."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,15 @@ class Query:
 
     pseudonym: bytes
     consent: ConsentRecord
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A signed request about some of the merchants asked for; `places` are theirs, in order of its items."""
+
+    token: str
+    places: tuple[int, ...]
+    expires_at: datetime
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,7 @@ class Requester:
         hub: HubClient,
         journal: Journal,
         clock: Clock = system_clock,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._party_id = party_id
         self._identity = identity
@@ -93,6 +108,7 @@ class Requester:
         self._hub = hub
         self._journal = journal
         self._clock = clock
+        self._retry_seconds = retry_seconds
 
     def ask(self, queries: Sequence[Query], *, purpose: Purpose, model: BookedModel) -> list[ScoreAnswer]:
         """A1–A4 for up to 500 merchants, in order. An answer without a score says who refused it and why.
@@ -107,20 +123,57 @@ class Requester:
             ArtefactError: the model is no scorecard.
         """
         answers: dict[int, ScoreAnswer] = {}
-        refused: list[tuple[list[int], PeerError]] = []
-        for places in self._groups(queries, model):
+        refused: list[tuple[tuple[int, ...], PeerError]] = []
+        for prepared in self.prepare(queries, purpose=purpose, model=model):
             try:
-                group = self._ask([queries[place] for place in places], purpose, model)
+                group = self.send(prepared.token, model)
             except PeerError as error:
-                refused.append((places, error))
+                refused.append((prepared.places, error))
             else:
-                answers.update(zip(places, group, strict=True))
+                answers.update(zip(prepared.places, group, strict=True))
         if refused and not answers:
             raise refused[0][1]
         for places, refusal in refused:
-            nothing = self._answer(model, None, (), {refusal.party: refusal.peer_code or refusal.code}, None)
-            answers.update(dict.fromkeys(places, nothing))
+            answers.update(dict.fromkeys(places, self.no_score(model, refusal)))
         return [answers[place] for place in range(len(queries))]
+
+    def prepare(self, queries: Sequence[Query], *, purpose: Purpose, model: BookedModel) -> list[Prepared]:
+        """A1: signed requests, to be kept before they are sent: whoever sends one again asks nothing anew.
+
+        Raises:
+            PolicyRefusal: no merchants or too many, or a consent leaves fewer than two sources besides this node.
+        """
+        made = []
+        for places in self._groups(queries, model):
+            request = self._request([queries[place] for place in places], purpose, model)
+            token = sign_model(request, self._identity, typ=REQUEST_TYPE, kid=self._party_id)
+            made.append(Prepared(token, tuple(places), request.expires_at))
+        return made
+
+    def send(self, token: str, model: BookedModel) -> list[ScoreAnswer]:
+        """A2–A4 for a request that `prepare` made, in order of its items; the same request may be sent again.
+
+        Raises:
+            PeerError: the hub refused it as a whole (`answer-expired`: it is too old), or is out of reach.
+            ProofError: the hub did not prove that the queries are logged.
+        """
+        request = verify_model(token, self._identity.public, ScoreRequest, typ=REQUEST_TYPE, kid=self._party_id)
+        request_hash = digest(token.encode())
+        self._journal.note(
+            "query-sent", {"request_hash": request_hash.hex(), "items": len(request.items), "model_id": model.model_id}
+        )
+        retrying = Retrying(
+            retry=retry_if_result(_worth_another_try),
+            stop=stop_after_delay(min(self._retry_seconds, self._seconds_left(request))),
+            wait=wait_exponential_jitter(multiplier=0.2, max=5.0),
+            retry_error_callback=lambda state: None if state.outcome is None else state.outcome.result(),
+        )
+        answers: list[ScoreAnswer] = retrying(self._send_once, token, request, request_hash, model)
+        return answers
+
+    def no_score(self, model: BookedModel, refusal: PeerError) -> ScoreAnswer:
+        """The answer for a merchant whose request the hub refused as a whole."""
+        return self._answer(model, None, (), {refusal.party: refusal.peer_code or refusal.code}, None)
 
     def _groups(self, queries: Sequence[Query], model: BookedModel) -> list[list[int]]:
         """A1: places of queries with the same sources, in order of the first of each."""
@@ -136,25 +189,23 @@ class Requester:
             groups.setdefault(frozenset(self._sources(query.consent, model).values()), []).append(place)
         return list(groups.values())
 
-    def _ask(self, queries: Sequence[Query], purpose: Purpose, model: BookedModel) -> list[ScoreAnswer]:
-        request = self._request(queries, purpose, model)
-        token = sign_model(request, self._identity, typ=REQUEST_TYPE, kid=self._party_id)
-        request_hash = digest(token.encode())
-        self._journal.note(
-            "query-sent", {"request_hash": request_hash.hex(), "items": len(queries), "model_id": model.model_id}
-        )
-        body = self._hub.request("POST", "/v1/queries", token.encode(), media=JOSE)
-        result = _parsed(body)
-        if result.request_hash != request_hash or len(result.proofs) != len(queries):
+    def _send_once(
+        self, token: str, request: ScoreRequest, request_hash: bytes, model: BookedModel
+    ) -> list[ScoreAnswer]:
+        result = _parsed(self._hub.request("POST", "/v1/queries", token.encode(), media=JOSE))
+        if result.request_hash != request_hash or len(result.proofs) != len(request.items):
             raise ProofError(
                 "the hub answered another request, or left out proofs",
                 field="proofs",
                 remedy="ask again; if it recurs, report it to the witness's owner",
             )
         for place, proof in enumerate(result.proofs):
-            self._check_proof(proof, request, place, request_hash)
+            check_query_proof(proof, request, place, request_hash, self._roster)
         opened = self._open_all(result, request, request_hash)
         return [self._total(model, request, place, opened, result.proofs[place]) for place in range(len(request.items))]
+
+    def _seconds_left(self, request: ScoreRequest) -> float:
+        return max(0.0, (request.expires_at - self._clock()).total_seconds())
 
     def check(self, query: Query, model: BookedModel) -> None:
         """Refuse what could never be asked.
@@ -280,24 +331,9 @@ class Requester:
             proof=proof,
         )
 
-    def _check_proof(self, proof: InclusionProof, request: ScoreRequest, place: int, request_hash: bytes) -> None:
-        """A4."""
-        checkpoint, _ = parse_note(proof.checkpoint)
-        hub, witness = checkpoint.origin, self._roster.witness_id
-        verifiers = {hub: self._roster.hub_sign_key, witness: self._roster.witness_sign_key}
-        verify_note(proof.checkpoint, verifiers, required={hub, witness})
-        leaf = proof.entry.encode()
-        verify_inclusion(leaf_hash(leaf), proof.index, checkpoint.size, proof.hashes, checkpoint.root)
-        try:
-            entry = LogEntry.model_validate_json(leaf)
-        except ValidationError as problem:
-            raise _unlogged(place) from problem
-        facts = entry.facts
-        if (entry.type, entry.actor) != ("query", request.requester) or (
-            facts.get("request_hash"),
-            facts.get("item"),
-        ) != (request_hash.hex(), place):
-            raise _unlogged(place)
+
+def _worth_another_try(answers: list[ScoreAnswer]) -> bool:
+    return any(code in MOMENTARY for answer in answers for code in answer.refusals.values())
 
 
 def _parsed(body: bytes) -> QueryResult:
@@ -314,11 +350,3 @@ def _parsed(body: bytes) -> QueryResult:
 
 def _inconsistent(what: str) -> SignatureError:
     return SignatureError(what, field="answer", remedy="report the source to the witness's owner")
-
-
-def _unlogged(place: int) -> ProofError:
-    return ProofError(
-        f"the proof of item {place} is of another log entry",
-        field=f"proofs.{place}",
-        remedy="ask again; if it recurs, report it to the witness's owner",
-    )

@@ -1,7 +1,7 @@
 """A node's new keys in place of its old ones (docs/protocol.md, 0).
 
 K0  A node whose last rotation the witness has not approved yet does not rotate again.
-K1  New identity and box key are written beside the old ones, `*.new`, and used again if there are some.
+K1  New identity, training and box key are written beside the old ones, `*.new`, and used again if there are some.
 K2  A `KeyRotation` signed by the old key brings the party with its new keys, which the new key signed as well.
 K3  The hub takes it. Where it no longer knows the old key, a run before this one may have ended between K3 and K4: then
     the same statement by the new key shows that the hub has it.
@@ -18,14 +18,26 @@ from datetime import datetime
 from pathlib import Path
 
 from crypto.jws import sign_model, verify_model
-from crypto.keys import BoxKey, IdentityKey, decode_box_pem, decode_identity_pem, encode_pem
+from crypto.keys import BoxKey, IdentityKey, encode_pem
+from crypto.training_key import TrainingKey
 from crypto.wire.base import SUITE
 from crypto.wire.party import KeyRotation, Party, Roster
 from nodes.clock import Clock, system_clock
 from nodes.config import NodeConfig
 from nodes.errors import ConfigError, PeerError
 from nodes.hub_client import HubClient
-from nodes.keys import BOX_FILE, IDENTITY_FILE, NEW, OLD, NodeKeys, half_swapped, load_keys, read_secret, write_secret
+from nodes.keys import (
+    BOX_FILE,
+    IDENTITY_FILE,
+    NEW,
+    OLD,
+    TRAINING_FILE,
+    NodeKeys,
+    half_swapped,
+    load_keys,
+    read_secret,
+    write_secret,
+)
 
 _UNSIGNED = "signature-invalid"
 _NO_ROSTER = "not-found"
@@ -71,8 +83,15 @@ def _prepare(directory: Path) -> NodeKeys:
         write_secret(identity, encode_pem(IdentityKey.generate()))
     if not box.exists():
         write_secret(box, encode_pem(BoxKey.generate()))
+    training = directory / (TRAINING_FILE + NEW)
+    if (directory / TRAINING_FILE).exists() and not training.exists():
+        write_secret(training, TrainingKey.generate().encode_openssh())
     _sync(directory)
-    return NodeKeys(decode_identity_pem(read_secret(identity)), decode_box_pem(read_secret(box)))
+    return NodeKeys(
+        IdentityKey.from_pem(read_secret(identity)),
+        BoxKey.from_pem(read_secret(box)),
+        training=TrainingKey.from_openssh(read_secret(training)) if training.exists() else None,
+    )
 
 
 def _check_approved(config: NodeConfig, hub: HubClient, old: NodeKeys, new: NodeKeys) -> None:
@@ -104,6 +123,7 @@ def _statement(config: NodeConfig, signer: IdentityKey, new: NodeKeys, now: date
         title=config.title,
         sign_key=new.identity.public,
         box_key=new.box.public,
+        training_key=None if new.training is None else new.training.public,
     )
     inner = sign_model(party, new.identity, typ="rotated-party", kid=config.party_id)
     rotation = KeyRotation(suite=SUITE, party_id=config.party_id, new_party=inner, issued_at=now)
@@ -112,7 +132,7 @@ def _statement(config: NodeConfig, signer: IdentityKey, new: NodeKeys, now: date
 
 def _swap(directory: Path) -> None:
     """K4."""
-    for name in (IDENTITY_FILE, BOX_FILE):
+    for name in (IDENTITY_FILE, TRAINING_FILE, BOX_FILE):
         current, new, old = directory / name, directory / (name + NEW), directory / (name + OLD)
         if not new.exists():
             continue  # done by a run that was interrupted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -11,7 +12,7 @@ from crypto.errors import AttemptError, ManifestError
 from crypto.jws import verify_model
 from crypto.round_grid import encoder_terms, terms_rounds
 from crypto.wire.campaign import MechanismTerms, RoundOrder, RoundsMechanism
-from models.encoder_spec import EncoderSpec, discreteness_allowance
+from models.encoder_spec import EncoderSpec, checked_allowance
 from nodes.ledger import Ledger
 from nodes.terms_check import CheckedTerms, check_epsilon, contradiction, dishonest
 from nodes.training_context import RosterLookup
@@ -50,7 +51,8 @@ def check_rounds_privacy(checked: CheckedTerms) -> None:
     Raises:
         ManifestError: the encoder is not of this schema.
         NoiseError, RangeError: noise shares or sums are out of range.
-        BudgetError: the mechanisms are not those of the rounds, or cost more than the terms claim.
+        BudgetError: the mechanisms are not those of the rounds, or cost more than the terms claim; or the grid is so
+            coarse that the noise's being discrete counts.
     """
     privacy = checked.terms.privacy
     spec, encoder, grid = read_spec(checked), encoder_terms(checked.terms), terms_rounds(checked.terms)
@@ -64,6 +66,7 @@ def check_rounds_privacy(checked: CheckedTerms) -> None:
         len(claimed) != 1
         or claimed[0].stage != "encoder"
         or claimed[0].rounds != spec.charged_attempts
+        or claimed[0].sampling_rate != spec.sampling_rate
         or claimed[0].sigma_over_sensitivity > due * (1 + _TOLERANCE)
     ):
         raise dishonest("the mechanisms of the terms are not those of their encoder")
@@ -71,9 +74,19 @@ def check_rounds_privacy(checked: CheckedTerms) -> None:
         raise dishonest(
             f"the terms set aside delta {privacy.delta_sum:g} for noise shares where {grid.delta_sum:g} is due"
         )
-    check_epsilon(
-        checked, allowance=discreteness_allowance(spec.n_parameters, spec.charged_attempts, encoder.sigma_grid)
-    )
+    check_epsilon(checked, allowance=checked_allowance(spec, encoder.sigma_grid, privacy.epsilon))
+
+
+def check_device(device: Literal["auto", "cpu", "cuda"]) -> None:
+    """T1: a node whose owner asks for CUDA says so before it accepts, not in the first round.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    if device == "cuda":
+        from models.encoder import choose_device  # noqa: PLC0415 (torch, which nodes that train no encoder never load)
+
+        choose_device(device)
 
 
 def read_order(token: str, roster: RosterLookup, checked: CheckedTerms, h: bytes) -> RoundOrder:

@@ -25,6 +25,7 @@ from nodes.config import NodeConfig
 from nodes.datasets import Datasets
 from nodes.errors import ConfigError, PeerError, PolicyRefusal
 from nodes.feed import Feed
+from nodes.frozen_counts import FrozenCounts
 from nodes.hub_client import HubClient
 from nodes.keys import NodeKeys, former_public_keys, load_keys
 from nodes.ledger import Ledger
@@ -106,7 +107,7 @@ class NodeRuntime:
                 feed=Feed(store, roster, party_id=config.party_id, clock=clock),
                 hub=client,
                 pseudonyms=pseudonyms,
-                datasets=Datasets(config.datasets, config.kind, pseudonyms),
+                datasets=Datasets(config.datasets, config.kind, pseudonyms, clock=clock),
                 clock=clock,
             )
             runtime.check_own_entry()
@@ -176,10 +177,12 @@ class NodeRuntime:
             roster=self.roster,
             dataset=self.training_data,
             consents=self.consents,
+            counts=FrozenCounts(self.store),
             clock=self.clock,
             min_t_collude=self.config.min_t_collude,
             insecure_noise_off=self.config.insecure_noise_off,
             noise_counts=None if self.config.noise_counts is None else frozenset(self.config.noise_counts),
+            device=self.config.device,
         )
 
     def check_own_entry(self) -> Party | None:

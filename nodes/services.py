@@ -10,10 +10,12 @@ from datetime import timedelta
 
 from crypto.errors import CryptoError
 from models.errors import ArtefactError
+from nodes.batches import Batches
 from nodes.consents import ConsentStore
 from nodes.encoder_models import ReleasedEncoder
 from nodes.enquiries import Enquiries
 from nodes.errors import NodeError
+from nodes.evaluation_consents import EvaluationConsents
 from nodes.journal import Journal
 from nodes.merchant_keys import MerchantKeyVerifier
 from nodes.model_book import ModelBook
@@ -30,7 +32,7 @@ NO_SOURCE = frozenset({"client", "witness"})
 
 @dataclass(frozen=True)
 class Services:
-    """A node's services. `scorer` is there where the node holds data, `witness` at the witness."""
+    """A node's services. `scorer` is there where the node holds data, `witness` at the witness, `desk` at both."""
 
     runtime: NodeRuntime
     journal: Journal
@@ -38,8 +40,10 @@ class Services:
     models: ModelBook
     points: PointsDesk
     enquiries: Enquiries
+    batches: Batches
     scorer: Scorer | None
     witness: WitnessService | None
+    desk: TrainingDesk | None
 
 
 def equip(runtime: NodeRuntime) -> Services:
@@ -82,8 +86,11 @@ def equip(runtime: NodeRuntime) -> Services:
         clock=clock,
     )
     runtime.consents = consents
-    scorer = witness = None
+    scorer = witness = desk = None
     if config.kind not in NO_SOURCE:
+        limits = Limits(
+            feed_limit=timedelta(seconds=config.feed_limit_seconds), max_versions=config.max_consent_versions
+        )
         scorer = Scorer(
             party_id=config.party_id,
             identity=runtime.identity,
@@ -95,23 +102,37 @@ def equip(runtime: NodeRuntime) -> Services:
             points=points,
             journal=journal,
             feed_age=runtime.feed_age,
-            limits=Limits(
-                feed_limit=timedelta(seconds=config.feed_limit_seconds), max_versions=config.max_consent_versions
-            ),
+            limits=limits,
             floor_seconds=config.answer_time_floor_ms / 1000,
             clock=clock,
         )
         runtime.handlers["query"] = scorer.answer
-        training = replace(runtime.training_context(), encoder=lambda model_id: released_encoder(models, model_id))
-        runtime.handlers["flower"] = TrainingDesk(training).answer
+        training = replace(
+            runtime.training_context(),
+            encoder=lambda model_id: released_encoder(models, model_id),
+            points=EvaluationConsents(
+                party_id=config.party_id,
+                store=store,
+                roster=roster,
+                consents=consents,
+                models=models,
+                journal=journal,
+                limits=limits,
+                clock=clock,
+            ),
+        )
+        desk = TrainingDesk(training)
     if config.kind == "witness":
         witness = WitnessService.open(runtime, journal)
         runtime.handlers.update(witness.handlers)
-        runtime.handlers["flower"] = TrainingDesk(witness.context).answer
+        desk = TrainingDesk(witness.context)
+    if desk is not None:
+        runtime.handlers["flower"] = desk.answer
     runtime.feed.register_runs(("consent", "consent-event"), consents.apply_all)
     for kind in ("model-release", "model-withdrawal"):
         runtime.feed.register(kind, models.apply)
-    return Services(runtime, journal, consents, models, points, enquiries, scorer, witness)
+    batches = Batches(store, enquiries, folder=config.data_dir, clock=clock)
+    return Services(runtime, journal, consents, models, points, enquiries, batches, scorer, witness, desk)
 
 
 def released_encoder(models: ModelBook, model_id: str) -> ReleasedEncoder:

@@ -25,6 +25,7 @@ from nodes.tables.base import NodeTableBase
 STORE_VERSION = 1
 APPLICATION_ID = 0x64696775  # "digu": tells a node's store from any other SQLite file
 _READING = {"digua_reading": True}
+_CACHE_KIB = 256  # per connection: what is large is read once, a block at a time
 
 
 class Store:
@@ -108,7 +109,14 @@ def _load_tables() -> None:
 
 def _prepare(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+    pragmas = (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "secure_delete=ON",
+        f"cache_size=-{_CACHE_KIB}",
+    )
+    for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -10,40 +10,30 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
 from crypto.attempts import NodeAttempt
 from crypto.canonical import digest
-from crypto.errors import AttemptError, CryptoError, ExchangeError, ManifestError
+from crypto.errors import AttemptError, ManifestError
 from crypto.jws import sign_model, verify, verify_model
 from crypto.keys import BoxKey
-from crypto.manifest import (
-    SALT_BYTES,
-    NodeSlice,
-    expected_inbox,
-)
-from crypto.parcel import Array, Parcel, array_fields, array_from_fields, as_array
-from crypto.sealed import context_bytes, open_sealed, seal
+from crypto.manifest import SALT_BYTES, NodeSlice
+from crypto.parcel import Array, Parcel, as_array
+from crypto.sealed import context_bytes, open_sealed
 from crypto.secure_sum import mask_vector
 from crypto.secure_tables import (
-    Expected,
     ReceivedRows,
     check_inbox,
-    check_one_hot,
     mask_rows,
     masked_for,
-    matrix_sha256,
     node_cells,
-    positions_sha256,
     rows_sha256,
     stream_key,
 )
-from crypto.slices import read_slice
+from crypto.slices import read_block, read_slice
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import Acceptance, Cosignature, Decision, Receipt, RowsHeader
-from models.bins import one_hot
+from crypto.wire.campaign import Acceptance, Cosignature, Decision, Receipt
 from nodes.acceptance import (
     attempt_key,
     check_consents,
@@ -54,24 +44,39 @@ from nodes.acceptance import (
     read_cosignature,
     rules_of,
 )
-from nodes.rounds_check import check_rounds_privacy
-from nodes.terms_check import CheckedTerms, check_terms, read_acceptances, read_terms, seed_context
-from nodes.training_context import Codes, TrainingContext
+from nodes.frozen import FrozenRows
+from nodes.frozen_counts import BinCounts
+from nodes.masked_rows import RowsTrip, not_due, open_rows, seal_rows
+from nodes.rounds_check import check_device, check_rounds_privacy
+from nodes.terms_check import CheckedTerms, check_terms, contradiction, read_acceptances, read_terms, seed_context
+from nodes.training_context import TrainingContext
 
-_LENGTH = 4
 _SEED_BYTES = 32
-_COUNTERPART = "counterpart."
 
 
 @dataclass(frozen=True)
-class _Frozen:
-    """What a node keeps of an attempt between its steps."""
+class _Open:
+    """An attempt between its steps: what was agreed, what the store holds of it, how far it has gone."""
 
     checked: CheckedTerms
     state: NodeAttempt
-    positions: NDArray[np.uint32]
-    expected: Mapping[str, Expected]
-    X: Codes
+    frozen: FrozenRows
+
+
+def take_piece(context: TrainingContext, parcel: Parcel) -> Parcel:
+    """Before T1, where the cohort has more than one block: the slice's piece of a block that is not the last.
+
+    It is only kept: T1 checks it, under the manifest that the witness cosigned.
+
+    Raises:
+        CryptoError, NodeError: not the hub's terms, or no such block.
+    """
+    checked = read_terms(parcel.text("terms"), context.roster)
+    block = read_block(parcel)
+    if context.attempts.load(checked.terms.attempt) is None:
+        piece = read_slice(parcel, context.kind, [each.kind for each in checked.terms.kinds])
+        FrozenRows(context.attempts, context.party_id, context.kind, checked).keep_piece(piece, block)
+    return Parcel({"block": str(block)})
 
 
 def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
@@ -85,23 +90,26 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
     cosignature = read_cosignature(parcel.text("cosignature"), context, terms)
     recorded = context.attempts.load(terms.attempt)
     if recorded is not None:
-        return _accepted_before(context, recorded, cosignature)
+        return accepted_before(context, recorded, cosignature)
+    if terms.stage == "evaluation":
+        raise contradiction("stage", "terms of an evaluation come with another message")
     check_terms(checked, context.roster, rules_of(context), context.clock())
     if terms.stage == "encoder":
         check_rounds_privacy(checked)
-    own = read_slice(parcel, context.kind, [each.kind for each in terms.kinds])
-    check_manifest(context, checked, own, cosignature.h, parcel)
-    check_merchants(checked, own)
-    check_consents(context, checked, own)
+        check_device(context.device)
+    frozen = FrozenRows(context.attempts, context.party_id, context.kind, checked)
+    last = read_slice(parcel, context.kind, [each.kind for each in terms.kinds])
+    check_manifest(context, checked, (piece for _, piece in frozen.pieces(last)), cosignature.h, parcel)
     check_encoders(context, checked, parcel)
-    codes, outcome = own_rows(context, checked, own, parcel)
-    X = one_hot(codes, checked.layout.blocks(context.kind).widths, outcome)
+    hashes, counts = _freeze(context, checked, frozen, last, parcel)
     context.ledger.check(
         terms.campaign_id, terms.privacy.mechanisms, stage=terms.stage, delta_sum=terms.privacy.delta_sum
     )
     context.campaigns.settle(terms)
+    if context.counts is not None:
+        context.counts.keep(terms.schema_sha256, terms.campaign_id, context.clock(), counts)
 
-    frozen = matrix_sha256(X, own.positions)
+    matrix = frozen.seal(hashes)
     key = attempt_key(context, terms.attempt)
     # A node with few merchants could be guessed from an unsalted hash.
     salt = secrets.token_bytes(SALT_BYTES)
@@ -111,39 +119,31 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
         h=cosignature.h,
         party_id=context.party_id,
         key=key.public,
-        matrix_hash=digest(salt + frozen),
+        matrix_hash=digest(salt + matrix),
     )
     token = sign_model(acceptance, context.identity, typ="acceptance", kid=context.party_id)
-    arrays: dict[str, Array] = {"positions": own.positions, "codes": codes}
-    if outcome is not None:
-        arrays["outcome"] = outcome
-    arrays |= {f"{_COUNTERPART}{kind}": index for kind, index in own.counterparts.items()}
-    context.attempts.save_blob(terms.attempt, "frozen", _pack(arrays))
-    context.attempts.save_blob(terms.attempt, "terms", parcel.text("terms").encode())
-    context.attempts.save_blob(terms.attempt, "salt", salt)
-    context.attempts.save_blob(terms.attempt, "acceptance", token.encode())
-    context.attempts.save(
-        NodeAttempt.accept(
-            terms.attempt,
-            cosignature.h,
-            matrix_sha256=frozen,
-            charge=terms.privacy.epsilon,
-            witness_key=cosignature.witness_key,
-            sort="round" if terms.stage == "encoder" else "tables",
-        )
+    accepted = NodeAttempt.accept(
+        terms.attempt,
+        cosignature.h,
+        matrix_sha256=matrix,
+        charge=terms.privacy.epsilon,
+        witness_key=cosignature.witness_key,
+        sort="round" if terms.stage == "encoder" else "tables",
+        blocks=frozen.blocks.count,
     )
+    context.attempts.save(accepted, terms=parcel.text("terms").encode(), salt=salt, acceptance=token.encode())
     return Parcel({"acceptance": token})
 
 
 def exchange(context: TrainingContext, parcel: Parcel) -> Parcel:
-    """T2: masks the frozen matrix under the witness's seed and seals to every counterpart the rows both hold.
+    """T2: masks the frozen matrix's first block under the witness's seed; for every counterpart the rows both hold.
 
     Raises:
         CryptoError, NodeError: acceptances are not all of this manifest, the seed does not open or is not signed by
             the witness, or the attempt is not at this step.
     """
-    frozen = _load(context, parcel.text("attempt"))
-    checked, state = frozen.checked, frozen.state
+    attempt = _open(context, parcel.text("attempt"))
+    checked, state = attempt.checked, attempt.state
     tokens = parcel.text("acceptances").split()
     accepted = read_acceptances(tokens, checked, state.h)
     key = context.attempts.key(state.attempt)
@@ -153,88 +153,44 @@ def exchange(context: TrainingContext, parcel: Parcel) -> Parcel:
         )
     keep_once(context, state.attempt, "acceptances", " ".join(tokens).encode())
     seed = _open_seed(context, state, key, parcel.blob("seed"))
-    M = mask_rows(frozen.X, stream_key(seed, h=state.h, attempt=state.attempt, node=context.party_id))
-    exchanged = state.exchange(
-        seed, matrix_sha256=matrix_sha256(frozen.X, frozen.positions), rows_sha256=rows_sha256(M)
-    )
-    context.attempts.save_blob(state.attempt, "seed", seed)
-    context.attempts.save(exchanged)
-
-    sealed: dict[str, Array] = {}
-    for peer, due in frozen.expected.items():
-        rows = masked_for(M, frozen.positions, due.positions)
-        header = RowsHeader(
-            suite=SUITE,
-            attempt=state.attempt,
-            h=state.h,
-            sender=context.party_id,
-            receiver=peer,
-            positions_sha256=positions_sha256(due.positions),
-            rows_sha256=rows_sha256(rows),
-            rows=rows.shape[0],
-            columns=rows.shape[1],
-        )
-        token = sign_model(header, context.identity, typ="rows", kid=context.party_id).encode()
-        plain = b"".join([len(token).to_bytes(_LENGTH, "little"), token, rows.astype("<u4", copy=False).tobytes()])
-        bound = _rows_context(state, context.party_id, peer, due)
-        sealed[f"to.{peer}"] = as_array(seal(plain, accepted[peer].key, context=bound))
-    return Parcel(arrays=sealed)
+    exchanged, boxes = _mask(context, attempt, accepted, state, seed, 0)
+    context.attempts.save(exchanged, seed=seed)
+    return Parcel(arrays=boxes)
 
 
 def share(context: TrainingContext, parcel: Parcel) -> Parcel:
-    """T3: checks the inbox, computes own cells, adds noise and masks; records bytes and charge, then answers.
+    """T3, T2: checks a block's inbox and adds its cells to those of the blocks before; then the next block's rows.
+
+    After the last block it adds noise and masks instead, records bytes and charge, and answers with its term.
 
     Raises:
         ExchangeError: the inbox is not exactly what the slice implies; `field` is the sender.
-        CryptoError, NodeError: the attempt is not at this step, or the ledger refuses.
+        CryptoError, NodeError: the attempt or the block is not at this step, or the ledger refuses.
     """
-    attempt = parcel.text("attempt")
-    state = _state(context, attempt)
+    state = load_state(context, parcel.text("attempt"))
     if state.sent is not None:
-        return _shared(context, state)
+        return shared(context, state)
     if state.phase != "exchanged":
-        raise _out_of_order(state, "a share")
-    frozen = _load(context, attempt)
-    checked, terms = frozen.checked, frozen.checked.terms
-    key = context.attempts.key(attempt)
-    seed = context.attempts.blob(attempt, "seed")
-    tokens = context.attempts.blob(attempt, "acceptances")
+        raise out_of_order(state, "a share")
+    attempt = _open(context, state.attempt)
+    block = read_block(parcel)
+    seed = context.attempts.blob(state.attempt, "seed")
+    tokens = context.attempts.blob(state.attempt, "acceptances")
     if seed is None or tokens is None:
-        raise _out_of_order(state, "a share")
-    accepted = read_acceptances(tokens.decode().split(), checked, state.h)
-    received = {
-        sender: _open_rows(context, frozen, key, sender, parcel.blob(name))
-        for sender, name in parcel.names("from.").items()
-    }
-    inbox = check_inbox(received, frozen.expected, checked.layout)
-    stream = stream_key(seed, h=state.h, attempt=attempt, node=context.party_id)
-    cells = node_cells(checked.layout, context.kind, frozen.X, stream, inbox, frozen.positions)
-    grid = checked.grid
-    cells *= grid.scales(checked.layout)
-    term = mask_vector(
-        cells,
-        grid.share(checked.layout),
-        me=context.party_id,
-        box=key,
-        peers={party: each.key for party, each in accepted.items() if party != context.party_id},
-        witness_public=state.witness_key,
-        h=state.h,
-        attempt=attempt,
-        width=32,
-        bound=grid.bound,
-    )
-    # Write before send: bytes and charge in one transaction. After a crash the ledger's bytes count, not these.
-    payload = context.ledger.record_send(
-        campaign_id=terms.campaign_id,
-        attempt=attempt,
-        h=state.h,
-        payload=term.astype("<u4", copy=False).tobytes(),
-        mechanisms=terms.privacy.mechanisms,
-        delta_sum=terms.privacy.delta_sum,
-    )
-    sent = state.send(payload)
+        raise out_of_order(state, "a share")
+    accepted = read_acceptances(tokens.decode().split(), attempt.checked, state.h)
+    if block + 1 == state.counted:  # counted before, and the next block's rows were lost on their way
+        _, boxes = _mask(context, attempt, accepted, state, seed, block + 1)
+        return Parcel(arrays=boxes)
+    counted = state.count(block)
+    cells = _count(context, attempt, parcel, seed, block)
+    if counted.counted < counted.blocks:
+        exchanged, boxes = _mask(context, attempt, accepted, counted, seed, block + 1)
+        context.attempts.save(exchanged, cells=cells.astype("<u4", copy=False).tobytes())
+        return Parcel(arrays=boxes)
+    sent = counted.send(_term(context, attempt, accepted, cells))
     context.attempts.save(sent)
-    return _shared(context, sent)
+    return shared(context, sent)
 
 
 def outcome(context: TrainingContext, parcel: Parcel) -> Parcel:
@@ -253,6 +209,7 @@ def outcome(context: TrainingContext, parcel: Parcel) -> Parcel:
     )
     state = context.attempts.load(decision.attempt)
     if state is None:
+        context.attempts.forget_key(decision.attempt)  # pieces of a slice that it never accepted
         return Parcel({"attempt": decision.attempt})
     if decision.decision == "released":
         context.attempts.save(state.release(decision.h))
@@ -266,7 +223,8 @@ def outcome(context: TrainingContext, parcel: Parcel) -> Parcel:
     return Parcel({"attempt": decision.attempt})
 
 
-def _accepted_before(context: TrainingContext, recorded: NodeAttempt, cosignature: Cosignature) -> Parcel:
+def accepted_before(context: TrainingContext, recorded: NodeAttempt, cosignature: Cosignature) -> Parcel:
+    """T1 asked again: the same acceptance, as long as the attempt has not gone on; AttemptError otherwise."""
     token = context.attempts.blob(recorded.attempt, "acceptance")
     if recorded.h != cosignature.h or recorded.phase != "accepted" or token is None:
         raise AttemptError(
@@ -277,7 +235,8 @@ def _accepted_before(context: TrainingContext, recorded: NodeAttempt, cosignatur
     return Parcel({"acceptance": token.decode()})
 
 
-def _state(context: TrainingContext, attempt: str) -> NodeAttempt:
+def load_state(context: TrainingContext, attempt: str) -> NodeAttempt:
+    """The attempt's state; AttemptError where it was never accepted here."""
     state = context.attempts.load(attempt)
     if state is None:
         raise AttemptError(
@@ -286,29 +245,110 @@ def _state(context: TrainingContext, attempt: str) -> NodeAttempt:
     return state
 
 
-def _load(context: TrainingContext, attempt: str) -> _Frozen:
-    """State and frozen inputs of an attempt, as T1 stored them."""
-    state = _state(context, attempt)
-    token, packed = context.attempts.blob(attempt, "terms"), context.attempts.blob(attempt, "frozen")
-    if token is None or packed is None:
-        raise _out_of_order(state, "this step")
+def _open(context: TrainingContext, attempt: str) -> _Open:
+    """State and terms of an attempt, as T1 stored them."""
+    state = load_state(context, attempt)
+    token = context.attempts.blob(attempt, "terms")
+    if token is None:
+        raise out_of_order(state, "this step")
     checked = read_terms(token.decode(), context.roster)
-    arrays = unpack_arrays(packed)
-    own = NodeSlice(
-        kind=context.kind,
-        positions=arrays["positions"],
-        pseudonyms=np.zeros((0, 32), dtype=np.uint8),
-        counterparts={
-            name.removeprefix("counterpart."): index
-            for name, index in arrays.items()
-            if name.startswith("counterpart.")
-        },
+    return _Open(checked, state, FrozenRows(context.attempts, context.party_id, context.kind, checked))
+
+
+def _freeze(
+    context: TrainingContext, checked: CheckedTerms, frozen: FrozenRows, last: NodeSlice, parcel: Parcel
+) -> tuple[list[bytes], BinCounts]:
+    """T1: checks every block's merchants and consents, and keeps its rows; the hash of each block, and rows per bin."""
+    hashes: list[bytes] = []
+    counts = BinCounts(checked.schema.widths(context.kind))
+    merchant, row = b"", 0
+    for block, piece in frozen.pieces(last):
+        merchant = check_merchants(checked, piece, block, merchant)
+        check_consents(context, checked, piece)
+        codes, outcome = own_rows(context, checked, piece, parcel)
+        hashes.append(frozen.freeze(block, piece, row, codes, outcome))
+        counts.add(codes)
+        row += len(piece.positions)
+    return hashes, counts
+
+
+def _mask(
+    context: TrainingContext,
+    attempt: _Open,
+    accepted: Mapping[str, Acceptance],
+    state: NodeAttempt,
+    seed: bytes,
+    block: int,
+) -> tuple[NodeAttempt, dict[str, Array]]:
+    """T2: the state after a block's rows, and the boxes with them; the state is durable before they leave."""
+    frozen = attempt.frozen.load(block)
+    X, matrix = attempt.frozen.matrix(state, block, frozen)
+    key = stream_key(seed, h=state.h, attempt=state.attempt, node=context.party_id)
+    M = mask_rows(X, key, first_row=frozen.first_row)
+    exchanged = state.exchange(seed, matrix_sha256=matrix, rows_sha256=rows_sha256(M), block=block)
+    party, identity = context.party_id, context.identity
+    boxes = {
+        f"to.{peer}": as_array(
+            seal_rows(
+                RowsTrip(state.attempt, state.h, party, peer, block, state.blocks, due.positions),
+                masked_for(M, frozen.positions, due.positions),
+                identity,
+                accepted[peer].key,
+            )
+        )
+        for peer, due in frozen.expected.items()
+    }
+    return exchanged, boxes
+
+
+def _count(context: TrainingContext, attempt: _Open, parcel: Parcel, seed: bytes, block: int) -> NDArray[np.uint32]:
+    """T3: the cells of all blocks up to this one, whose inbox is exactly what the slice implies."""
+    state, checked = attempt.state, attempt.checked
+    frozen = attempt.frozen.load(block)
+    X, _ = attempt.frozen.matrix(state, block, frozen)
+    key = context.attempts.key(state.attempt)
+    received: dict[str, ReceivedRows] = {}
+    for sender, name in parcel.names("from.").items():
+        due = frozen.expected.get(sender)
+        if due is None:
+            raise not_due(sender)
+        trip = RowsTrip(state.attempt, state.h, sender, context.party_id, block, state.blocks, due.positions)
+        sign_key = checked.terms.roster[checked.index_of(sender)].sign_key
+        received[sender] = open_rows(trip, parcel.blob(name), key, sign_key)
+    inbox = check_inbox(received, frozen.expected, checked.layout)
+    stream = stream_key(seed, h=state.h, attempt=state.attempt, node=context.party_id)
+    cells = node_cells(checked.layout, context.kind, X, stream, inbox, frozen.positions, first_row=frozen.first_row)
+    before = context.attempts.blob(state.attempt, "cells") if block else None
+    return cells if before is None else cells + _words(before)
+
+
+def _term(
+    context: TrainingContext, attempt: _Open, accepted: Mapping[str, Acceptance], cells: NDArray[np.uint32]
+) -> bytes:
+    """T3: the node's term of the sum, recorded with its charge."""
+    state, checked, terms = attempt.state, attempt.checked, attempt.checked.terms
+    grid = checked.grid
+    term = mask_vector(
+        cells * grid.scales(checked.layout),
+        grid.share(checked.layout),
+        me=context.party_id,
+        box=context.attempts.key(state.attempt),
+        peers={party: each.key for party, each in accepted.items() if party != context.party_id},
+        witness_public=state.witness_key,
+        h=state.h,
+        attempt=state.attempt,
+        width=32,
+        bound=grid.bound,
     )
-    widths = checked.layout.blocks(context.kind).widths
-    X = one_hot(arrays["codes"], widths, arrays.get("outcome"))
-    check_one_hot(X, widths, outcomes="outcome" in arrays)
-    expected = expected_inbox(context.party_id, own, checked.roster)
-    return _Frozen(checked, state, own.positions, expected, X)
+    # Write before send: bytes and charge in one transaction. After a crash the ledger's bytes count, not these.
+    return context.ledger.record_send(
+        campaign_id=terms.campaign_id,
+        attempt=state.attempt,
+        h=state.h,
+        payload=term.astype("<u4", copy=False).tobytes(),
+        mechanisms=terms.privacy.mechanisms,
+        delta_sum=terms.privacy.delta_sum,
+    )
 
 
 def _open_seed(context: TrainingContext, state: NodeAttempt, key: BoxKey, sealed: bytes) -> bytes:
@@ -324,38 +364,7 @@ def _open_seed(context: TrainingContext, state: NodeAttempt, key: BoxKey, sealed
     return signed[len(bound) :]
 
 
-def _open_rows(context: TrainingContext, frozen: _Frozen, key: BoxKey, sender: str, sealed: bytes) -> ReceivedRows:
-    """Opens one sender's box and verifies its signed header; `check_inbox` compares hashes and shapes."""
-    due = frozen.expected.get(sender)
-    state = frozen.state
-    try:
-        if due is None:
-            raise ExchangeError("superfluous rows", field=sender)
-        plain = open_sealed(sealed, key, context=_rows_context(state, sender, context.party_id, due))
-        end = _LENGTH + int.from_bytes(plain[:_LENGTH], "little")
-        entry = frozen.checked.terms.roster[frozen.checked.index_of(sender)]
-        header = verify_model(plain[_LENGTH:end].decode("ascii"), entry.sign_key, RowsHeader, typ="rows", kid=sender)
-        rows = (
-            np.frombuffer(plain[end:], dtype="<u4").astype(np.uint32, copy=False).reshape(header.rows, header.columns)
-        )
-        named = (header.attempt, header.h, header.sender, header.receiver)
-        if named != (state.attempt, state.h, sender, context.party_id):
-            raise ExchangeError("a header of another exchange", field=sender)
-    except (CryptoError, ValueError) as refused:
-        raise ExchangeError(
-            f"the rows of {sender} do not open, are not signed by it, or were not due",
-            field=sender,
-            remedy="refuse the attempt; an inexact inbox would disclose rows",
-        ) from refused
-    return ReceivedRows(due.positions, rows, header.positions_sha256, header.rows_sha256)
-
-
-def _rows_context(state: NodeAttempt, sender: str, receiver: str, due: Expected) -> bytes:
-    fields = {"step": "rows", "attempt": state.attempt, "from": sender, "to": receiver}
-    return context_bytes(**fields, h=state.h, positions=positions_sha256(due.positions))
-
-
-def _shared(context: TrainingContext, state: NodeAttempt) -> Parcel:
+def shared(context: TrainingContext, state: NodeAttempt) -> Parcel:
     """The recorded term and its receipt; the same however often it is asked for."""
     term = state.repeat(state.h)
     receipt = Receipt(
@@ -378,20 +387,10 @@ def _words(data: bytes) -> NDArray[np.uint32]:
     return np.frombuffer(data, dtype="<u4").astype(np.uint32, copy=False)
 
 
-def _out_of_order(state: NodeAttempt, step: str) -> AttemptError:
+def out_of_order(state: NodeAttempt, step: str) -> AttemptError:
+    """The refusal of a step that is not the next one."""
     return AttemptError(
         f"{step} is not possible: attempt {state.attempt} is {state.phase}",
         field="phase",
         remedy="follow the order of the protocol, or start a new attempt",
     )
-
-
-def _pack(arrays: Mapping[str, Array]) -> bytes:
-    packed: bytes = msgpack.packb({name: array_fields(array) for name, array in arrays.items()})
-    return packed
-
-
-def unpack_arrays(data: bytes) -> dict[str, Array]:
-    """Arrays as they were frozen at acceptance."""
-    stored = msgpack.unpackb(data)
-    return {name: array_from_fields(*fields) for name, fields in stored.items()}

@@ -29,7 +29,7 @@ from models.accounting import (
 )
 from models.errors import BudgetError
 from models.schema import Schema
-from nodes.charges import accounted
+from nodes.charges import by_population
 from nodes.errors import PolicyRefusal
 from nodes.training_context import RosterLookup
 
@@ -222,13 +222,14 @@ def check_epsilon(checked: CheckedTerms, *, allowance: float = 0.0) -> None:
     """
     privacy = checked.terms.privacy
     usable = usable_delta(privacy.epsilon, privacy.delta, privacy.delta_sum)
-    mechanisms = tuple(accounted(each) for each in privacy.mechanisms)
+    training, evaluation = by_population(privacy.mechanisms)
     adjacencies: list[tuple[Adjacency, float, float]] = [
         ("replaced-by-empty", privacy.epsilon, allowance),
         ("replace-one", privacy.epsilon_replace_one, 4 * allowance),
     ]
     for adjacency, claimed, further in adjacencies:
-        cost = _cost(mechanisms, usable, adjacency) + further
+        # No merchant is in both: the dearer counts, and only rounds of training have an allowance.
+        cost = max(_cost(training, usable, adjacency) + further, _cost(evaluation, usable, adjacency))
         if not cost <= claimed * (1 + _TOLERANCE) or not math.isfinite(cost):
             raise dishonest(f"the mechanisms cost epsilon {cost:.6g} under {adjacency}, the terms claim {claimed:.6g}")
 
@@ -277,6 +278,10 @@ def _check_blocks(terms: Terms, schema: Schema) -> None:
     """Kinds and widths are the schema's, and one block more where an encoder is used."""
     if tuple(each.kind for each in terms.kinds) != schema.kinds_in_order() and terms.stage == _SCORECARD:
         raise contradiction("kinds", "kinds are not those of the schema")
+    if terms.evaluation_due and not terms.holdout.fraction > 0:
+        raise contradiction("holdout", "an evaluation is due and nobody is held out")
+    if (terms.stage == "evaluation") != (terms.evaluation is not None):
+        raise contradiction("evaluation", "terms of an evaluation, and only they, describe its histogram")
     if terms.label_kind != schema.label.kind or not set(terms.encoders_used) <= set(schema.kinds):
         raise contradiction("label_kind", "label kind or encoders are not of the schema")
     for each in terms.kinds:

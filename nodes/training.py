@@ -3,8 +3,10 @@
 The only module of the node that imports Flower. A refusal travels as a signed record with a fixed code; an
 exception would carry its text, and perhaps data, to the hub.
 
-Message types. Nodes: `train.accept` (T1), `train.exchange` (T2), `train.share` (T3), `train.outcome` (T4).
-Witness: `query.cosign` (T0), `query.seeds` (T1′), `query.release` (T3′), `query.abort` (T4).
+Message types. Nodes: `train.slice`, `train.accept` (T1), `train.exchange` (T2), `train.share` (T3), `train.outcome`
+(T4).
+Witness: `query.slices` and `query.cosign` (T0), `query.seeds` (T1′), `query.release` (T3′), `query.abort` (T4).
+Evaluation: `train.admit` (V1), `train.points` (V2), `train.count` (V3); the witness's are those above.
 Encoder rounds (E2, E3), at either: `train.round`, `train.finish`, `query.round`, `query.finish`.
 """
 
@@ -13,22 +15,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 
 from crypto.errors import AttemptError, CryptoError, ExchangeError, ManifestError
 from crypto.jws import sign_model
-from crypto.parcel import ARRAY_FORMAT, Parcel, array_fields, array_from_fields
+from crypto.parcel import ARRAY_FORMAT, Parcel
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Refusal
 from models.errors import ModelsError
-from nodes import encoder_stage, table_stage, witness_rounds, witness_stage
+from nodes import encoder_stage, evaluation_stage, table_stage, witness_rounds, witness_stage
 from nodes.errors import BudgetExceeded, LinkError, NodeError, PeerError, PolicyRefusal
 from nodes.terms_check import T_COLLUDE_TOO_SMALL
 from nodes.training_context import TrainingContext
@@ -45,14 +46,19 @@ NodeStep = Callable[[TrainingContext, Parcel], Parcel]
 WitnessStep = Callable[[WitnessContext, Parcel], Parcel]
 
 NODE_STEPS: dict[str, NodeStep] = {
+    "slice": table_stage.take_piece,
     "accept": table_stage.accept,
     "exchange": table_stage.exchange,
     "share": table_stage.share,
     "outcome": table_stage.outcome,
+    "admit": evaluation_stage.accept,
+    "points": evaluation_stage.points,
+    "count": evaluation_stage.count,
     "round": encoder_stage.train_round,
     "finish": encoder_stage.finish,
 }
 WITNESS_STEPS: dict[str, WitnessStep] = {
+    "slices": witness_stage.take_pieces,
     "cosign": witness_stage.cosign,
     "seeds": witness_stage.seed,
     "release": witness_stage.release,
@@ -76,11 +82,25 @@ def build_client_app(context_of: Callable[[Context], TrainingContext | WitnessCo
     return app
 
 
-def serve_link(context: TrainingContext | WitnessContext) -> Callable[[bytes], bytes]:
-    """The handler of `flower` frames: serialised messages in and out, one at a time, for `nodes.link`."""
+def serve_messages(context: TrainingContext | WitnessContext) -> Callable[[Message], Message]:
+    """The handler of messages, one at a time, whatever carries them."""
     app = build_client_app(lambda _: context)
     flower = Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
     busy = threading.Lock()
+
+    def handle(message: Message) -> Message:
+        with busy:
+            return app(message, flower)
+
+    return handle
+
+
+def serve_link(reply: Callable[[Message], Message]) -> Callable[[bytes], bytes]:
+    """The handler of `flower` frames, for `nodes.link`: serialised messages in and out.
+
+    Args:
+        reply: from `serve_messages`.
+    """
 
     def handle(body: bytes) -> bytes:
         try:
@@ -89,8 +109,7 @@ def serve_link(context: TrainingContext | WitnessContext) -> Callable[[bytes], b
             raise LinkError(
                 "a training message cannot be read", field="body", remedy="hub and node need the same Flower version"
             ) from malformed
-        with busy:
-            return bytes(message_to_proto(app(message, flower)).SerializeToString())
+        return bytes(message_to_proto(reply(message)).SerializeToString())
 
     return handle
 
@@ -134,27 +153,15 @@ def refusal_detail(refused: CryptoError | ModelsError | NodeError) -> str:
 
 def to_records(parcel: Parcel) -> RecordDict:
     """A parcel as Flower records: texts in a ConfigRecord, arrays in an ArrayRecord."""
-    return RecordDict(
-        {
-            _TEXTS: ConfigRecord(dict(parcel.texts)),
-            _ARRAYS: ArrayRecord({name: _array(array) for name, array in parcel.arrays.items()}, keep_input=False),
-        }
-    )
-
-
-def _array(array: NDArray[Any]) -> Array:
-    dtype, shape, data = array_fields(array)
-    return Array(dtype=dtype, shape=shape, stype=ARRAY_FORMAT, data=data)
+    arrays = {name: Array(*fields[:2], ARRAY_FORMAT, fields[2]) for name, fields in parcel.fields().items()}
+    return RecordDict({_TEXTS: ConfigRecord(dict(parcel.texts)), _ARRAYS: ArrayRecord(arrays, keep_input=False)})
 
 
 def from_records(records: RecordDict) -> Parcel:
     """Flower records as a parcel; records of other names are ignored, as are values that are not texts."""
-    texts = records.config_records.get(_TEXTS)
-    arrays = records.array_records.get(_ARRAYS)
-    return Parcel(
-        {name: value for name, value in (texts or {}).items() if isinstance(value, str)},
-        {name: array_from_fields(array.dtype, array.shape, array.data) for name, array in (arrays or {}).items()},
-    )
+    texts, arrays = records.config_records.get(_TEXTS), records.array_records.get(_ARRAYS)
+    fields = {name: (array.dtype, array.shape, array.data) for name, array in (arrays or {}).items()}
+    return Parcel.of_fields(texts or {}, fields)
 
 
 def _handler(

@@ -4,21 +4,26 @@ configuration and a whole federation fits in one process."""
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crypto.keys import IdentityKey
+from crypto.pseudonym_index import MerchantRows, PseudonymIndex
 from crypto.wire.party import Party
+from models.sampling import Coins
 from models.schema import Schema
 from nodes.attempts import AttemptStore
 from nodes.campaign_rules import CampaignRules
 from nodes.clock import Clock, system_clock
+from nodes.frozen_counts import FrozenCounts
 from nodes.ledger import Ledger
+from nodes.points_book import PointsBook
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,20 +76,22 @@ class TrainingData:
     """A node's binned table.
 
     Attributes:
-        pseudonyms: (n, 32).
+        pseudonyms: (n, 32), or where they are found.
         codes: (n, F), features in the order of the schema.
         outcome: (n,) 0 defaulted, 1 performing, 2 no label; None where the kind has no label.
     """
 
-    pseudonyms: Pseudonyms
+    pseudonyms: Pseudonyms | MerchantRows
     codes: Codes
     outcome: Codes | None
 
+    def rows(self, wanted: Pseudonyms) -> NDArray[np.intp]:
+        """Row of each of `wanted` (m, 32), −1 where there is none."""
+        return self._index.find(wanted)
+
     @cached_property
-    def rows(self) -> dict[bytes, int]:
-        """Pseudonym → row."""
-        data = np.ascontiguousarray(self.pseudonyms).tobytes()
-        return {data[at : at + 32]: at // 32 for at in range(0, len(data), 32)}
+    def _index(self) -> MerchantRows:
+        return PseudonymIndex(self.pseudonyms) if isinstance(self.pseudonyms, np.ndarray) else self.pseudonyms
 
 
 @dataclass(frozen=True)
@@ -96,9 +103,13 @@ class TrainingContext:
         consents: whose data may be used, and with whom.
         campaigns: what must stay the same in all attempts of a campaign.
         encoder: model id → the released encoder as a feature.
+        points: who may be scored in an evaluation; without it the node takes part in none.
+        counts: where rows per bin of what was accepted are kept for the owner's report, if anywhere.
         noise_counts: other nodes whose noise the owner counts on; all where None.
         min_t_collude: least number of colluding nodes that terms must withstand.
         insecure_noise_off: take part in campaigns without noise; for synthetic data only.
+        device: what gradients are taken on.
+        coins: secret randomness that decides which rows take part in a sampled encoder round.
     """
 
     party_id: str
@@ -111,10 +122,14 @@ class TrainingContext:
     dataset: Callable[[str], TrainingData | None]
     consents: ConsentBook
     encoder: Callable[[str], EncoderFeature] | None = None
+    points: PointsBook | None = None
+    counts: FrozenCounts | None = None
     clock: Clock = system_clock
     min_t_collude: int = 1
     insecure_noise_off: bool = False
     noise_counts: frozenset[str] | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    coins: Coins = secrets.token_bytes
 
 
 class AssumedConsents:
@@ -122,21 +137,19 @@ class AssumedConsents:
 
     Args:
         pseudonyms: (N, 32) of the whole simulated cohort.
-        sources: kind → (N,) party ids, None where a merchant has no source of that kind.
+        sources: kind → parties, and (N,) which of them is each merchant's source, −1 for none.
     """
 
-    def __init__(self, pseudonyms: Pseudonyms, sources: Mapping[str, Sequence[str | None]]) -> None:
+    def __init__(self, pseudonyms: Pseudonyms, sources: Mapping[str, tuple[Sequence[str], NDArray[np.int32]]]) -> None:
         _LOG.warning("consents are assumed, not verified: this is for synthetic data and simulations only")
-        data = np.ascontiguousarray(pseudonyms).tobytes()
-        self._rows = {data[at : at + 32]: at // 32 for at in range(0, len(data), 32)}
-        self._sources = {kind: np.asarray(parties, dtype=object) for kind, parties in sources.items()}
+        self._index = PseudonymIndex(pseudonyms)
+        self._sources = dict(sources)
 
     def sources(self, pseudonyms: Pseudonyms, schema: Schema) -> dict[str, list[str | None]]:
         """As `ConsentBook.sources`; a stranger has no source anywhere."""
-        data = np.ascontiguousarray(pseudonyms).tobytes()
-        rows = np.array([self._rows.get(data[at : at + 32], -1) for at in range(0, len(data), 32)], dtype=np.int64)
+        rows = self._index.find(pseudonyms)
         found: dict[str, list[str | None]] = {}
-        for kind, parties in self._sources.items():
-            named = np.concatenate([parties, np.array([None], dtype=object)])[rows]
-            found[kind] = list(named)
+        for kind, (parties, holder) in self._sources.items():
+            named = np.array([*parties, None], dtype=object)
+            found[kind] = list(named[np.where(rows >= 0, holder[rows], -1)])
         return found

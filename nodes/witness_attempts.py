@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from crypto.attempts import WitnessAttempt
 from crypto.keys import BoxKey
+from nodes.attempt_states import read_state, replace_state, state_columns
 from nodes.errors import LedgerError
 from nodes.store import Store
 from nodes.tables.witness_attempts import WitnessAttemptRow
+from nodes.tables.witness_slices import WitnessPiecesRow
+from nodes.witness_slices import SlicesBlock
 
 Positions = NDArray[np.uint32]
 
@@ -56,16 +58,8 @@ class WitnessAttemptStore:
             row = session.get(WitnessAttemptRow, attempt)
         if row is None:
             return None
-        try:
-            state = WitnessAttempt.model_validate_json(row.state)
-        except ValidationError as problem:
-            raise LedgerError(
-                f"the stored state of attempt {attempt} cannot be read",
-                field="attempt",
-                remedy="restore the witness's store from its backup; let the hub start a new attempt",
-            ) from problem
         key = None if row.key is None else BoxKey.from_bytes(row.key)
-        return WitnessRecord(state, row.campaign_id, row.terms, _cut(row.positions), key)
+        return WitnessRecord(read_state(WitnessAttempt, row), row.campaign_id, row.terms, _cut(row.positions), key)
 
     def create(self, record: WitnessRecord) -> None:
         """Make a new attempt durable (T0).
@@ -84,10 +78,10 @@ class WitnessAttemptStore:
                 WitnessAttemptRow(
                     attempt=record.state.attempt,
                     campaign_id=record.campaign_id,
-                    state=record.state.model_dump_json().encode(),
                     key=None if record.key is None else record.key.raw,
                     terms=record.terms,
                     positions=_joined(record.positions),
+                    **state_columns(record.state),
                 )
             )
 
@@ -95,17 +89,25 @@ class WitnessAttemptStore:
         """Make a state durable; returns once it is on disk.
 
         Raises:
-            LedgerError: the attempt is not on record.
+            LedgerError: the attempt is not on record, or has gone on, so that this state cannot follow what is stored.
         """
+        forgotten = {"key": None} if forget_key else {}
         with self._store.session() as session:
-            row = session.get(WitnessAttemptRow, state.attempt)
-            if row is None:
-                raise LedgerError(
-                    f"attempt {state.attempt} is not on record", field="attempt", remedy="cosign its manifest first"
-                )
-            row.state = state.model_dump_json().encode()
+            replace_state(session, WitnessAttemptRow, state, **forgotten)
             if forget_key:
-                row.key = None
+                session.execute(delete(WitnessPiecesRow).where(WitnessPiecesRow.attempt == state.attempt))
+
+    def keep_block(self, attempt: str, block: int, slices: SlicesBlock) -> None:
+        """Keep a block of the slices until the attempt ends; those of a cosigned attempt are not replaced."""
+        with self._store.session() as session:
+            if session.get(WitnessAttemptRow, attempt) is None:
+                session.merge(WitnessPiecesRow(attempt=attempt, block=block, data=slices.to_bytes()))
+
+    def blocks(self, attempt: str) -> dict[int, SlicesBlock]:
+        """The blocks of slices that are kept of an attempt."""
+        with self._store.reading() as session:
+            found = session.scalars(select(WitnessPiecesRow).where(WitnessPiecesRow.attempt == attempt))
+            return {row.block: SlicesBlock.from_bytes(row.data) for row in found}
 
     def attempts(self, campaign_id: str) -> tuple[str, ...]:
         """Ids of a campaign's attempts, in order."""

@@ -13,28 +13,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.attempts import WitnessAttempt
+from crypto.attempts import Sort, WitnessAttempt
+from crypto.blocks import terms_blocks
 from crypto.canonical import digest
-from crypto.errors import AttemptError, ManifestError
+from crypto.errors import AttemptError
+from crypto.histogram import terms_histogram
 from crypto.jws import sign, sign_model, verify_model
 from crypto.keys import BoxKey, IdentityKey
-from crypto.manifest import NodeSlice, check_slices, holdout_mask, manifest_root, salted_slice_hash
+from crypto.manifest import NodeSlice, manifest_root, salted_slice_hash
 from crypto.parcel import Array, Parcel, as_array
 from crypto.sealed import context_bytes, seal
 from crypto.secure_sum import open_sum, witness_term
 from crypto.secure_tables import SeededNode, stream_key, witness_cells
-from crypto.slices import read_slice, slice_bytes
+from crypto.slices import read_block, read_slice, slice_bytes
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import Cosignature, Decision, Receipt, Terms
+from crypto.wire.campaign import Cosignature, Decision, Receipt, Stage
 from nodes.campaign_rules import CampaignRules
 from nodes.clock import Clock, system_clock
+from nodes.evaluation_check import check_evaluation
 from nodes.ledger import Ledger
 from nodes.rounds_check import check_rounds_privacy
 from nodes.terms_check import CheckedTerms, OwnRules, check_terms, read_acceptances, read_terms, seed_context
 from nodes.training_context import RosterLookup
+from nodes.witness.budget import check_stage_unreleased
 from nodes.witness_attempts import WitnessAttemptStore, WitnessRecord
+from nodes.witness_slices import check_block, check_cohort
 
 _SEED_BYTES = 32
+_SORTS: dict[Stage, Sort] = {"encoder": "round", "scorecard": "tables", "evaluation": "sum"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,19 @@ class OpenedAttempt:
     counts: NDArray[np.float64]
 
 
+def take_pieces(context: WitnessContext, parcel: Parcel) -> Parcel:
+    """Before T0, where the cohort has more than one block: all nodes' slices of a block that is not the last.
+
+    Raises:
+        CryptoError, NodeError: not the hub's terms, or the pieces contradict each other.
+    """
+    checked = read_terms(parcel.text("terms"), context.roster)
+    block = read_block(parcel)
+    if context.attempts.load(checked.terms.attempt) is None:
+        context.attempts.keep_block(checked.terms.attempt, block, check_block(checked, _pieces(checked, parcel), block))
+    return Parcel({"block": str(block)})
+
+
 def cosign(context: WitnessContext, parcel: Parcel) -> Parcel:
     """T0: checks terms and all slices, records and cosigns one h for this attempt.
 
@@ -83,33 +102,34 @@ def cosign(context: WitnessContext, parcel: Parcel) -> Parcel:
     check_terms(checked, context.roster, OwnRules(context.min_t_collude, context.insecure_noise_off), context.clock())
     if terms.stage == "encoder":
         check_rounds_privacy(checked)
-    kinds = [each.kind for each in terms.kinds]
-    slices = {
-        entry.party_id: read_slice(parcel, entry.kind, kinds, f"slice.{index}.")
-        for index, entry in enumerate(terms.roster)
-    }
-    check_slices(slices, checked.roster, label_kind=terms.label_kind)
-    _check_cohort(terms, slices)
+    elif terms.stage == "evaluation":
+        check_evaluation(checked)
+    last = terms_blocks(terms).count - 1
+    kept = context.attempts.blocks(terms.attempt)
+    blocks = check_cohort(checked, {**kept, last: check_block(checked, _pieces(checked, parcel), last)})
     salts = parcel.array("salts", np.uint8, 2)
     hashes = [
-        salted_slice_hash(salts[index].tobytes(), slice_bytes(party, own))
-        for index, (party, own) in enumerate(slices.items())
+        salted_slice_hash(salts[index].tobytes(), slice_bytes(party, kind, [block.hashes[index] for block in blocks]))
+        for index, (party, kind) in enumerate(checked.roster)
     ]
     h = manifest_root(checked.payload, hashes)
     recorded = context.attempts.load(terms.attempt)
     state = WitnessAttempt.cosign(
         terms.attempt,
         h,
-        slices,
-        sort="round" if terms.stage == "encoder" else "tables",
+        [party for party, _ in checked.roster],
+        sort=_SORTS[terms.stage],
         recorded=None if recorded is None else recorded.state,
     )
     if recorded is None:
+        check_stage_unreleased(context.ledger, terms)
         context.ledger.check(
             terms.campaign_id, terms.privacy.mechanisms, stage=terms.stage, delta_sum=terms.privacy.delta_sum
         )
         context.campaigns.settle(terms)
-        positions = tuple(own.positions for own in slices.values())
+        positions = tuple(
+            np.concatenate([block.positions[index] for block in blocks]) for index in range(len(checked.roster))
+        )
         recorded = WitnessRecord(state, terms.campaign_id, parcel.text("terms"), positions, BoxKey.generate())
         context.attempts.create(recorded)
     cosignature = Cosignature(suite=SUITE, attempt=terms.attempt, h=h, witness_key=key_of(recorded).public)
@@ -161,6 +181,8 @@ def release(context: WitnessContext, parcel: Parcel) -> Parcel:
             field="receipts",
             remedy="a term is released only with every node's receipt; otherwise have the attempt voided",
         )
+    if state.sort == "sum":  # without seeds, acceptances come with the receipts
+        state = _accept_all(state, checked, parcel.text("acceptances").split())
     for token, entry in zip(receipts, terms.roster, strict=True):
         receipt = verify_model(token, entry.sign_key, Receipt, typ="receipt", kid=entry.party_id)
         if receipt.party_id != entry.party_id or receipt.attempt != state.attempt:
@@ -220,46 +242,36 @@ def open_attempt(context: WitnessContext, attempt: str, shares: Mapping[str, byt
     return OpenedAttempt(checked, checked.grid.counts(checked.layout, opened))
 
 
-def _check_cohort(terms: Terms, slices: Mapping[str, NodeSlice]) -> None:
-    """Public membership numbers are those of the slices; no merchant of the cohort is held out."""
-    held: dict[str, NDArray[np.bool_]] = {
-        each.kind: np.zeros(terms.cohort_size, dtype=np.bool_) for each in terms.kinds
+def _pieces(checked: CheckedTerms, parcel: Parcel) -> dict[str, NodeSlice]:
+    kinds = [each.kind for each in checked.terms.kinds]
+    return {
+        party: read_slice(parcel, kind, kinds, f"slice.{index}.") for index, (party, kind) in enumerate(checked.roster)
     }
-    for own in slices.values():
-        if len(own.positions) and int(own.positions[-1]) >= terms.cohort_size:
-            raise _wrong_numbers()
-        held[own.kind][own.positions] = True
-        labelled = own.kind == terms.label_kind
-        if labelled and holdout_mask(own.pseudonyms, terms.holdout.salt, terms.holdout.fraction).any():
-            raise ManifestError(
-                "held-out merchants are in the cohort", field="holdout", remedy="the hub must form the cohort again"
-            )
-    members = {each.kind: int(held[each.kind].sum()) for each in terms.kinds}
-    pairs = {(each.first, each.second): int((held[each.first] & held[each.second]).sum()) for each in terms.pairs}
-    due = {(a.kind, b.kind) for at, a in enumerate(terms.kinds) for b in terms.kinds[at + 1 :]}
-    if (
-        members[terms.label_kind] != terms.cohort_size
-        or any(each.members != members[each.kind] for each in terms.kinds)
-        or any(each.members != pairs[each.first, each.second] for each in terms.pairs)
-        or set(pairs) != due
-    ):
-        raise _wrong_numbers()
 
 
-def _wrong_numbers() -> ManifestError:
-    return ManifestError(
-        "the cohort's membership numbers are not those of the slices",
-        field="cohort_size",
-        remedy="the hub must count the cohort again",
-    )
+def _accept_all(state: WitnessAttempt, checked: CheckedTerms, tokens: list[str]) -> WitnessAttempt:
+    for token, party in zip(tokens, read_acceptances(tokens, checked, state.h), strict=True):
+        state = state.accept(party, state.h, digest(token.encode()))
+    return state
 
 
 def _term(context: WitnessContext, record: WitnessRecord, checked: CheckedTerms, parcel: Parcel) -> bytes:
-    """`A_kᵀA_l` of all pairs, scaled, minus the witness's mask with every node."""
+    """`A_kᵀA_l` of all pairs, scaled, minus the witness's mask with every node; of an evaluation these masks alone."""
     state = record.state
     accepted = read_acceptances(parcel.text("acceptances").split(), checked, state.h)
     for token, party in zip(parcel.text("acceptances").split(), accepted, strict=True):
         state.accept(party, state.h, digest(token.encode()))
+    if state.sort == "sum":
+        term = witness_term(
+            None,
+            box=key_of(record),
+            nodes={party: each.key for party, each in accepted.items()},
+            h=state.h,
+            attempt=state.attempt,
+            n=terms_histogram(checked.terms).n_cells,
+            width=32,
+        )
+        return term.astype("<u4", copy=False).tobytes()
     nodes = {
         party: SeededNode(kind, positions, stream_key(state.seeds[party], h=state.h, attempt=state.attempt, node=party))
         for (party, kind), positions in zip(checked.roster, record.positions, strict=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crypto.blocks import Blocks
 from crypto.keys import BoxKey
 from crypto.layout import TableLayout
 from crypto.manifest import NO_COUNTERPART, NodeSlice, expected_inbox
 from crypto.secure_sum import mask_vector, open_sum, witness_term
 from crypto.secure_tables import (
+    Expected,
     ReceivedRows,
     SeededNode,
     check_inbox,
@@ -79,6 +81,7 @@ def make_cohort(
         X[at == NO_COUNTERPART] = 0
         joined[blocks.kind], holder[blocks.kind] = X, at
     pseudonyms = rng.integers(0, 256, (n, 32), dtype=np.uint8)
+    pseudonyms = pseudonyms[np.lexsort(pseudonyms.T[::-1])]
     slices = {}
     for index, (node, kind) in enumerate(roster):
         positions = np.flatnonzero(holder[kind] == index).astype(np.uint32)
@@ -108,40 +111,71 @@ def stream_keys(cohort: Cohort, *, attempt: str = ATTEMPT) -> dict[str, bytes]:
     return {node: stream_key(seed, h=H, attempt=attempt, node=node) for node, seed in seeds.items()}
 
 
-def inboxes(cohort: Cohort, keys: dict[str, bytes]) -> dict[str, dict[str, ReceivedRows]]:
-    """T2: what every node receives."""
-    M = {node: mask_rows(cohort.rows(node), keys[node]) for node, _ in cohort.roster}
+def inboxes(
+    cohort: Cohort, keys: dict[str, bytes], blocks: Blocks | None = None, block: int = 0
+) -> dict[str, dict[str, ReceivedRows]]:
+    """T2: what every node receives of a block."""
+    blocks = blocks or whole(cohort)
     received: dict[str, dict[str, ReceivedRows]] = {node: {} for node, _ in cohort.roster}
     for sender, own in cohort.slices.items():
-        for receiver, due in expected_inbox(sender, own, cohort.roster).items():
-            rows = masked_for(M[sender], own.positions, due.positions)
+        here = blocks.within(own.positions, block)
+        M = mask_rows(cohort.rows(sender)[here], keys[sender], first_row=here.start)
+        for receiver, due in due_in(expected_inbox(sender, own, cohort.roster), blocks, block).items():
+            rows = masked_for(M, own.positions[here], due.positions)
             received[receiver][sender] = ReceivedRows(
                 due.positions, rows, positions_sha256(due.positions), rows_sha256(rows)
             )
     return received
 
 
-def shares(cohort: Cohort, keys: dict[str, bytes]) -> dict[str, NDArray[np.uint32]]:
+def due_in(expected: Mapping[str, Expected], blocks: Blocks, block: int) -> dict[str, Expected]:
+    """What must come from every counterpart that shares merchants of a block; nothing from the others."""
+    due = {}
+    for party, whole in expected.items():
+        positions = whole.positions[blocks.within(whole.positions, block)]
+        if len(positions):
+            due[party] = Expected(whole.kind, positions)
+    return due
+
+
+def whole(cohort: Cohort) -> Blocks:
+    """The cohort as one block."""
+    size = len(cohort.pseudonyms)
+    return Blocks(size, size)
+
+
+def shares(cohort: Cohort, keys: dict[str, bytes], blocks: Blocks | None = None) -> dict[str, NDArray[np.uint32]]:
     """T3 and T3′ before masking: every node's share of the cells, and the witness's."""
-    received = inboxes(cohort, keys)
-    cells = {}
-    for node, kind in cohort.roster:
-        own = cohort.slices[node]
-        inbox = check_inbox(received[node], expected_inbox(node, own, cohort.roster), cohort.layout)
-        cells[node] = node_cells(cohort.layout, kind, cohort.rows(node), keys[node], inbox, own.positions)
+    blocks = blocks or whole(cohort)
+    cells = {node: np.zeros(cohort.layout.n_cells, dtype=np.uint32) for node, _ in cohort.roster}
+    for block in range(blocks.count):
+        received = inboxes(cohort, keys, blocks, block)
+        for node, kind in cohort.roster:
+            own = cohort.slices[node]
+            here = blocks.within(own.positions, block)
+            due = due_in(expected_inbox(node, own, cohort.roster), blocks, block)
+            inbox = check_inbox(received[node], due, cohort.layout)
+            X = cohort.rows(node)[here]
+            cells[node] += node_cells(
+                cohort.layout, kind, X, keys[node], inbox, own.positions[here], first_row=here.start
+            )
     seeded = {node: SeededNode(s.kind, s.positions, keys[node]) for node, s in cohort.slices.items()}
     cells["witness"] = witness_cells(cohort.layout, seeded)
     return cells
 
 
 def masked_terms(
-    cohort: Cohort, noise: dict[str, NDArray[np.int64]] | None = None, *, bound: int = 1 << 20
+    cohort: Cohort,
+    noise: dict[str, NDArray[np.int64]] | None = None,
+    *,
+    bound: int = 1 << 20,
+    blocks: Blocks | None = None,
 ) -> list[NDArray[np.uint32]]:
     """All terms of one attempt: nodes in order of the roster, the witness last."""
     boxes = {node: BoxKey.from_bytes(bytes([index + 1]) * 32) for index, (node, _) in enumerate(cohort.roster)}
     witness = BoxKey.from_bytes(b"\xee" * 32)
     public = {node: box.public for node, box in boxes.items()}
-    cells = shares(cohort, stream_keys(cohort))
+    cells = shares(cohort, stream_keys(cohort), blocks)
     terms = [
         mask_vector(
             cells[node],

@@ -21,7 +21,7 @@ from crypto.parcel import Parcel
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Cosignature, Terms
 from hub.campaign_plan import CampaignPlan, CampaignStore, NoStore, Progress, ReleasedTable
-from hub.cohort import Cohort
+from hub.cohort import Cohort, Holding
 from hub.grids.base import UnansweredError
 from hub.grids.channel import Channel, from_records, to_records
 from hub.grids.local import LocalGrid
@@ -117,7 +117,7 @@ def make_world(
     pseudonyms = np.frombuffer(rng.bytes(32 * merchants), dtype=np.uint8).reshape(-1, 32)
     outcome = rng.choice(np.array([0, 1, UNLABELLED], dtype=np.uint8), merchants, p=[0.2, 0.8 - unlabelled, unlabelled])
     tables: list[NodeData] = []
-    sources: dict[str, list[str | None]] = {}
+    sources: dict[str, Holding] = {}
     joined: dict[str, Codes] = {}
     for kind, count in (nodes or KINDS).items():
         parties = [f"{kind}-{number}" for number in range(1, count + 1)]
@@ -129,7 +129,7 @@ def make_world(
         if kind == "bank":  # something to learn
             codes[(outcome == 0) & (rng.random(merchants) < 0.7), 0] = 0
         joined[kind] = np.where(holder[:, None] >= 0, codes, np.uint8(ABSENT))
-        sources[kind] = [parties[index] if index >= 0 else None for index in holder]
+        sources[kind] = Holding(tuple(parties), holder.astype(np.int32))
         for index, party in enumerate(parties):
             own = holder == index
             data = TrainingData(pseudonyms[own], codes[own], outcome[own] if kind == "bank" else None)
@@ -227,11 +227,18 @@ class Drive:
         return self.manifest.terms.attempt
 
     @property
+    def blocks(self) -> int:
+        return self.manifest.blocks.count
+
+    @property
     def parties(self) -> list[str]:
         return [entry.party_id for entry in self.manifest.terms.roster]
 
     def cosign(self) -> Drive:
-        reply = witness_stage.cosign(self.world.federation.witness_context, self.manifest.for_witness())
+        witness = self.world.federation.witness_context
+        for block in range(self.blocks - 1):
+            witness_stage.take_pieces(witness, self.manifest.pieces_for_witness(block))
+        reply = witness_stage.cosign(witness, self.manifest.for_witness())
         self.cosignature = reply.text("cosignature")
         return self
 
@@ -243,6 +250,8 @@ class Drive:
         return self
 
     def accept(self, party: str, parcel: Parcel | None = None) -> str:
+        for block in range(self.blocks - 1):
+            table_stage.take_piece(self.world.federation.contexts[party], self.manifest.piece_for_party(party, block))
         given = parcel or self.manifest.for_node(self.parties.index(party), self.cosignature)
         return table_stage.accept(self.world.federation.contexts[party], given).text("acceptance")
 
@@ -272,12 +281,19 @@ class Drive:
             if f"to.{party}" in reply.arrays
         }
 
-    def share(self, party: str, inbox: Mapping[str, NDArray[np.uint8]] | None = None) -> Parcel:
-        parcel = Parcel({"attempt": self.attempt}, self.inbox(party) if inbox is None else inbox)
+    def share(self, party: str, inbox: Mapping[str, NDArray[np.uint8]] | None = None, block: int = 0) -> Parcel:
+        texts = {"attempt": self.attempt, "block": str(block)}
+        parcel = Parcel(texts, self.inbox(party) if inbox is None else inbox)
         return table_stage.share(self.world.federation.contexts[party], parcel)
 
-    def share_all(self) -> dict[str, Parcel]:
-        return {party: self.share(party) for party in self.parties}
+    def share_all(self, block: int = 0) -> dict[str, Parcel]:
+        return {party: self.share(party, block=block) for party in self.parties}
+
+    def share_until(self, block: int) -> Drive:
+        """All blocks before this one; its own rows are in the boxes then."""
+        for each in range(block):
+            self.boxes = self.share_all(each)
+        return self
 
     def release(self, receipts: list[str]) -> Parcel:
         texts = {"attempt": self.attempt, "acceptances": self.acceptances, "receipts": " ".join(receipts)}

@@ -26,9 +26,10 @@ from crypto.wire.party import (
     Party,
     Roster,
 )
+from hub.embedded_worker import EmbeddedWorker
 from hub.errors import PeerRefused, PeerUnreachable
-from hub.initialisation import initialise
 from hub.services import Hub
+from tests.databases import make_hub
 
 START = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 
@@ -108,11 +109,13 @@ class HubWorld:
     def __init__(self, base: Path) -> None:
         self.base = base
         self.now = START
-        self.hub: Hub = initialise(base, hub_id="hub-lishui", port=18440, clock=lambda: self.now)
+        self.hub: Hub = make_hub(base, hub_id="hub-lishui", port=18440, clock=lambda: self.now)
         self.witness = Member("witness-zj", "witness")
         self.witness_voprf = PseudonymKey.from_seed(b"\x02" * 32)
         self.links = WitnessLinks(self.witness)
         self.hub.links = self.links
+        # Nothing here orders campaigns that should run; a worker is a process of its own.
+        self.hub.parts = [part for part in self.hub.parts if not isinstance(part, EmbeddedWorker)]
 
     def enrolment(self, member: Member, *, token: str | None = None, replace: bool = False) -> str:
         """The JWS that a member enrols with; issues the one-time token unless one is given."""

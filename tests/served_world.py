@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -29,9 +31,8 @@ from crypto.wire.party import EnrolmentRequest, MerchantKeyLeaf, Party
 from hub.app import create_app
 from hub.config import load_config
 from hub.demo.merchants import Merchant, consent_of
-from hub.initialisation import initialise
+from hub.link import WS_MAX_BYTES
 from hub.services import Hub
-from hub.serving import WS_MAX_BYTES
 from models.bins import UNLABELLED
 from models.schema import Schema
 from nodes.config import NodeConfig
@@ -41,6 +42,7 @@ from nodes.link import Link
 from nodes.runtime import NodeRuntime
 from nodes.services import Services, equip
 from nodes.training_context import TrainingData
+from tests.databases import make_hub
 from tests.federation import small_schema
 from tests.hub_world import Member, merchant_batch
 
@@ -148,19 +150,28 @@ class ServedWorld:
         budgets: Mapping[str, float] | None = None,
         noise_off: bool = True,
         seed: int = 0,
+        hub_yaml: str = "",
+        scores: int = 0,
     ) -> None:
+        """Args:
+        scores: uses a month of each consent to a credit score for the merchant's bank; without it consents are to
+            training alone, as are those of every fifth merchant.
+        """
         self.schema: Schema = small_schema()
         self.base = base
         base.mkdir(parents=True, exist_ok=True)
         self.schema_file = base / "small.yaml"
         self.schema_file.write_bytes(self.schema.canonical_json())
         self._draw(np.random.default_rng(seed), merchants, nodes or NODES)
-        initialise(base / "hub", hub_id="hub", port=free_port()).close()
+        make_hub(base / "hub", hub_id="hub", port=free_port()).close()
+        with (base / "hub" / "hub.yaml").open("a", encoding="utf-8") as file:
+            file.write(hub_yaml)
         self.process = HubProcess(base / "hub" / "hub.yaml")
         self.process.start()
         self.url = self.hub.config.public_url
         token = self.hub.config.admin_token_file.read_text().strip()
         self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+        self._scores = scores
         self._budgets, self._noise_off = budgets or {}, noise_off
         self.agents: dict[str, Agent] = {}
         self._join_all(sorted({party for held in self.sources.values() for party in held if party is not None}))
@@ -185,6 +196,10 @@ class ServedWorld:
         assert data is not None
         return data
 
+    def lets_score(self, row: int) -> bool:
+        """Whether a merchant's consent lets its bank have a credit score."""
+        return self._scores > 0 and row % 5 != 0
+
     def order(self, **fields: Any) -> httpx.Response:
         """Order a campaign over HTTP."""
         campaign = {"name": "small", "schema": "small", "stages": ["scorecard"], "epsilon": 3.0, "holdout": 0.2}
@@ -206,6 +221,17 @@ class ServedWorld:
         done = ("succeeded", "failed", "aborted")
         wait_until(lambda: self.state(campaign_id)["status"] in done, what=f"the end of {campaign_id}", seconds=seconds)
         return self.state(campaign_id)
+
+    def campaign_pid(self, campaign_id: str) -> int:
+        """The process that runs a campaign now."""
+        wait_until(lambda: self.state(campaign_id)["run_by"] is not None, what=f"a process for {campaign_id}")
+        return int(self.state(campaign_id)["run_by"].rpartition(":")[2])
+
+    def kill_campaign(self, campaign_id: str) -> None:
+        """Kill the process that runs a campaign; nothing is written."""
+        pid = self.campaign_pid(campaign_id)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self.state(campaign_id)["run_by"] != f"{socket.gethostname()}:{pid}", what="its end")
 
     def wait_connected(self) -> None:
         wait_until(lambda: set(self.agents) <= self.hub.links.connected(), what="all links")
@@ -281,8 +307,19 @@ class ServedWorld:
             fingerprint = party_fingerprint(party, kind, own.identity.public, own.box.public)
             approvals.approvals.approve(party, fingerprint)
             seed = None if party == "platform" else keys[party].voprf_seed
+            voprf_key = None if seed is None else PseudonymKey.from_seed(seed).public
+            training = None if party == "platform" else keys[party].training
             self._enrol(
-                party, kind, own.identity, own.box, None if seed is None else PseudonymKey.from_seed(seed).public
+                Party(
+                    party_id=party,
+                    kind=kind,
+                    region="Lishui",
+                    sign_key=own.identity.public,
+                    box_key=own.box.public,
+                    training_key=None if training is None else training.public,
+                ),
+                own.identity,
+                voprf_key,
             )
             if party == "witness":
                 self.witness.connect()
@@ -302,15 +339,15 @@ class ServedWorld:
         current = self.hub.roster.current()
         return current is not None and agent.runtime.roster.version == current[1].version
 
-    def _enrol(self, party: str, kind: str, identity: IdentityKey, box: BoxKey, voprf_key: bytes | None) -> None:
+    def _enrol(self, party: Party, identity: IdentityKey, voprf_key: bytes | None) -> None:
         request = EnrolmentRequest(
             suite=SUITE,
-            token=self.hub.enrolment.issue_token(kind, party, valid_for=timedelta(hours=1)),
-            party=Party(party_id=party, kind=kind, region="Lishui", sign_key=identity.public, box_key=box.public),
+            token=self.hub.enrolment.issue_token(party.kind, party.party_id, valid_for=timedelta(hours=1)),
+            party=party,
             voprf_key=voprf_key,
             issued_at=datetime.now(UTC),
         )
-        self.hub.enrolment.enrol(sign_model(request, identity, typ="enrolment", kid=party))
+        self.hub.enrolment.enrol(sign_model(request, identity, typ="enrolment", kid=party.party_id))
 
     def _consent(self) -> None:
         self.pseudonyms = np.zeros((len(self.ids), 32), dtype=np.uint8)
@@ -336,13 +373,13 @@ class ServedWorld:
         signed = [
             consent_of(
                 each,
-                purposes=("model-training",),
+                purposes=("credit-scoring", "model-training") if self.lets_score(row) else ("model-training",),
                 recipients=(each.sources["bank"],),
                 reasons=False,
-                count=10,
+                count=self._scores or 10,
                 now=datetime.now(UTC),
             )
-            for each in self.merchants
+            for row, each in enumerate(self.merchants)
         ]
         self.records = [record for record, _ in signed]
         self.hub.consents.submit([token for _, token in signed])

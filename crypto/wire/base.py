@@ -31,6 +31,7 @@ Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,63}$")]
 Hash = Annotated[bytes, Field(min_length=32, max_length=32)]
 Key = Annotated[bytes, Field(min_length=32, max_length=32)]
+TrainingPoint = Annotated[bytes, Field(min_length=97, max_length=97)]
 Pseudonym = Annotated[bytes, Field(min_length=32, max_length=32)]
 Nonce = Annotated[bytes, Field(min_length=16, max_length=16)]
 Sha256Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -1,4 +1,4 @@
-"""What a campaign's parties exchange (docs/protocol.md, 3 to 5). Bulk arrays travel beside these as arrays."""
+"""What a campaign's parties exchange (docs/protocol.md, 3 to 6). Bulk arrays travel beside these as arrays."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from crypto.wire.base import (
     Suite,
     WireModel,
 )
+from crypto.wire.evaluation import EvaluationTerms
 
-Stage = Literal["encoder", "scorecard"]
+Stage = Literal["encoder", "scorecard", "evaluation"]
 
 
 class RosterEntry(WireModel):
@@ -62,12 +63,16 @@ class TablesMechanism(WireModel):
 
 
 class RoundsMechanism(WireModel):
-    """`rounds` charged rounds of Gaussian noise, `sigma_over_sensitivity` each."""
+    """`rounds` charged rounds of Gaussian noise, `sigma_over_sensitivity` each.
+
+    Each row takes part in a round with probability `sampling_rate`, by coins that stay at its node.
+    """
 
     mechanism: Literal["gaussian-rounds"]
     stage: Stage
     sigma_over_sensitivity: Annotated[float, Field(gt=0)]
     rounds: Annotated[int, Field(ge=1)]
+    sampling_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 MechanismTerms = Annotated[TablesMechanism | RoundsMechanism, Field(discriminator="mechanism")]
@@ -129,14 +134,19 @@ class Terms(WireModel):
     kinds: tuple[KindTerms, ...]
     pairs: tuple[PairMembership, ...]
     cohort_size: Annotated[int, Field(ge=1)]
+    block_rows: Annotated[int, Field(ge=1, le=1 << 24)]
+    """Cohort positions per block: slices and masked rows travel, and are counted, one block after the other."""
     roster: tuple[RosterEntry, ...]
     witness: RosterEntry
     holdout: HoldoutRule
     privacy: PrivacyTerms
     tables: TablesTerms | None = None
     encoder: EncoderTerms | None = None
+    evaluation: EvaluationTerms | None = None
+    evaluation_due: bool = False
+    """The model that this stage gives is released for scoring only after an evaluation stage of it."""
     encoders_used: dict[KindName, ModelId] = {}
-    """Scorecard stage: encoder artefacts whose binned output is one more feature of that kind."""
+    """Scorecard and evaluation: encoder artefacts whose binned output is one more feature of that kind."""
     issued_at: Moment
     deadline: Moment
 
@@ -181,6 +191,8 @@ class RowsHeader(WireModel):
     h: Hash
     sender: PartyId
     receiver: PartyId
+    block: Annotated[int, Field(ge=0)]
+    blocks: Annotated[int, Field(ge=1)]
     positions_sha256: Hash
     rows_sha256: Hash
     rows: Annotated[int, Field(ge=0)]
@@ -188,16 +200,22 @@ class RowsHeader(WireModel):
 
 
 class Receipt(WireModel):
-    """T3 and E2, JWS type `receipt`, by a node: it sent exactly these bytes in this attempt.
-
-    Of an encoder round `attempt` is the try's, `<run>/<round>.<try>`.
-    """
+    """T3, JWS type `receipt`, by a node: it sent exactly these bytes in this attempt."""
 
     suite: Suite
     attempt: Identifier
     h: Hash
     party_id: PartyId
     sha256: Hash
+
+
+class RoundReceipt(Receipt):
+    """E2, JWS type `round-receipt`, by a node: it took its gradients at exactly these parameters and sent these bytes.
+
+    `attempt` is the try's, `<run>/<round>.<try>`.
+    """
+
+    parameters_sha256: Hash
 
 
 class Decision(WireModel):

@@ -77,10 +77,12 @@ class RosterProposal(WireModel):
 
 
 class RoundShares(WireModel):
-    """The counted try of one encoder round: exact share bytes and JWS `receipt` by party."""
+    """The counted try of one encoder round: exact share bytes and JWS `round-receipt` by party."""
 
     attempt: Identifier
     """`<run>/<round>.<try>`."""
+    parameters: bytes
+    """At which the gradients were taken: little-endian float64, the bytes that the receipts name by their hash."""
     shares: dict[PartyId, bytes]
     receipts: dict[PartyId, Token]
 

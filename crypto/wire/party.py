@@ -6,7 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crypto.wire.base import Hash, Key, KindName, Moment, PartyId, Pseudonym, Suite, Token, WireModel
+from crypto.wire.base import (
+    Hash,
+    Key,
+    KindName,
+    Moment,
+    PartyId,
+    Pseudonym,
+    Suite,
+    Token,
+    TrainingPoint,
+    WireModel,
+)
 
 RESERVED_KINDS = frozenset({"hub", "witness", "client"})
 
@@ -20,6 +31,8 @@ class Party(WireModel):
     title: Annotated[str, Field(max_length=120)] = ""
     sign_key: Key
     box_key: Key
+    training_key: TrainingPoint | None = None
+    """ECDSA on P-384, by which Flower's SuperLink lets it in; nothing of the protocol is believed because of it."""
 
 
 class EnrolmentRequest(WireModel):

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"], dependencies=[Adm
 
 @router.post("")
 def order_campaign(hub: HubOf, body: RawBody) -> Response:
-    """Accept an order and begin; how it goes on is read with GET."""
+    """Accept an order, which a worker takes up; how it goes on is read with GET."""
     submission = parse(body, CampaignSubmission)
     schema = Schema.from_json(json.dumps(submission.schema_document))
     campaign_id = hub.campaigns.order(submission.campaign, schema)
@@ -27,18 +27,20 @@ def order_campaign(hub: HubOf, body: RawBody) -> Response:
 @router.get("")
 def list_campaigns(hub: HubOf) -> dict[str, object]:
     """List all campaigns, the newest first."""
-    return {"campaigns": [summary(campaign) for campaign in hub.campaigns.book.all()]}
+    return {"campaigns": [summary(each, taken=hub.campaigns.taken(each)) for each in hub.campaigns.book.all()]}
 
 
 @router.get("/{campaign_id}")
 def read_campaign(hub: HubOf, campaign_id: str, after: Annotated[int, Query(ge=0)] = 0) -> dict[str, object]:
     """Return a campaign with its steps that follow number `after`."""
     book = hub.campaigns.book
-    return detail(book.get(campaign_id), book, after=after)
+    campaign = book.get(campaign_id)
+    return detail(campaign, book, taken=hub.campaigns.taken(campaign), after=after)
 
 
 @router.post("/{campaign_id}/abort")
 def abort_campaign(hub: HubOf, campaign_id: str) -> dict[str, object]:
     """End a campaign at its next step; a table attempt under way is voided."""
     hub.campaigns.abort(campaign_id)
-    return summary(hub.campaigns.book.get(campaign_id))
+    campaign = hub.campaigns.book.get(campaign_id)
+    return summary(campaign, taken=hub.campaigns.taken(campaign))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from crypto.wire.base import WireModel
 from hub.api.dependencies import AdminOnly, HubOf, RawBody, parse
 from hub.api.parties import JOSE
 from hub.problems import language_of_request
+from models.card import Format
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -20,6 +22,14 @@ class ReleaseOrder(WireModel):
     """Body of POST /v1/models/{model_id}/release."""
 
     scope: Literal["evaluation", "release"] = "release"
+
+
+class RollbackOrder(WireModel):
+    """Body of POST /v1/models/rollback."""
+
+    line: Annotated[str, Field(min_length=1, max_length=160)]
+    version: Annotated[int, Field(ge=1)]
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class WithdrawalOrder(WireModel):
@@ -38,18 +48,31 @@ def is_admin(request: Request, hub: HubOf) -> bool:
 
 
 Admin = Annotated[bool, Depends(is_admin)]
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
 
 
 @router.get("")
 def list_models(hub: HubOf, admin: Admin) -> dict[str, object]:
-    """List released and withdrawn models; to the administrator, all."""
+    """List released and withdrawn models; to the administrator, all.
+
+    Of each line the newest released version is the current one. AUC comes from an evaluation stage.
+    """
+    found = hub.evaluations.all()
     return {
         "models": [
             {
                 "model_id": model.model_id,
                 "model_type": model.model_type,
                 "campaign_id": model.campaign_id,
+                "line": model.line,
+                "version": model.version,
                 "status": model.status,
+                "current": model.current,
+                "waiting": model.waiting,
+                "epsilon": model.epsilon,
+                "auc": None if model.model_id not in found else found[model.model_id].auc.model_dump(),
                 "registered_at": model.registered_at.isoformat(),
             }
             for model in hub.models.all()
@@ -66,18 +89,53 @@ def read_model(hub: HubOf, model_id: str, admin: Admin) -> Response:
 
 @router.get("/{model_id}/card")
 def read_card(
-    hub: HubOf, model_id: str, request: Request, admin: Admin, lang: Literal["zh", "en"] | None = None
+    hub: HubOf,
+    model_id: str,
+    request: Request,
+    admin: Admin,
+    form: Annotated[Format | None, Query(alias="format")] = None,
+    lang: Literal["zh", "en"] | None = None,
 ) -> Response:
-    """Return a model's card in Markdown, in the language of `lang` or Accept-Language."""
+    """Return a model's card; `format` and `lang` go before Accept and Accept-Language."""
     language = lang or language_of_request(request.headers.get("accept-language"))
-    text = hub.models.card(model_id, language, unreleased=admin)
-    return PlainTextResponse(text, media_type="text/markdown", headers={"Content-Language": language})
+    chosen = form or _form_of(request.headers.get("accept"))
+    text = hub.cards.card(model_id, language, chosen, unreleased=admin)
+    headers = {"Content-Language": language, "Vary": "Accept, Accept-Language, Authorization"}
+    if chosen == "md":
+        return PlainTextResponse(text, media_type="text/markdown", headers=headers)
+    headers["Content-Security-Policy"] = PAGE_POLICY
+    return HTMLResponse(text, headers=headers)
+
+
+@router.get("/{model_id}/comparison")
+def read_comparison(
+    hub: HubOf,
+    model_id: str,
+    request: Request,
+    admin: Admin,
+    other: Annotated[str, Query(alias="with")],
+    lang: Literal["zh", "en"] | None = None,
+) -> dict[str, object]:
+    """Compare a model with a newer one: privacy, figures with their noise, features, bins and points."""
+    language = lang or language_of_request(request.headers.get("accept-language"))
+    found = hub.cards.compare(model_id, other, language, unreleased=admin)
+    plain = asdict(found)
+    if found.stability is not None:
+        plain["stability"]["beyond_noise"] = found.stability.beyond_noise
+    return plain
 
 
 @router.get("/{model_id}/release")
 def read_release(hub: HubOf, model_id: str) -> Response:
     """Return the witness's newest word on a model: a JWS `model-release` or `model-withdrawal`."""
     return PlainTextResponse(hub.models.release_token(model_id), media_type=JOSE)
+
+
+@router.post("/rollback", dependencies=[AdminOnly])
+def roll_back(hub: HubOf, body: RawBody) -> dict[str, object]:
+    """Make an older version of a line its current one: the witness withdraws the newer ones."""
+    order = parse(body, RollbackOrder)
+    return {"withdrawn": list(hub.models.rollback(order.line, order.version, order.reason))}
 
 
 @router.post("/{model_id}/release", dependencies=[AdminOnly])
@@ -91,3 +149,14 @@ def release(hub: HubOf, model_id: str, body: RawBody) -> Response:
 def withdraw(hub: HubOf, model_id: str, body: RawBody) -> Response:
     """Have the witness withdraw the model: nodes stop answering with it."""
     return PlainTextResponse(hub.models.withdraw(model_id, parse(body, WithdrawalOrder).reason), media_type=JOSE)
+
+
+def _form_of(accept: str | None) -> Format:
+    """A page for who asks for HTML before Markdown, as browsers do; Markdown for all others."""
+    for part in (accept or "").split(","):
+        kind = part.partition(";")[0].strip().lower()
+        if kind in ("text/html", "application/xhtml+xml"):
+            return "html"
+        if kind in ("text/markdown", "text/plain", "*/*"):
+            return "md"
+    return "md"

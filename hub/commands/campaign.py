@@ -37,7 +37,7 @@ def start(
     ca_file: CaOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Order a campaign; it runs in the serving hub. 启动训练任务。"""
+    """Order a campaign; a worker of the hub runs it. 启动训练任务。"""
     order, schema = load_campaign(file)
     body = {
         "campaign": order.model_dump(mode="json", by_alias=True, exclude_none=True) | {"schema": schema.name},
@@ -51,7 +51,7 @@ def start(
     if as_json:
         console.show_json(answer)
     else:
-        console.say("Campaign {name} has begun; see `digua-hub campaign watch {name}`.", name=answer["campaign_id"])
+        console.say("Campaign {name} is ordered; see `digua-hub campaign watch {name}`.", name=answer["campaign_id"])
 
 
 @app.command()
@@ -74,7 +74,7 @@ def list_campaigns(config: ConfigOption = HUB_YAML, ca_file: CaOption = None, as
     rows = [
         (
             each["campaign_id"],
-            console.text(each["status"]),
+            _state(each),
             ", ".join(each["stages"]),
             each["epsilon"] if each["noise"] == "on" else console.text("noise off"),
             each["created_at"],
@@ -159,6 +159,7 @@ def _show(campaign: dict[str, Any]) -> None:
         "model_id",
     )
     rows: list[tuple[object, object]] = [(name, campaign[name]) for name in names]
+    rows[names.index("status")] = ("status", _state(campaign))
     rows += [(f"model: {stage}", model_id) for stage, model_id in campaign["models"].items()]
     failure = campaign["failure"]
     if failure:
@@ -173,6 +174,11 @@ def _show(campaign: dict[str, Any]) -> None:
             for each in campaign["progress"]
         ]
         console.show_table("Steps", ("Attempt", "Step", "Parties", "Seconds", "Detail"), steps)
+
+
+def _state(campaign: dict[str, Any]) -> str:
+    state = console.text(campaign["status"])
+    return f"{state} ({console.text('waits for a worker')})" if campaign["waits_for"] == "worker" else state
 
 
 def _path(campaign_id: str) -> str:

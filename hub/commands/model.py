@@ -1,4 +1,4 @@
-"""`digua-hub model`: list models, read them and their cards, have the witness release or withdraw them."""
+"""`digua-hub model`: list and compare models, read their cards, have the witness release or withdraw them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import hashlib
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from hub import console
 from hub.admin_client import AdminClient, HubAnswerError
+from hub.commands.comparison import show_comparison
 from hub.config import load_config
 from models.i18n import language_from_env
 
-app = typer.Typer(no_args_is_help=True, help="Models: list, show, card, release, withdraw. 模型。")
+app = typer.Typer(no_args_is_help=True, help="Models: list, show, card, compare, release, withdraw, rollback. 模型。")
 
 ConfigOption = Annotated[Path, typer.Option(help="The hub's configuration. 配置文件。")]
 CaOption = Annotated[Path | None, typer.Option(help="PEM of the authority that signed the hub's certificate.")]
@@ -40,6 +41,13 @@ class Language(StrEnum):
     EN = "en"
 
 
+class CardFormat(StrEnum):
+    """Forms of a card."""
+
+    MD = "md"
+    HTML = "html"
+
+
 @app.command("list")
 def list_models(config: ConfigOption = HUB_YAML, ca_file: CaOption = None, as_json: JsonFlag = False) -> None:
     """List all models with their states. 列出模型。"""
@@ -48,9 +56,63 @@ def list_models(config: ConfigOption = HUB_YAML, ca_file: CaOption = None, as_js
     if as_json:
         console.show_json(models)
         return
-    columns = ("model_id", "model_type", "campaign_id", "status", "registered_at")
-    rows = [[model[name] if name != "status" else console.text(model[name]) for name in columns] for model in models]
-    console.show_table("Models", ("Model", "Type", "Campaign", "State", "Registered"), rows)
+    rows = [
+        (
+            model["model_id"],
+            model["line"],
+            model["version"],
+            _state(model),
+            "–" if model["epsilon"] is None else f"{model['epsilon']:.4g}",
+            "–" if model["auc"] is None else _estimate(model["auc"]),
+            model["campaign_id"],
+            model["registered_at"],
+        )
+        for model in models
+    ]
+    titles = ("Model", "Line", "Version", "State", "Epsilon", "AUC (private)", "Campaign", "Registered")
+    console.show_table("Models", titles, rows)
+
+
+@app.command()
+def compare(
+    before: Annotated[str, typer.Argument(help="The older model's id, sha256:…")],
+    after: Annotated[str, typer.Argument(help="The newer model's id, sha256:…")],
+    config: ConfigOption = HUB_YAML,
+    ca_file: CaOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Compare two models: privacy, figures with their noise, features, bins, points. 比较两个模型。"""
+    params = {"with": after, "lang": language_from_env()}
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        found = hub.get(f"{_path(before)}/comparison", params=params).json()
+    if as_json:
+        console.show_json(found)
+    else:
+        show_comparison(found)
+
+
+@app.command()
+def rollback(
+    line: Annotated[str, typer.Argument(help="The models' line; see `model list`.")],
+    to: Annotated[int, typer.Option(help="The older version to make current again.")],
+    reason: Annotated[str, typer.Option(help="Why; it is signed, logged and public.")],
+    config: ConfigOption = HUB_YAML,
+    ca_file: CaOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make an older version current again: the witness withdraws the newer ones, for good. 回退到旧版本。"""
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        done = hub.post("/v1/models/rollback", {"line": line, "version": to, "reason": reason}).json()
+    if as_json:
+        console.show_json(done)
+    elif done["withdrawn"]:
+        console.say(
+            "Withdrawn: {models}. Version {version} is the current one.",
+            models=", ".join(done["withdrawn"]),
+            version=to,
+        )
+    else:
+        console.say("Version {version} is the current one already.", version=to)
 
 
 @app.command()
@@ -77,14 +139,20 @@ def show(
 def card(
     model_id: ModelArgument,
     lang: Annotated[Language | None, typer.Option(help="zh or en; by DIGUA_LANG without it.")] = None,
+    form: Annotated[
+        CardFormat | None,
+        typer.Option("--format", help="md or html, a page to print; by the name of --out without it."),
+    ] = None,
     out: OutOption = None,
     config: ConfigOption = HUB_YAML,
     ca_file: CaOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print or write a model's card in Markdown. 模型卡。"""
+    """Print or write a model's card, in Markdown or as a page with charts. 模型卡。"""
+    named = CardFormat.HTML if out is not None and out.suffix == ".html" else CardFormat.MD
+    params = {"lang": lang or language_from_env(), "format": form or named}
     with AdminClient(load_config(config), ca_file=ca_file) as hub:
-        text = hub.get(f"{_path(model_id)}/card", params={"lang": lang or language_from_env()}).content
+        text = hub.get(f"{_path(model_id)}/card", params=params).content
     _write(text, out, as_json=as_json, model_id=model_id)
 
 
@@ -120,6 +188,17 @@ def withdraw(
         console.show_json({"model_id": model_id, "withdrawal": token})
     else:
         console.say("The witness has signed; all nodes are told of it.")
+
+
+def _state(model: dict[str, Any]) -> str:
+    state = console.text(model["status"])
+    if model["current"]:
+        return f"{state} ({console.text('current')})"
+    return f"{state} ({console.text('waits for the witness')})" if model["waiting"] else state
+
+
+def _estimate(of: dict[str, float]) -> str:
+    return f"{of['value']:.4f} ({of['low']:.3f} – {of['high']:.3f})"
 
 
 def _path(model_id: str) -> str:

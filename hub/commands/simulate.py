@@ -19,6 +19,9 @@ _FIGURES = (
     ("KS", "ks"),
     ("AUC without privacy, same bins", "auc_nonprivate"),
     ("AUC of LightGBM, same bins", "auc_lightgbm"),
+    ("AUC of the evaluation stage, private", "auc_private"),
+    ("Its 95 % interval", "auc_private_interval"),
+    ("AUC of the same merchants, exact", "auc_counted"),
     ("Epsilon spent", "epsilon"),
     ("Delta", "delta"),
     ("Merchants", "merchants"),
@@ -31,16 +34,25 @@ _FIGURES = (
 
 def simulate(
     schema: Annotated[Path, typer.Option(help="The campaign's schema (YAML). 方案文件。")],
-    table: Annotated[Path, typer.Option(help="One joined CSV table: all kinds' columns and the label. 合并表。")],
+    table: Annotated[
+        Path,
+        typer.Option(help="One joined table (CSV, Parquet), a folder of nodes' tables, or e.g. pakdd-2009. 数据表。"),
+    ],
     epsilon: Annotated[float, typer.Option(help="Privacy budget of all published results. 隐私预算。")],
     delta: Annotated[float, typer.Option(help="δ of the same budget.")] = 1e-5,
     nodes: Annotated[str, typer.Option(help="Nodes per kind, e.g. bank=12,tax=6,utility=6; 3 each if empty.")] = "",
-    stages: Annotated[str, typer.Option(help="scorecard, encoder, or encoder,scorecard.")] = "scorecard",
+    stages: Annotated[
+        str, typer.Option(help="scorecard, encoder, or encoder,scorecard; ,evaluation after them.")
+    ] = "scorecard",
+    parity: Annotated[
+        list[str] | None, typer.Option(help="Evaluation: compare groups by this feature; repeatable.")
+    ] = None,
     holdout: Annotated[float, typer.Option(min=0, max=0.9, help="Share of merchants held out.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Of sampling, split and hold-out; noise never depends on it.")] = 0,
     merchants: Annotated[int | None, typer.Option(min=2, help="Sample this many rows.")] = None,
     absent: Annotated[list[str] | None, typer.Option(help="Share without a record, e.g. tax=0.2; repeatable.")] = None,
     noise: Annotated[str, typer.Option(help="on, or off (synthetic data only: to compare tables exactly).")] = "on",
+    baselines: Annotated[bool, typer.Option(help="Compare with models fitted on the joined rows.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder for node files, report, model and card.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -54,13 +66,15 @@ def simulate(
         table=table,
         epsilon=epsilon,
         delta=delta,
-        nodes={kind: _whole(kind, value) for kind, value in _pairs(nodes.split(","), "nodes").items()},
-        stages=cast(tuple[Literal["encoder", "scorecard"], ...], _stages(stages)),
+        nodes=node_counts(nodes),
+        stages=cast(tuple[Literal["encoder", "scorecard", "evaluation"], ...], _stages(stages)),
+        parity=tuple(parity or ()),
         holdout=holdout,
         seed=seed,
         merchants=merchants,
         absent=_pairs(absent or [], "absent"),
         noise_on=noise == "on",
+        baselines=baselines,
         out=out,
     )
     with Bars(hidden=as_json) as bars:
@@ -92,14 +106,19 @@ def _figure(value: object) -> str:
         return "–"
     if isinstance(value, bool):
         return console.text("yes" if value else "no")
+    if isinstance(value, list):
+        return " – ".join(_figure(each) for each in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _stages(given: str) -> tuple[str, ...]:
     stages = tuple(part.strip() for part in given.split(",") if part.strip())
-    if stages not in {("encoder",), ("scorecard",), ("encoder", "scorecard")}:
+    training = stages[:-1] if stages[-1:] == ("evaluation",) else stages
+    if training not in {("encoder",), ("scorecard",), ("encoder", "scorecard")}:
         raise SimulationError(
-            f"stages {given} are unknown", field="stages", remedy="use encoder, scorecard, or encoder,scorecard"
+            f"stages {given} are unknown",
+            field="stages",
+            remedy="use encoder, scorecard, or encoder,scorecard, and evaluation after them if wanted",
         )
     return stages
 
@@ -118,6 +137,15 @@ def _pairs(given: list[str], field: str) -> dict[str, float]:
                 f"{part} is not kind=number", field=field, remedy=f"write e.g. --{field} tax=0.2"
             ) from problem
     return pairs
+
+
+def node_counts(given: str) -> dict[str, int]:
+    """`kind=number` pairs separated by commas.
+
+    Raises:
+        SimulationError: it is not that.
+    """
+    return {kind: _whole(kind, value) for kind, value in _pairs(given.split(","), "nodes").items()}
 
 
 def _whole(kind: str, value: float) -> int:

@@ -103,7 +103,7 @@ def _place(schema: Schema, frame: pl.DataFrame, rng: np.random.Generator) -> Pop
 def write_node_file(population: Population, node: Node, path: Path) -> int:
     """Write one node's own rows and columns; returns the number of rows."""
     schema = population.schema
-    columns = [schema.id.column, *(feature.name for feature in schema.features(node.kind))]
+    columns = [schema.id.column, *schema.columns(node.kind)]
     if node.kind == schema.label.kind:
         columns.append(schema.label.column)
     mine = np.array(population.at[node.kind]) == node.party_id

@@ -141,6 +141,8 @@ class RequestGrid(Grid):
     def _carry(self, message: Message, timeout: float | None) -> Message | None:
         node_id = message.metadata.dst_node_id
         wire = message_to_proto(message).SerializeToString()
+        # From here on only its metadata are needed; whoever waits for all replies holds all messages.
+        message.content = RecordDict()
         self._count(node_id, sent=len(wire))
         try:
             answer = self.deliver(node_id, wire, timeout)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp.grid import Grid
-from numpy.typing import NDArray
 
-from crypto.parcel import ARRAY_FORMAT, Parcel, array_fields, array_from_fields
+from crypto.parcel import ARRAY_FORMAT, Parcel
 
 _TEXTS, _ARRAYS = "texts", "arrays"
 
@@ -28,27 +26,15 @@ Reply = Parcel | Lost
 
 def to_records(parcel: Parcel) -> RecordDict:
     """A parcel as Flower records: texts in a ConfigRecord, arrays in an ArrayRecord."""
-    return RecordDict(
-        {
-            _TEXTS: ConfigRecord(dict(parcel.texts)),
-            _ARRAYS: ArrayRecord({name: _array(array) for name, array in parcel.arrays.items()}, keep_input=False),
-        }
-    )
-
-
-def _array(array: NDArray[Any]) -> Array:
-    dtype, shape, data = array_fields(array)
-    return Array(dtype=dtype, shape=shape, stype=ARRAY_FORMAT, data=data)
+    arrays = {name: Array(*fields[:2], ARRAY_FORMAT, fields[2]) for name, fields in parcel.fields().items()}
+    return RecordDict({_TEXTS: ConfigRecord(dict(parcel.texts)), _ARRAYS: ArrayRecord(arrays, keep_input=False)})
 
 
 def from_records(records: RecordDict) -> Parcel:
     """Flower records as a parcel; records of other names are ignored, as are values that are not texts."""
-    texts = records.config_records.get(_TEXTS)
-    arrays = records.array_records.get(_ARRAYS)
-    return Parcel(
-        {name: value for name, value in (texts or {}).items() if isinstance(value, str)},
-        {name: array_from_fields(array.dtype, array.shape, array.data) for name, array in (arrays or {}).items()},
-    )
+    texts, arrays = records.config_records.get(_TEXTS), records.array_records.get(_ARRAYS)
+    fields = {name: (array.dtype, array.shape, array.data) for name, array in (arrays or {}).items()}
+    return Parcel.of_fields(texts or {}, fields)
 
 
 @dataclass(frozen=True)
@@ -83,15 +69,26 @@ class Channel:
 
     def ask_each(self, steps: Mapping[str, str], parcels: Mapping[str, Parcel], group: str) -> dict[str, Reply]:
         """One trip in which parties take different steps: party → message type, party → parcel; as `ask`."""
+        return self.ask_made({party: steps[party] for party in parcels}, parcels.__getitem__, group)
+
+    def ask_made(self, steps: Mapping[str, str], parcel_of: Callable[[str], Parcel], group: str) -> dict[str, Reply]:
+        """As `ask_each`, with parcels that are made when they are sent.
+
+        Args:
+            steps: party → message type.
+            parcel_of: makes a party's parcel, which is not kept once it is sent.
+            group: as in `ask`.
+        """
         parties: dict[int, str] = {}
-        replies: dict[str, Reply] = {party: Lost("no reply in time") for party in parcels}
+        replies: dict[str, Reply] = {party: Lost("no reply in time") for party in steps}
         messages: list[Message] = []
-        for party, parcel in parcels.items():
+        for party, step in steps.items():
             if party not in self.node_ids:
                 replies[party] = Lost("not connected")
                 continue
             parties[self.node_ids[party]] = party
-            messages.append(self.grid.create_message(to_records(parcel), steps[party], self.node_ids[party], group))
+            content = to_records(parcel_of(party))
+            messages.append(self.grid.create_message(content, step, self.node_ids[party], group))
         for message in self.grid.send_and_receive(messages, timeout=self.timeout):
             answered = parties.get(message.metadata.src_node_id)
             if answered is not None:

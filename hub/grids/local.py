@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Mapping
 
@@ -15,7 +16,7 @@ from flwr.proto.message_pb2 import Message as ProtoMessage
 from hub.grids.base import RequestGrid, UndeliveredError
 
 _LOG = logging.getLogger(__name__)
-_WORKERS = 8
+_WORKERS = max(2, min(8, os.cpu_count() or 1))
 
 
 class LocalGrid(RequestGrid):

@@ -28,6 +28,8 @@ class CampaignRow(Base):
     failure: Mapped[str | None] = mapped_column(LongText)
     encoder_model: Mapped[str | None] = mapped_column(String(71))
     scorecard_model: Mapped[str | None] = mapped_column(String(71))
+    run_by: Mapped[str | None] = mapped_column(String(300))
+    """Machine and process that took it up last."""
 
 
 class CampaignEventRow(Base):
@@ -104,18 +106,24 @@ class TableShareRow(Base):
     receipt: Mapped[str] = mapped_column(LongText)
 
 
-class EncoderShareRow(Base):
-    """A node's exact share of an opened encoder round and its receipt: from these the witness makes the encoder again.
+class EncoderRoundRow(Base):
+    """An opened encoder round: the try that was counted, and the parameters (float64) that it was run on."""
 
-    `attempt` is the id of the try that was counted.
-    """
+    __tablename__ = "encoder_rounds"
+
+    attempt: Mapped[str] = mapped_column(AttemptName, primary_key=True)
+    run: Mapped[str] = mapped_column(AttemptName, ForeignKey("campaign_attempts.attempt"), index=True)
+    round: Mapped[int] = mapped_column(Integer)
+    parameters: Mapped[bytes] = mapped_column(Bytes)
+
+
+class EncoderShareRow(Base):
+    """A node's exact share of an opened encoder round and its receipt: the witness replays the encoder from these."""
 
     __tablename__ = "encoder_shares"
 
-    attempt: Mapped[str] = mapped_column(AttemptName, primary_key=True)
+    attempt: Mapped[str] = mapped_column(AttemptName, ForeignKey("encoder_rounds.attempt"), primary_key=True)
     party_id: Mapped[str] = mapped_column(PartyName, primary_key=True)
-    run: Mapped[str] = mapped_column(AttemptName, ForeignKey("campaign_attempts.attempt"), index=True)
-    round: Mapped[int] = mapped_column(Integer)
     share: Mapped[bytes] = mapped_column(Bytes)
     receipt: Mapped[str] = mapped_column(LongText)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import Double, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hub.tables.base import Base, BigId, Bytes, LongText, PartyName, Seconds
 
 
 class ModelRow(Base):
-    """A model artefact."""
+    """A model artefact; in its line, e.g. all models of campaigns of one name, it has a version number."""
 
     __tablename__ = "models"
 
@@ -19,6 +19,25 @@ class ModelRow(Base):
     attempt: Mapped[str | None] = mapped_column(String(128))
     artefact: Mapped[bytes] = mapped_column(Bytes)
     registered_at: Mapped[int] = mapped_column(Seconds)
+    line: Mapped[str] = mapped_column(String(160))
+    version: Mapped[int] = mapped_column(Integer)
+    epsilon: Mapped[float | None] = mapped_column(Double)
+    """As its artefact states it; None without noise."""
+    waits_since: Mapped[int | None] = mapped_column(Seconds)
+    """When the witness's owner was first asked to approve its release; None where nobody had to be asked."""
+
+    __table_args__ = (Index("ix_models_line_version", "line", "version", unique=True),)
+
+
+class ModelEvaluationRow(Base):
+    """What an evaluation stage found of a model: JSON of `models.evaluation_result.EvaluationResult`."""
+
+    __tablename__ = "model_evaluations"
+
+    attempt: Mapped[str] = mapped_column(String(128), primary_key=True)
+    model_id: Mapped[str] = mapped_column(String(80), ForeignKey("models.model_id"), index=True)
+    result: Mapped[str] = mapped_column(LongText)
+    received_at: Mapped[int] = mapped_column(Seconds)
 
 
 class ModelShareRow(Base):

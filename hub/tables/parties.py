@@ -44,6 +44,7 @@ class PartyRow(Base):
     title: Mapped[str] = mapped_column(String(120), default="")
     sign_key: Mapped[bytes] = mapped_column(Bytes)
     box_key: Mapped[bytes] = mapped_column(Bytes)
+    training_key: Mapped[bytes | None] = mapped_column(Bytes)
     voprf_key: Mapped[bytes | None] = mapped_column(Bytes)
     enrolled_at: Mapped[int] = mapped_column(Seconds)
     changed_at: Mapped[int] = mapped_column(Seconds)

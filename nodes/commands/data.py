@@ -1,113 +1,181 @@
-"""`check-data`: does the owner's table fit the schema, before anything is sent?"""
+"""`check-data`: does the owner's table fit the schema, and what is it like, before anything is sent?"""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from models.errors import SchemaError
-from models.i18n import language_from_env
+from models.i18n import Language, language_from_env
 from models.schema import Schema
 from models.schema_file import load_schema
 from nodes.commands.setup import ConfigOption
-from nodes.config import DatasetConfig, load_node_config
-from nodes.console import REFUSED, JsonOption, describe, print_error, print_json, print_table, reported, say
+from nodes.config import DatasetConfig, NodeConfig, load_node_config
+from nodes.console import (
+    REFUSED,
+    JsonOption,
+    describe,
+    print_error,
+    print_json,
+    print_table,
+    reported,
+    say,
+    speaking,
+)
 from nodes.errors import ConfigError, SourceError
-from nodes.sources.csv import CsvSource
+from nodes.frozen_counts import FrozenCounts, KeptCounts
+from nodes.quality import OUTCOMES, WARNINGS, as_plain, assess
+from nodes.runtime import STORE_FILE, open_store
+from nodes.sources.configured import source_of
 from nodes.sources.table import NodeTable
-
-OUTCOMES = ("defaulted", "performing", "no label")
 
 
 @reported
-def check_data(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -> None:
-    """Check the configured tables against their schemas. 按模式检查数据表。"""
-    loaded = load_node_config(config)
-    if not loaded.datasets:
-        raise ConfigError(
-            f"{config} names no datasets", field="datasets", remedy="add a schema and a csv under datasets"
-        )
-    reports: list[dict[str, Any]] = []
-    refused = False
-    for dataset in loaded.datasets:
-        try:
-            report = _report(dataset, loaded.kind)
-        except (SourceError, SchemaError) as problem:
-            refused = True
-            report = {"csv": str(dataset.csv), "schema_file": str(dataset.schema_file), "problem": describe(problem)}
-            if not as_json:
-                print_error(problem)
-        else:
-            if not as_json:
-                _print(report)
-        reports.append(report)
-    if as_json:
-        print_json({"datasets": reports})
-    if refused:
-        raise typer.Exit(REFUSED)
+def check_data(
+    config: ConfigOption = Path("node.yaml"),
+    schema: Annotated[
+        str | None, typer.Option(help="Only tables of this schema: its file, or its name. 只检查该模式。")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the report there as JSON, for its owner alone. 报告文件。")
+    ] = None,
+    bins: Annotated[bool, typer.Option("--bins", help="Show rows per bin. 显示各分箱行数。")] = False,
+    lang: Annotated[Language | None, typer.Option(help="zh or en; by DIGUA_LANG without it. 语言。")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the configured tables and report on their quality; nothing is sent. 检查数据表并报告数据质量（不外传）。"""
+    with speaking(lang):
+        loaded = load_node_config(config)
+        if not loaded.datasets:
+            raise ConfigError(
+                f"{config} names no datasets",
+                field="datasets",
+                remedy="add a schema and a table under datasets: csv, parquet or sql",
+            )
+        chosen = [each for each in loaded.datasets if schema is None or _follows(each, schema)]
+        if not chosen:
+            raise ConfigError(
+                f"no dataset of {config} follows {schema}", field="schema", remedy="name one of its schema files"
+            )
+        reports = [_report(each, loaded, as_json=as_json, bins=bins) for each in chosen]
+        if out is not None:
+            _write(out, reports)
+        if as_json:
+            print_json({"datasets": reports})
+        if any(report["problem"] is not None for report in reports):
+            raise typer.Exit(REFUSED)
 
 
-def _report(dataset: DatasetConfig, kind: str) -> dict[str, Any]:
-    schema = load_schema(dataset.schema_file)
-    table = NodeTable.load(CsvSource(dataset.csv), schema, kind)
-    rows = len(table.ids)
-    labels = None
-    if table.outcome is not None:
-        counts = np.bincount(table.outcome, minlength=len(OUTCOMES))
-        labels = {name: int(count) for name, count in zip(OUTCOMES, counts, strict=True)}
-    return {
-        "csv": str(dataset.csv),
+def _report(dataset: DatasetConfig, config: NodeConfig, *, as_json: bool, bins: bool) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "source": _place(dataset),
         "schema_file": str(dataset.schema_file),
-        "schema": schema.name,
-        "schema_sha256": schema.hash(),
-        "rows": rows,
-        "features": _features(schema, kind, table),
-        "labels": labels,
         "problem": None,
     }
+    try:
+        schema = load_schema(dataset.schema_file)
+        facts |= {"schema": schema.name, "schema_sha256": schema.hash()}
+        table = NodeTable.load(source_of(dataset), schema, config.kind)
+    except (SourceError, SchemaError, ConfigError) as problem:
+        if not as_json:
+            print_error(problem)
+        return {**facts, "problem": describe(problem)}
+    quality = assess(table, schema, config.kind, _last_counts(config, schema))
+    facts |= as_plain(quality, schema, config.kind, language_from_env())
+    for warned in facts["warnings"]:
+        warned["text"] = say(WARNINGS[warned["code"]], **warned["params"])
+    if not as_json:
+        _print(facts, bins=bins)
+    return facts
 
 
-def _features(schema: Schema, kind: str, table: NodeTable) -> list[dict[str, Any]]:
-    language = language_from_env()
-    found = []
-    for index, feature in enumerate(schema.features(kind)):
-        counts = np.bincount(table.codes[:, index], minlength=feature.width)
-        top = int(counts.argmax())
-        labels = feature.spec.bin_labels(language)
-        found.append(
-            {
-                "name": feature.name,
-                "bins": feature.width,
-                "missing_share": round(float(counts[feature.spec.missing_bin]) / max(len(table.ids), 1), 6),
-                "largest_bin": labels[top],
-                "largest_share": round(float(counts[top]) / max(len(table.ids), 1), 6),
-                "empty_bins": int((counts == 0).sum()),
-            }
-        )
-    return found
+def _last_counts(config: NodeConfig, schema: Schema) -> KeptCounts | None:
+    """What the node froze for its last campaign under the schema; a node without a store has taken part in none."""
+    if not (config.data_dir / STORE_FILE).exists():
+        return None
+    store = open_store(config)
+    try:
+        return FrozenCounts(store).last(schema.hash())
+    finally:
+        store.close()
 
 
-def _print(report: dict[str, Any]) -> None:
-    title = f"{report['csv']} · {report['schema']} · {say('{rows} rows', rows=report['rows'])}"
-    columns = ("feature", "bins", "missing", "largest bin", "its share", "empty bins")
+def _follows(dataset: DatasetConfig, wanted: str) -> bool:
+    if Path(wanted).absolute() == dataset.schema_file.absolute() or Path(wanted) == dataset.schema_file:
+        return True
+    try:
+        return load_schema(dataset.schema_file).name == wanted
+    except SchemaError:
+        return False
+
+
+def _place(dataset: DatasetConfig) -> str:
+    if dataset.sql is not None:
+        return dataset.sql.url or str(dataset.sql.url_file)
+    return str(dataset.file)
+
+
+def _write(path: Path, reports: list[dict[str, Any]]) -> None:
+    text = json.dumps({"datasets": reports}, ensure_ascii=False, indent=2) + "\n"
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as problem:
+        raise ConfigError(
+            f"{path} cannot be written: {problem.strerror}", field="out", remedy="check the path and its permissions"
+        ) from problem
+
+
+def _print(report: dict[str, Any], *, bins: bool) -> None:
+    title = f"{report['source']} · {report['schema']} · {say('{rows} rows', rows=report['rows'])}"
+    columns = (
+        "feature",
+        "bins",
+        "missing",
+        "other",
+        "out of range",
+        "largest bin",
+        "its share",
+        "empty bins",
+        "moved by",
+    )
     rows = [
         (
             each["name"],
             each["bins"],
             f"{each['missing_share']:.1%}",
+            f"{each['other_share']:.1%}",
+            "–" if each["out_of_range"] is None else each["out_of_range"],
             each["largest_bin"],
             f"{each['largest_share']:.1%}",
             each["empty_bins"],
+            "–" if each["stability_index"] is None else f"{each['stability_index']:.2f}",
         )
         for each in report["features"]
     ]
     print_table(title, columns, rows)
+    total = max(report["rows"], 1)
+    if bins:
+        for each in report["features"]:
+            counts = [(one["bin"], one["rows"], f"{one['rows'] / total:.1%}") for one in each["counts"]]
+            print_table(f"{each['name']} · {each['title']}", ("bin", "rows", "share"), counts)
     if report["labels"] is not None:
         labels = report["labels"]
-        total = max(report["rows"], 1)
-        print_table(
-            say("labels"), ("outcome", "rows", "share"), [(say(n), c, f"{c / total:.1%}") for n, c in labels.items()]
+        counts = [(say(name), labels[name], f"{labels[name] / total:.1%}") for name in OUTCOMES]
+        print_table(say("labels"), ("outcome", "rows", "share"), counts)
+    if report["compared_with"] is None:
+        typer.echo(say("no campaign was accepted under this schema yet: there is nothing to compare with"))
+    else:
+        typer.echo(
+            say(
+                "compared with the rows frozen for campaign {campaign} at {time}",
+                campaign=report["compared_with"]["campaign_id"],
+                time=report["compared_with"]["accepted_at"],
+            )
         )
+    for warned in report["warnings"]:
+        typer.echo(f"! {warned['text']}")

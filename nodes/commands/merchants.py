@@ -17,8 +17,8 @@ from rich.progress import Progress as Bars
 
 from crypto.identifiers import IdentifierType, normalise
 from crypto.wire.party import MerchantKeyLeaf, MerchantKeySubmission
+from nodes.batch_files import read_file
 from nodes.commands.opened import open_services
-from nodes.commands.query import read_enquiries
 from nodes.commands.setup import ConfigOption
 from nodes.console import JsonOption, err, print_facts, print_json, reported, say
 from nodes.errors import ConfigError
@@ -46,7 +46,7 @@ def pseudonyms(
     if id_type not in ID_TYPES:
         raise ConfigError(f"{id_type} is no type of identifier", field="id-type", remedy=f"use {', '.join(ID_TYPES)}")
     kind = cast("IdentifierType", id_type)
-    wanted = [each.id for each in read_enquiries(ids)]
+    wanted = [each.id for each in read_file(ids)]
     normalised = [normalise(kind, each) for each in wanted]
     with open_services(config, roster=True) as services:
         with _progress(quiet=as_json) as report:

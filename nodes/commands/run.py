@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -17,13 +18,19 @@ from crypto.errors import CryptoError
 from nodes.commands.setup import ConfigOption
 from nodes.config import load_node_config
 from nodes.console import JsonOption, err, reported, say
-from nodes.errors import NodeError
+from nodes.errors import ConfigError, NodeError
 from nodes.gateway import GatewayServer, create_gateway, gateway_token
+from nodes.gateway_batches import BatchDesk
+from nodes.keys import TRAINING_FILE
 from nodes.link import Link
 from nodes.logs import configure_logs
+from nodes.proxy import proxy_url
 from nodes.pseudonyms import Progress as Report
 from nodes.runtime import NodeRuntime
 from nodes.services import Services, equip
+
+if TYPE_CHECKING:
+    from nodes.supernode import SuperNode
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,12 +50,15 @@ def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -
         link = Link(runtime, runtime.handlers)
         gateway = open_gateway(services, link)
         link.start()
+        supernode = join_superlink(services)
         _LOG.info("%s is running; its link goes to %s", runtime.config.party_id, runtime.config.hub.url)
         try:
             keep_pseudonyms(runtime, stopping, bars=sys.stderr.isatty() and not as_json)
         finally:
             if gateway is not None:
                 gateway.stop()
+            if supernode is not None:
+                supernode.stop()
             link.stop()
             runtime.close()
     _LOG.info("%s has stopped", runtime.config.party_id)
@@ -63,16 +73,40 @@ def open_gateway(services: Services, link: Link) -> GatewayServer | None:
     config = services.runtime.config
     if config.gateway is None:
         return None
-    app = create_gateway(
-        services.enquiries,
-        services.models,
-        party_id=config.party_id,
-        token=gateway_token(config.gateway),
-        connected=lambda: link.connected,
-    )
-    server = GatewayServer(app, config.gateway)
+    desk = BatchDesk(services.batches)
+    app = create_gateway(services, desk, token=gateway_token(config.gateway), connected=lambda: link.connected)
+    server = GatewayServer(app, config.gateway, desk)
     server.start()
     return server
+
+
+def join_superlink(services: Services) -> SuperNode | None:
+    """Take part in campaigns on a SuperLink where the configuration names one.
+
+    Raises:
+        ConfigError: the node has no training key.
+    """
+    config, keys = services.runtime.config, services.runtime.keys
+    if config.superlink is None or services.desk is None:
+        return None
+    if keys.training is None:
+        raise ConfigError(
+            f"{config.keys_dir} holds no {TRAINING_FILE}, by which the SuperLink lets this node in",
+            field="superlink",
+            remedy="restore the file from its backup",
+        )
+    from nodes.supernode import SuperNode  # noqa: PLC0415  (Flower is slow to import)
+
+    supernode = SuperNode(
+        config.superlink.address,
+        config.superlink.root_certificates,
+        keys.training.private_key,
+        services.desk.reply,
+        poll_seconds=config.superlink.poll_seconds,
+        proxy=proxy_url(config.hub, host=config.superlink.address),
+    )
+    supernode.start()
+    return supernode
 
 
 def stop_on_signals() -> threading.Event:

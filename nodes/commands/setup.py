@@ -37,7 +37,9 @@ def init(
     directory: Annotated[Path, typer.Option("--dir", help="Folder of the node's files. 节点目录。")] = Path(),
     title: Annotated[str, typer.Option(help="Its name for persons. 机构名称。")] = "",
     ca_file: Annotated[Path | None, typer.Option(help="PEM of a private authority. 私有 CA 证书。")] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help="SCHEMA=CSV; may be repeated. 数据集。")] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="SCHEMA=TABLE (.csv or .parquet); may be repeated. 数据集。")
+    ] = None,
     epsilon: Annotated[float, typer.Option(help="Budget over all campaigns. 全部活动的 ε 预算。")] = 3.0,
     delta: Annotated[float, typer.Option(help="Its delta. δ 预算。")] = 1e-5,
     as_json: JsonOption = False,
@@ -136,6 +138,7 @@ def _request(config: NodeConfig, keys: NodeKeys, token: str) -> str:
             title=config.title,
             sign_key=keys.identity.public,
             box_key=keys.box.public,
+            training_key=None if keys.training is None else keys.training.public,
         ),
         voprf_key=None if keys.voprf_seed is None else PseudonymKey.from_seed(keys.voprf_seed).public,
         issued_at=system_clock(),
@@ -184,10 +187,10 @@ def _key(text: str, field: str) -> bytes:
 
 
 def _dataset(text: str) -> tuple[str, str]:
-    schema, separator, csv = text.partition("=")
-    if not (separator and schema and csv):
-        raise ConfigError(f"--dataset {text} is not SCHEMA=CSV", field="dataset", remedy="give both files with =")
-    return str(Path(schema).absolute()), str(Path(csv).absolute())
+    schema, separator, table = text.partition("=")
+    if not (separator and schema and table):
+        raise ConfigError(f"--dataset {text} is not SCHEMA=TABLE", field="dataset", remedy="give both files with =")
+    return str(Path(schema).absolute()), str(Path(table).absolute())
 
 
 def _config_text(
@@ -207,15 +210,13 @@ def _config_text(
     lines += ["data_dir: data  # 隐私账本，请备份。The ledger: back it up.", "keys_dir: keys"]
     if datasets:
         lines += ["datasets:"]
-        lines += [line for schema, csv in datasets for line in _dataset_lines(quoted(schema), quoted(csv))]
+        for schema, table in datasets:
+            sort = "parquet" if table.endswith(".parquet") else "csv"
+            lines += [f"  - schema: {quoted(schema)}", f"    {sort}: {quoted(table)}"]
     epsilon, delta = budget
     lines += ["# 全部训练活动合计的隐私预算。What all campaigns together may cost a merchant.", "budget:"]
     lines += [f"  epsilon: {epsilon!r}", f"  delta: {delta!r}"]
     return "\n".join(lines) + "\n"
-
-
-def _dataset_lines(schema: str, csv: str) -> list[str]:
-    return [f"  - schema: {schema}", f"    csv: {csv}"]
 
 
 def _write_checked(path: Path, text: str) -> None:

@@ -31,7 +31,7 @@ def approve(
     as_json: JsonOption = False,
 ) -> None:
     """Approve a party under this fingerprint, compared with its owner out of band. 批准机构加入名册。"""
-    loaded = _witness(config)
+    loaded = witness_config(config)
     store = open_store(loaded)
     try:
         Approvals(store).approve(party, fingerprint)
@@ -45,7 +45,7 @@ def approve(
 @reported
 def revoke(party: PartyName, config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -> None:
     """Take an approval back; rosters signed from now on lack the party. 撤销批准。"""
-    loaded = _witness(config)
+    loaded = witness_config(config)
     store = open_store(loaded)
     try:
         was_approved = Approvals(store).withdraw(party)
@@ -59,7 +59,7 @@ def revoke(party: PartyName, config: ConfigOption = Path("node.yaml"), as_json: 
 @reported
 def list_parties(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -> None:
     """List approved parties and those that the hub proposes. 列出已批准与待批准的机构。"""
-    loaded = _witness(config)
+    loaded = witness_config(config)
     store = open_store(loaded)
     try:
         found = Approvals(store).list()
@@ -86,7 +86,7 @@ def list_parties(config: ConfigOption = Path("node.yaml"), as_json: JsonOption =
 @reported
 def ledger(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -> None:
     """Show what the whole programme has cost a merchant at most. 显示整个计划的隐私开销。"""
-    loaded = _witness(config)
+    loaded = witness_config(config)
     store = open_store(loaded)
     try:
         found = programme(Ledger(store, loaded.budget.epsilon, loaded.budget.delta))
@@ -100,7 +100,8 @@ def ledger(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False
     print_facts({"epsilon_spent": f"{found.epsilon_spent:.4f} / {found.epsilon_budget:g}", "delta": f"{found.delta:g}"})
 
 
-def _witness(config: Path) -> NodeConfig:
+def witness_config(config: Path) -> NodeConfig:
+    """The configuration, of a witness; ConfigError where it is another node's."""
     loaded = load_node_config(config)
     if loaded.kind != "witness":
         raise ConfigError(

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import polars as pl
 
+from nodes.errors import SourceError
+
 
 class Source(Protocol):
     """A table of the owner: one row per merchant."""
@@ -32,3 +34,17 @@ class Source(Protocol):
         Raises:
             SourceError: the table cannot be read, or lacks a column.
         """
+
+
+def require_columns(source: Source, columns: Sequence[str]) -> None:
+    """Refuse a table that lacks some of the columns.
+
+    Raises:
+        SourceError: it does, or cannot be read.
+    """
+    present = source.columns()
+    absent = [name for name in columns if name not in present]
+    if absent:
+        raise SourceError(
+            f"{source.name}: missing columns: {', '.join(absent)}", field=absent[0], remedy="add the columns"
+        )

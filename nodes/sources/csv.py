@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 
 from nodes.errors import SourceError
+from nodes.sources.base import require_columns
+
+_SEGMENT_ROWS = 16_384
+"""Records read at a time: memory does not grow with the file, as it would with a mapping of all of it."""
 
 
 @dataclass
@@ -29,6 +36,8 @@ class CsvSource:
     null_values: tuple[str, ...] = ()
     first_row: int = field(default=2, init=False)
     _header: tuple[str, ...] | None = field(default=None, init=False, repr=False)
+    _segments: list[tuple[int, int]] = field(default_factory=list, init=False, repr=False)
+    """Where the records of each segment end in the file, and how many they are."""
 
     @property
     def name(self) -> str:
@@ -51,37 +60,40 @@ class CsvSource:
         Raises:
             SourceError: as ``columns``, or a column is absent.
         """
-        absent = [name for name in columns if name not in self.columns()]
-        if absent:
-            raise SourceError(
-                f"{self.path}: missing columns: {', '.join(absent)}", field=absent[0], remedy="add the columns"
-            )
+        require_columns(self, columns)
         try:
-            scan = pl.scan_csv(
-                self.path,
-                separator=self.separator,
-                infer_schema=False,
-                null_values=list(self.null_values) or None,
-                glob=False,
-            )
-            for block in scan.select(list(columns)).collect_batches(chunk_size=block_rows, maintain_order=True):
-                yield from block.iter_slices(block_rows)
+            with self.path.open("rb") as file:
+                # before every segment: without it blank lines at its start would not count as rows
+                header = file.read(self._segments[0][0])
+                for (start, _), (end, rows) in itertools.pairwise(self._segments):
+                    file.seek(start)
+                    segment = pl.read_csv(
+                        header + file.read(end - start),
+                        separator=self.separator,
+                        infer_schema=False,
+                        null_values=list(self.null_values) or None,
+                    )
+                    if segment.height != rows:
+                        raise self._badly_quoted(
+                            "its records cannot be told apart, or it was changed while it was read"
+                        )
+                    yield from segment.select(list(columns)).iter_slices(block_rows)
         except (pl.exceptions.PolarsError, OSError) as problem:
             # the library's own message may quote cells
-            raise SourceError(
-                f"{self.path}: the file cannot be read as CSV",
-                field="path",
-                remedy="check the quotes: a quoted cell starts and ends with one, inner ones are doubled",
-            ) from problem
+            raise self._badly_quoted("the file cannot be read as CSV") from problem
 
     def _check_records(self) -> tuple[str, ...]:
         """Every record must have the header's length: a cut row would else read as missing values."""
         row = 0
         try:
-            with self.path.open(encoding="utf-8-sig", newline="") as text:
-                records = csv.reader(text, delimiter=self.separator, strict=True)
+            with self.path.open("rb") as file:
+                lines = _Lines(file)
+                records = csv.reader(lines, delimiter=self.separator, strict=True)
                 header = tuple(next(records, ()))
+                segments = [(lines.read, 0)]
                 for row, record in enumerate(records, start=2):
+                    if (row - 1) % _SEGMENT_ROWS == 0:
+                        segments.append((lines.read, _SEGMENT_ROWS))
                     if len(record) not in (len(header), 0):
                         raise SourceError(
                             f"{self.path}: row {row} has {len(record)} cells, the header has {len(header)}",
@@ -101,11 +113,7 @@ class CsvSource:
                 remedy="check the path and its permissions",
             ) from problem
         except csv.Error as problem:
-            raise SourceError(
-                f"{self.path}: after row {max(row, 1)}: badly quoted",
-                field="path",
-                remedy="check the quotes: a quoted cell starts and ends with one, inner ones are doubled",
-            ) from problem
+            raise self._badly_quoted(f"after row {max(row, 1)}: badly quoted") from problem
         if not header:
             raise SourceError(
                 f"{self.path}: the file is empty", field="path", remedy="put the column names in the first row"
@@ -117,4 +125,28 @@ class CsvSource:
                 field=twice[0],
                 remedy="rename or drop one of them",
             )
+        if lines.read > segments[-1][0]:
+            segments.append((lines.read, max(row - 1, 0) % _SEGMENT_ROWS))
+        self._segments = segments
         return header
+
+    def _badly_quoted(self, what: str) -> SourceError:
+        return SourceError(
+            f"{self.path}: {what}",
+            field="path",
+            remedy="check the quotes: a quoted cell starts and ends with one, inner ones are doubled",
+        )
+
+
+class _Lines:
+    """A file's lines as text; `read` is how many bytes they took, which after a record is where it ends."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._file:
+            start = len(codecs.BOM_UTF8) if self.read == 0 and line.startswith(codecs.BOM_UTF8) else 0
+            self.read += len(line)
+            yield line[start:].decode()

@@ -10,7 +10,7 @@ import polars as pl
 
 from crypto.errors import IdentifierError
 from crypto.identifiers import IdentifierType, masked, normalise
-from models.bins import CellProblem, Codes, bin_checked, outcome_checked, text_values
+from models.bins import CellProblem, Codes, bin_frame, outcome_checked, text_values
 from models.schema import Schema
 from nodes.errors import SourceError
 from nodes.sources.base import Source
@@ -27,11 +27,13 @@ class NodeTable:
         ids: (n) normalised identifiers, all different.
         codes: (n, F) bins, features in the order of the schema.
         outcome: (n,) 0 defaulted, 1 performing, 2 no label; ``None`` where the kind has no label.
+        outside: (F,) values outside the feature's ``range``.
     """
 
     ids: list[str]
     codes: Codes
     outcome: Codes | None
+    outside: tuple[int, ...]
 
     @classmethod
     def load(cls, source: Source, schema: Schema, kind: str, *, block_rows: int = BLOCK_ROWS) -> Self:
@@ -49,7 +51,7 @@ class NodeTable:
         """
         features = schema.features(kind)
         labelled = schema.label.kind == kind
-        wanted = [schema.id.column, *(feature.name for feature in features)]
+        wanted = [schema.id.column, *schema.columns(kind)]
         if labelled:
             wanted.append(schema.label.column)
         _check_columns(source, wanted, kind)
@@ -58,6 +60,7 @@ class NodeTable:
         report = _Report()
         codes: list[Codes] = [np.empty((0, len(features)), dtype=np.uint8)]
         outcomes: list[Codes] = [np.empty(0, dtype=np.uint8)]
+        outside = np.zeros(len(features), dtype=np.int64)
         row = source.first_row
         for block in source.read_blocks(wanted, block_rows):
             filled = _filled(block)
@@ -65,11 +68,10 @@ class NodeTable:
             kept = block.filter(pl.Series(filled))
             row += block.height
             ids.add(text_values(kept[schema.id.column]).to_list(), numbers.tolist(), report)
-            block_codes = np.empty((kept.height, len(features)), dtype=np.uint8)
-            for index, feature in enumerate(features):
-                block_codes[:, index], problems = bin_checked(feature, kept[feature.name])
-                report.add_cells(problems, numbers.tolist())
-            codes.append(block_codes)
+            binned = bin_frame(schema, kind, kept)
+            report.add_cells(binned.problems, numbers.tolist())
+            codes.append(binned.codes)
+            outside += binned.outside
             if labelled:
                 outcome, problems = outcome_checked(schema.label, kept[schema.label.column])
                 report.add_cells(problems, numbers.tolist())
@@ -77,7 +79,8 @@ class NodeTable:
         if not ids.values and not report.total:
             raise SourceError(f"{source.name}: no rows", field="rows", remedy="give a table with one row per merchant")
         report.refuse(source.name)
-        return cls(ids.values, np.concatenate(codes), np.concatenate(outcomes) if labelled else None)
+        outcome_or_none = np.concatenate(outcomes) if labelled else None
+        return cls(ids.values, np.concatenate(codes), outcome_or_none, tuple(outside.tolist()))
 
 
 @dataclass

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from nodes.tables.base import NodeTableBase
+from nodes.tables.base import AttemptStateColumns, NodeTableBase
 
 
-class AttemptRow(NodeTableBase):
-    """The protocol state of an attempt, as `crypto.attempts` writes it; outlives its key."""
+class AttemptRow(AttemptStateColumns, NodeTableBase):
+    """The state of an attempt; outlives its key."""
 
     __tablename__ = "attempts"
-
-    attempt: Mapped[str] = mapped_column(primary_key=True)
-    state: Mapped[bytes]
 
 
 class AttemptKeyRow(NodeTableBase):

@@ -26,3 +26,16 @@ class CampaignPrivacyRow(NodeTableBase):
     stage: Mapped[str] = mapped_column(primary_key=True)
     stated: Mapped[str]
     """Canonical JSON; see `nodes.campaign_rules`."""
+
+
+class FrozenCountsRow(NodeTableBase):
+    """Rows per bin of the node's own features at its last acceptance under a schema; nobody else is told them."""
+
+    __tablename__ = "frozen_counts"
+
+    schema_sha256: Mapped[str] = mapped_column(primary_key=True)
+    campaign_id: Mapped[str]
+    accepted_at: Mapped[str]
+    """ISO 8601 with offset."""
+    counts: Mapped[str]
+    """JSON: a list per feature, in the order of the schema."""

@@ -67,6 +67,19 @@ class VoprfNonceRow(NodeTableBase):
     until: Mapped[int] = mapped_column(index=True)
 
 
+class ProposedModelRow(NodeTableBase):
+    """A model that the hub proposed for release while its owner decides on releases by hand."""
+
+    __tablename__ = "witness_proposed_models"
+
+    model_id: Mapped[str] = mapped_column(primary_key=True)
+    artefact: Mapped[bytes]
+    proposed_at: Mapped[int]
+    word: Mapped[str]
+    """The owner's: `pending`, `approved` or `refused`."""
+    reason: Mapped[str | None]
+
+
 class SignedReleaseRow(NodeTableBase):
     """A model that the witness released or withdrew, as it signed it."""
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from nodes.tables.base import NodeTableBase
+from nodes.tables.base import AttemptStateColumns, NodeTableBase
 
 
-class WitnessAttemptRow(NodeTableBase):
+class WitnessAttemptRow(AttemptStateColumns, NodeTableBase):
     """One attempt: its state (with seeds, for supervised audit), terms and which node holds which position."""
 
     __tablename__ = "witness_attempts"
 
-    attempt: Mapped[str] = mapped_column(primary_key=True)
     campaign_id: Mapped[str] = mapped_column(index=True)
-    state: Mapped[bytes]
     key: Mapped[bytes | None]
     """The X25519 key of the attempt; erased when it ends."""
     terms: Mapped[str]

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crypto.errors import AttemptError
+from crypto.wire.campaign import Terms
+from nodes.charges import stage_of
 from nodes.ledger import Ledger
 
 
@@ -27,6 +30,24 @@ class Programme:
     epsilon_budget: float
     delta: float
     campaigns: tuple[CampaignCost, ...]
+
+
+def check_stage_unreleased(ledger: Ledger, terms: Terms) -> None:
+    """T0: a stage that was released in its campaign is not run again there: a model's card states the ε of one run.
+
+    Of an encoder, whose tries count as released one by one, the first term that was sent settles it.
+
+    Raises:
+        AttemptError: another attempt of this stage was released.
+    """
+    for charge in ledger.charges():
+        same = charge.campaign_id == terms.campaign_id and stage_of(terms.campaign_id, charge.attempt) == terms.stage
+        if same and not charge.refunded:
+            raise AttemptError(
+                f"stage {terms.stage} of campaign {terms.campaign_id} was released in attempt {charge.attempt}",
+                field="attempt",
+                remedy="open what was released, or start a new campaign",
+            )
 
 
 def programme(ledger: Ledger) -> Programme:

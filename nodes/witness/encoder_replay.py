@@ -2,8 +2,11 @@
 
 The hub brings, for every round, the exact shares of the try that it counted and the nodes' receipts of them. With its
 own terms, which it keeps, the witness opens each round and takes the same steps from the same first parameters. So an
-encoder is a function of opened noisy sums alone. At which parameters nodes took their gradients is not bound here: a
-lying hub can steer those, at no cost in privacy (docs/threat-model.md, What is not claimed).
+encoder is a function of opened noisy sums alone.
+
+Each node's receipt names the parameters at which it took its gradients, and so does the witness's own record of the
+try, whose masks are bound to them. They must be those that the steps before have led to. So a hub that had gradients
+taken elsewhere, to steer what the sums say, has no encoder to show for it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from crypto.errors import CryptoError, SignatureError
 from crypto.jws import verify_model
 from crypto.round_grid import terms_rounds
 from crypto.secure_sum import open_sum
-from crypto.wire.campaign import Receipt
+from crypto.wire.campaign import RoundReceipt
 from crypto.wire.link import RoundShares
 from models.encoder_spec import EncoderSpec
 from models.encoder_step import apply_step, final_parameters, initial_parameters, initial_state
@@ -43,8 +46,8 @@ def replay_encoder(
         rounds: one counted try of each round, in order.
 
     Raises:
-        PolicyRefusal: `model-not-reproduced`: rounds are missing, a share is not one that its node receipted, or this
-            witness has no term of a try.
+        PolicyRefusal: `model-not-reproduced`: rounds are missing, a share is not one that its node receipted, this
+            witness has no term of a try, or gradients were taken at other parameters than the replayed ones.
     """
     spec = read_spec(checked)
     if len(rounds) != spec.rounds:
@@ -52,6 +55,7 @@ def replay_encoder(
     parameters, state = initial_parameters(spec), initial_state(spec)
     for each in rounds:
         opened = _open(attempts, run, checked, spec, state.step, each)
+        _check_parameters(each, parameters, state.step)
         parameters, state = apply_step(parameters, opened, n_public=checked.terms.cohort_size, spec=spec, state=state)
     return final_parameters(spec, parameters, state)
 
@@ -69,6 +73,14 @@ def same_weights(stated: NDArray[np.float64], due: NDArray[np.float64]) -> bool:
     unit = np.spacing(np.maximum(np.abs(a), np.abs(b)).astype(np.float32)).astype(np.float64)
     floor = _FLOOR * float(np.abs(b).max(initial=0.0))
     return bool(np.all(np.abs(a - b) <= np.maximum(unit, floor)))
+
+
+def _check_parameters(brought: RoundShares, due: NDArray[np.float64], number: int) -> None:
+    """Whether a round was run on the replayed parameters, up to another processor's rounding."""
+    if len(brought.parameters) != due.nbytes or not same_weights(np.frombuffer(brought.parameters, "<f8"), due):
+        raise not_reproduced(
+            f"round {number + 1} was run on other parameters than the rounds before it give", "parameters"
+        )
 
 
 def not_reproduced(what: str, field: str) -> PolicyRefusal:
@@ -94,6 +106,9 @@ def _open(
     record = attempts.load(attempt)
     if record is None or record.state.h != run.state.h or record.state.term is None:
         raise not_reproduced(f"this witness released no term in {attempt}", "rounds")
+    parameters_sha256 = digest(brought.parameters)
+    if record.state.parameters_sha256 != parameters_sha256:
+        raise not_reproduced(f"this witness released its term of {name} for other parameters", "parameters")
     parties = {entry.party_id for entry in roster}
     if set(brought.shares) != parties or set(brought.receipts) != parties:
         raise not_reproduced(f"the shares of {name} are not those of all nodes of its run", "rounds")
@@ -101,7 +116,7 @@ def _open(
         share = brought.shares[entry.party_id]
         try:
             receipt = verify_model(
-                brought.receipts[entry.party_id], entry.sign_key, Receipt, typ="receipt", kid=entry.party_id
+                brought.receipts[entry.party_id], entry.sign_key, RoundReceipt, typ="round-receipt", kid=entry.party_id
             )
         except (SignatureError, ValidationError) as problem:
             raise not_reproduced(
@@ -110,6 +125,8 @@ def _open(
         named = (receipt.party_id, receipt.attempt, receipt.h, receipt.sha256)
         if named != (entry.party_id, attempt, run.state.h, digest(share)):
             raise not_reproduced(f"{entry.party_id} receipted another share of {name}", entry.party_id)
+        if receipt.parameters_sha256 != parameters_sha256:
+            raise not_reproduced(f"{entry.party_id} took its gradients of {name} at other parameters", entry.party_id)
     terms = [np.frombuffer(data, dtype="<u8") for data in (*brought.shares.values(), record.state.term)]
     try:
         if any(term.shape != (spec.n_parameters,) for term in terms):

@@ -9,6 +9,8 @@ W4  Encoders: every round opens again, from shares that the nodes receipted and 
     from the first parameters give the same weights. Else a hub could choose a function of its own as a feature.
 W5  Schema, cohort and the stated privacy are those of the terms that it cosigned.
 W6  The release is on disk before it leaves; a model that was withdrawn is not released again.
+W7  A model whose terms promise an evaluation gets scope `release` once an evaluation of it was released.
+W8  Where the owner decides on releases by hand, scope `release` waits for that word.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from nodes.store import Store
 from nodes.tables.witness import SignedReleaseRow
 from nodes.terms_check import read_terms
 from nodes.witness.encoder_replay import not_reproduced, replay_encoder, same_weights
+from nodes.witness.model_approvals import ModelApprovals
 from nodes.witness_stage import OpenedAttempt, WitnessContext, load_record, open_attempt
 
 WITHDRAWN = "withdrawn"
@@ -44,17 +47,25 @@ WITHDRAWN = "withdrawn"
 class ReleaseDesk:
     """Handles `release-model` and `withdraw-model`."""
 
-    def __init__(self, store: Store, context: WitnessContext, journal: Journal) -> None:
+    def __init__(
+        self, store: Store, context: WitnessContext, journal: Journal, *, approvals: ModelApprovals | None = None
+    ) -> None:
+        """Args:
+        store, context, journal: the witness's.
+        approvals: the owner's decisions; None lets every model out that could be made again.
+        """
         self._store = store
         self._context = context
         self._journal = journal
+        self._approvals = approvals
         self._lock = threading.Lock()
 
     def release(self, body: bytes) -> bytes:
         """JSON of `ReleaseProposal` in, a JWS `model-release` out.
 
         Raises:
-            PolicyRefusal: `model-not-reproduced`, `model-withdrawn`, or terms and artefact contradict each other.
+            PolicyRefusal: `model-not-reproduced`, `model-withdrawn`, `approval-pending`, `approval-refused`, or terms
+                and artefact contradict each other.
             ArtefactError: the artefact is malformed or breaks the bounds.
             AttemptError: the attempt was not run here, or the shares are not those of its receipts.
             SignatureError: the proposal is malformed.
@@ -77,6 +88,10 @@ class ReleaseDesk:
             else:
                 terms = self._check_encoder(artefact, proposal.attempt, proposal.rounds)
             _check_terms(artefact, terms)
+            if proposal.scope == "release":
+                self._require_evaluated(artefact.model_id, terms)
+                if self._approvals is not None:
+                    self._approvals.require(artefact)  # W8
             release = ModelRelease(
                 suite=SUITE,
                 model_id=artefact.model_id,
@@ -149,6 +164,24 @@ class ReleaseDesk:
             raise not_reproduced("the rounds that were run give other parameters", "encoder")
         return checked.terms
 
+    def _require_evaluated(self, model_id: str, terms: Terms) -> None:
+        """W7."""
+        if not terms.evaluation_due:
+            return
+        for attempt in self._context.attempts.attempts(terms.campaign_id):
+            record = self._context.attempts.load(attempt)
+            if record is None or record.state.phase != "released":
+                continue
+            stage = read_terms(record.terms, self._context.roster).terms.evaluation
+            if stage is not None and stage.model_id == model_id:
+                return
+        raise PolicyRefusal(
+            "evaluation-missing",
+            f"campaign {terms.campaign_id} promised an evaluation of {model_id}, and none was released",
+            field="scope",
+            remedy="run the evaluation stage; until then the model has scope evaluation",
+        )
+
     def _require_not_withdrawn(self, model_id: str) -> None:
         with self._store.reading() as session:
             if session.get(SignedReleaseRow, (model_id, WITHDRAWN)) is not None:
@@ -188,8 +221,11 @@ def _check_terms(artefact: ModelArtefact, terms: Terms) -> None:
     mechanisms = tuple(
         CellsEntry(sigma=each.sigma, count=each.count, scale=each.scale)
         if isinstance(each, TablesMechanism)
-        else RoundsEntry(sigma_over_sensitivity=each.sigma_over_sensitivity, rounds=each.rounds)
+        else RoundsEntry(
+            sigma_over_sensitivity=each.sigma_over_sensitivity, rounds=each.rounds, sampling_rate=each.sampling_rate
+        )
         for each in due.mechanisms
+        if each.stage != "evaluation"
     )
     if (
         stated.noise != due.noise

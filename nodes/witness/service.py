@@ -15,6 +15,7 @@ from nodes.link import Handler
 from nodes.runtime import NodeRuntime
 from nodes.witness.approvals import Approvals
 from nodes.witness.checkpoints import CheckpointCosigner
+from nodes.witness.model_approvals import ModelApprovals
 from nodes.witness.release import ReleaseDesk
 from nodes.witness.roster import RosterSigner
 from nodes.witness.voprf import VoprfEvaluator
@@ -66,7 +67,9 @@ class WitnessService:
         voprf = VoprfEvaluator(
             runtime.store, runtime.roster, journal, key=key, quota=config.voprf_quota, clock=runtime.clock
         )
-        desk = ReleaseDesk(runtime.store, context, journal)
+        by_hand = config.model_release.approval == "owner"
+        decisions = ModelApprovals(runtime.store, journal, clock=runtime.clock) if by_hand else None
+        desk = ReleaseDesk(runtime.store, context, journal, approvals=decisions)
         handlers: dict[FrameType, Handler] = {
             "cosign-roster": signer.sign,
             "cosign-checkpoint": cosigner.cosign,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ from typer.testing import CliRunner
 from crypto.manifest import holdout_mask
 from hub.campaign_record import CampaignRecord
 from hub.cli import app as hub_cli
+from hub.cohort import Holding
 from hub.simulation import Budget, Federation, NodeData
 from models.artefact import ModelArtefact
 from models.central import train_with_opacus
 from models.encoder_spec import EncoderSpec
-from nodes import training
-from nodes.link import Handler
+from tests.gates import Gate
 from tests.served_world import Agent, ServedWorld, wait_until
 
 
@@ -40,43 +39,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedWorld]:
         made.close()
 
 
-class Gate:
-    """Holds a party's training step until it is opened, or loses the message or its reply; once."""
-
-    def __init__(self, agent: Agent, step: str, *, skip: int = 0, lose: str = "") -> None:
-        self.reached, self.opened = threading.Event(), threading.Event()
-        self._handlers = agent.runtime.handlers
-        self._handler: Handler = self._handlers["flower"]
-        self._step, self._skip, self._lose = step, skip, lose
-
-    def __enter__(self) -> Gate:
-        self._handlers["flower"] = self._answer
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.opened.set()
-        self._handlers["flower"] = self._handler
-
-    def _answer(self, body: bytes) -> bytes:
-        message = training.message_from_proto(training.ProtoMessage.FromString(body))
-        if message.metadata.message_type != self._step or self._skip != 0 or self.reached.is_set():
-            self._skip -= message.metadata.message_type == self._step
-            return self._handler(body)
-        self.reached.set()
-        if self._lose == "reply":
-            self._handler(body)
-        if self._lose:
-            raise RuntimeError(f"the {self._lose} is lost")
-        assert self.opened.wait(30)
-        return self._handler(body)
-
-
 def local_counts(world: ServedWorld, state: dict[str, object], base: Path):
     """The same campaign over LocalGrid: other keys, same merchants, same hold-out."""
     parties = [party for party in world.agents if party != "witness"]
     nodes = [NodeData(party, party.partition("-")[0], world.training_data(party)) for party in parties]
     federation = Federation(
-        world.schema, nodes, world.sources, world.pseudonyms, base, budget=Budget(90, 1e-5), insecure_noise_off=True
+        world.schema,
+        nodes,
+        {kind: Holding.of(named) for kind, named in world.sources.items()},
+        world.pseudonyms,
+        base,
+        budget=Budget(90, 1e-5),
+        insecure_noise_off=True,
     )
     campaign = world.hub.campaigns.book.get(str(state["campaign_id"]))
     plan = federation.plan(
@@ -222,22 +196,11 @@ def test_a_restarted_hub_voids_what_was_under_way_and_tries_again(world: ServedW
     world.wait_connected()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_hub_killed_after_the_release_opens_what_was_released(
-    world: ServedWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    killed = threading.Event()
-
-    def die(self: CampaignRecord, result: object) -> None:
-        killed.set()
-        raise SystemExit  # ends the campaign's thread as a kill would: nothing is written
-
-    with monkeypatch.context() as patched:
-        patched.setattr(CampaignRecord, "opened", die)
+def test_a_campaign_killed_after_the_release_opens_what_was_released(world: ServedWorld, tmp_path: Path) -> None:
+    with Gate(world.witness, "query.release", answer_first=True) as gate:
         campaign_id = world.start(noise="off")
-        assert killed.wait(30)
-        wait_until(lambda: world.hub.campaigns.wait(campaign_id, 0.1), what="the end of the thread")
-    world.process.restart()
+        assert gate.reached.wait(30)
+        world.kill_campaign(campaign_id)
     state = world.ended(campaign_id)
     assert state["status"] == "succeeded", state["failure"]
     assert {each["attempt"] for each in state["progress"]} == {f"{campaign_id}/scorecard/1"}

@@ -12,8 +12,9 @@ import pytest
 from crypto.canonical import canonical_bytes, digest
 from crypto.jws import sign_model, verify_model
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import ModelRelease, Receipt, TablesMechanism
+from crypto.wire.campaign import ModelRelease, Receipt, RoundReceipt, TablesMechanism
 from crypto.wire.link import ReleaseProposal
+from hub import encoder_stage as stage
 from hub.campaign_plan import CampaignPlan, TrainedEncoder
 from hub.encoder_model import make_encoder
 from hub.encoder_stage import run_encoder_stage
@@ -127,9 +128,15 @@ def test_shares_without_their_nodes_receipts_are_refused(run: Run) -> None:
     identity = run.world.federation.identity_of(other)
 
     def receipt(signer_claims: str, data: bytes) -> str:
-
-        body = Receipt(suite=SUITE, attempt=first.attempt, h=run.trained.h, party_id=signer_claims, sha256=digest(data))
-        return sign_model(body, identity, typ="receipt", kid=signer_claims)
+        body = RoundReceipt(
+            suite=SUITE,
+            attempt=first.attempt,
+            h=run.trained.h,
+            party_id=signer_claims,
+            sha256=digest(data),
+            parameters_sha256=digest(first.parameters),
+        )
+        return sign_model(body, identity, typ="round-receipt", kid=signer_claims)
 
     cases = [
         ({"shares": {**first.shares, party: zeros}}, "receipted another share"),
@@ -145,6 +152,54 @@ def test_shares_without_their_nodes_receipts_are_refused(run: Run) -> None:
     for changes, why in cases:
         altered = first.model_copy(update=changes)
         assert why in run.refused(proposal.model_copy(update={"rounds": (altered, *rest)}))
+
+
+def test_parameters_that_a_receipt_or_the_witness_does_not_name_are_refused(run: Run) -> None:
+    first, second, third = run.proposal.rounds
+    moved = (np.frombuffer(second.parameters) + 1e-3).tobytes()
+    party = next(iter(second.shares))
+    body = RoundReceipt(
+        suite=SUITE,
+        attempt=second.attempt,
+        h=run.trained.h,
+        party_id=party,
+        sha256=digest(second.shares[party]),
+        parameters_sha256=digest(moved),
+    )
+    token = sign_model(body, run.world.federation.identity_of(party), typ="round-receipt", kid=party)
+    plain = body.model_dump(exclude={"parameters_sha256"})
+    unbound = sign_model(Receipt(**plain), run.world.federation.identity_of(party), typ="receipt", kid=party)
+    cases = [
+        ({"parameters": moved}, "released its term of round 2 for other parameters"),
+        ({"parameters": second.parameters[:-8]}, "released its term of round 2 for other parameters"),
+        ({"receipts": {**second.receipts, party: token}}, f"{party} took its gradients of round 2 at other parameters"),
+        ({"receipts": {**second.receipts, party: unbound}}, "signed no receipt"),
+    ]
+    proposal = run.with_parameters(run.trained.parameters * 3)
+    for changes, why in cases:
+        rounds = (first, second.model_copy(update=changes), third)
+        assert why in run.refused(proposal.model_copy(update={"rounds": rounds}))
+
+
+def test_a_hub_that_has_gradients_taken_elsewhere_has_no_encoder_to_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It steers the second round, openly towards nodes and witness, and brings whatever parameters it likes."""
+    honest = stage.apply_step
+
+    def steer(parameters, opened, **given):
+        after, state = honest(parameters, opened, **given)
+        return (after + 0.5 if state.step == 1 else after), state
+
+    monkeypatch.setattr(stage, "apply_step", steer)
+    steered = Run(make_world(tmp_path))
+    first, second, third = steered.proposal.rounds
+    assert "round 2 was run on other parameters" in steered.refused(steered.proposal)
+    due = (np.frombuffer(second.parameters) - 0.5).tobytes()
+    claimed = second.model_copy(update={"parameters": due})
+    refusal = steered.refused(steered.proposal.model_copy(update={"rounds": (first, claimed, third)}))
+    assert "released its term of round 2 for other parameters" in refusal
+    steered.world.federation.close()
 
 
 def test_weights_may_differ_in_the_last_place_only() -> None:
@@ -179,7 +234,7 @@ def test_nodes_refuse_an_encoder_that_the_witness_did_not_release(tmp_path: Path
     world = make_world(tmp_path)
     federation = world.federation
 
-    def release_by(key: str, model_id: str | None = None, campaign: str = "c1"):
+    def release_by(key: str, campaign: str, model_id: str | None = None):
         def release(artefact: bytes) -> str:
             body = ModelRelease(
                 suite=SUITE,
@@ -193,14 +248,14 @@ def test_nodes_refuse_an_encoder_that_the_witness_did_not_release(tmp_path: Path
         return release
 
     cases = [
-        (release_by("bank-1"), "signature-invalid"),  # signed by another than the witness
-        (release_by("witness", "sha256:" + "0" * 64), "encoder-not-released"),  # of another model
-        (release_by("witness", campaign="c0"), "encoder-not-released"),  # of another campaign
+        (release_by("bank-1", "c0"), "signature-invalid"),  # signed by another than the witness
+        (release_by("witness", "c1", "sha256:" + "0" * 64), "encoder-not-released"),  # of another model
+        (release_by("witness", "c1"), "encoder-not-released"),  # of another campaign
         (lambda _: "", "encoder-not-released"),
     ]
     for number, (release, why) in enumerate(cases):
         job, _ = two_stages(world, release_encoder=release)
-        plan = replace(job.plan, campaign_id="c1", attempts_before={"encoder": 10 * number, "scorecard": 10 * number})
+        plan = replace(job.plan, campaign_id=f"c{number}")
         with pytest.raises(QuorumError, match=f"bank-1: {why}"):
             run_server_app(federation.grid, replace(job, plan=plan))
     federation.close()

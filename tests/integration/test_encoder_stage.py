@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from crypto.canonical import digest
 from crypto.errors import AttemptError, ManifestError, NoiseError, SignatureError
@@ -18,17 +19,17 @@ from crypto.round_grid import terms_rounds
 from crypto.secure_sum import open_sum
 from crypto.table_grid import terms_layout
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import RoundOrder, RoundsMechanism
+from crypto.wire.campaign import RoundOrder, RoundReceipt, RoundsMechanism
 from crypto.wire.link import RoundShares
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, NoStore
 from hub.encoder_stage import run_encoder_stage
-from hub.encoder_terms import EncoderBudget, encoder_attempt_terms, encoder_budget
+from hub.encoder_terms import EncoderBudget, encoder_attempt_terms, encoder_budget, encoder_spec
 from hub.errors import EncoderTriesUsedError, QuorumError
 from hub.grids.channel import Channel
 from hub.manifests import build_manifest
 from hub.simulation import Budget
 from models.central import train_with_opacus
-from models.encoder_spec import EncoderSpec, spec_for
+from models.encoder_spec import EncoderSpec, discreteness_allowance, spec_for
 from models.encoder_step import initial_parameters
 from models.errors import BudgetError
 from nodes import encoder_stage, table_stage, witness_rounds, witness_stage
@@ -97,6 +98,61 @@ def test_zero_noise_equals_a_central_opacus_run(tmp_path: Path) -> None:
     assert {entry.kind for entry in trained.terms.roster} == {"bank"}
 
 
+def test_sampled_rounds_without_noise_equal_a_central_opacus_run_on_the_same_coins(tmp_path: Path) -> None:
+    world = make_world(tmp_path, merchants=240)
+    spec = small_spec(world, rounds=12, hidden=(5,), sampling_rate=0.4)
+    federation = world.federation
+    tossed: dict[str, list[np.ndarray]] = {party: [] for party in ("bank-1", "bank-2", "bank-3")}
+
+    def coins_of(party: str):
+        drawn = np.random.default_rng(int(party[-1])).bytes
+
+        def toss(n: int) -> bytes:
+            words = drawn(n)
+            tossed[party].append(np.frombuffer(words, "<u8") < int(0.4 * 2.0**64))
+            return words
+
+        return toss
+
+    for party in tossed:
+        federation.contexts[party] = replace(federation.contexts[party], coins=coins_of(party))
+    world.disturb()
+    trained = run_stage(world, encoder_plan(world), spec)
+    kept = ~holdout_mask(world.pseudonyms, world.plan().holdout_salt, world.plan().holdout_fraction)
+    cohort = world.plan().cohort.training(world.plan().holdout_salt, world.plan().holdout_fraction)
+    place = {row.tobytes(): index for index, row in enumerate(world.pseudonyms[kept])}
+    codes, outcome = training_rows(world)
+    masks = [np.zeros(len(codes), dtype=np.bool_) for _ in range(spec.rounds)]
+    for index, entry in enumerate(cohort.nodes):
+        if entry.party_id in tossed:
+            rows = [place[each.tobytes()] for each in cohort.slice_of(index).pseudonyms]
+            for step, mask in enumerate(masks):
+                mask[rows] = tossed[entry.party_id][step]
+    central = train_with_opacus(spec, codes, outcome, n_public=len(codes), taking_part=masks)
+    assert np.abs(trained.parameters - central).max() < 1e-4
+    full = train_with_opacus(spec.model_copy(update={"sampling_rate": 1.0}), codes, outcome, n_public=len(codes))
+    assert np.abs(trained.parameters - full).max() > 1e-3
+    assert 0.3 < np.mean(masks) < 0.5
+
+
+def test_sampled_rounds_are_charged_as_such_and_checked(tmp_path: Path) -> None:
+    world = make_world(tmp_path, budget=Budget(3.0, 1e-5), noise_off=False)
+    plan, spec = encoder_plan(world, noise="on", epsilon=3.0), small_spec(world, sampling_rate=0.5)
+    trained = run_stage(world, plan, spec)
+    stated = trained.terms.privacy.mechanisms[0]
+    assert isinstance(stated, RoundsMechanism)
+    assert stated.sampling_rate == 0.5
+    for ledger in (world.federation.contexts["bank-1"].ledger, world.federation.witness_context.ledger):
+        assert 2.97 < ledger.spent().epsilon <= 3.0
+    roster = world.federation.contexts["bank-1"].roster
+    for rate in (0.4, 1.0):  # more amplification than its rows are sampled with, or another statement than the spec's
+        claim = stated.model_copy(update={"sampling_rate": rate})
+        privacy = trained.terms.privacy.model_copy(update={"mechanisms": (claim,)})
+        lie = sign_model(trained.terms.model_copy(update={"privacy": privacy}), plan.identity, typ="terms", kid="hub")
+        with pytest.raises(BudgetError, match="not those of their encoder"):
+            check_rounds_privacy(read_terms(lie, roster))
+
+
 def test_a_lost_reply_is_asked_for_again_and_costs_no_try(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     dropped: list[str] = []
@@ -141,6 +197,19 @@ def test_a_node_missing_for_good_ends_the_run_when_the_charged_tries_are_used(tm
     assert len(world.federation.contexts["bank-1"].ledger.charges()) == 4
 
 
+def test_a_node_whose_owner_asks_for_a_device_that_is_not_there_says_so_before_it_accepts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    world = make_world(tmp_path)
+    world.federation.contexts["bank-2"] = replace(world.federation.contexts["bank-2"], device="cuda")
+    world.disturb()
+    trained = run_stage(world, encoder_plan(world), small_spec(world))
+    assert set(trained.lost) == {"bank-2"}
+    assert "device-unavailable" in trained.lost["bank-2"]
+    assert world.federation.contexts["bank-2"].ledger.charges() == ()
+
+
 def test_a_node_lost_before_acceptance_is_left_out_of_the_next_attempt(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     world.disturb(before=lambda party, step, parcel: None if (party, step) == ("bank-2", "train.accept") else parcel)
@@ -178,7 +247,7 @@ def test_noise_is_on_and_charged_once_for_all_tries(tmp_path: Path) -> None:
     assert world.federation.witness_context.ledger.spent().epsilon <= 3.0
     assert world.federation.contexts["tax-1"].ledger.spent().epsilon == 0
     assert all(
-        world.federation.contexts[p].attempts.blob("c1/encoder/1", "frozen") is None for p in ("bank-1", "bank-2")
+        world.federation.contexts[p].attempts.blob("c1/encoder/1", "rows.0") is None for p in ("bank-1", "bank-2")
     )
 
 
@@ -291,7 +360,9 @@ def test_a_round_replayed_with_other_parameters_is_refused(driven: Driven) -> No
         driven.term("bank-1", driven.order(shift=1.0))
     # Also when the node stopped between noting the order and sending.
     parcel = driven.order(number=1)
-    encoder_stage._record_order(driven.context("bank-2"), _order_of(driven, parcel), _checked(driven))
+    run = driven.context("bank-2").attempts.load(driven.terms.attempt)
+    assert run is not None
+    encoder_stage._open(driven.context("bank-2"), run, _order_of(driven, parcel), _checked(driven))
     with pytest.raises(AttemptError, match="ordered before with other parameters"):
         driven.term("bank-2", driven.order(number=1, shift=1.0))
     assert len(driven.context("bank-2").ledger.charges()) == 0
@@ -342,6 +413,29 @@ def test_terms_are_uniform_until_all_are_there(driven: Driven) -> None:
     for missing in range(len(terms)):
         partial = open_sum(terms[:missing] + terms[missing + 1 :])
         assert np.abs(partial.astype(np.float64)).mean() > 2.0**60
+
+
+@pytest.mark.parametrize("misled", ["bank-1", "bank-3", "witness"])
+def test_terms_at_different_parameters_do_not_open(driven: Driven, misled: str) -> None:
+    """A hub that steers some and not all, or all behind the witness's back, opens nothing."""
+    orders = {party: driven.order(shift=1.0 if party == misled else 0.0) for party in (*driven.nodes, "witness")}
+    terms = [driven.term(party, orders[party]) for party in driven.nodes]
+    witness = driven.world.federation.witness_context
+    terms.append(witness_rounds.release_round(witness, orders["witness"]).arrays["term"])
+    assert np.abs(open_sum(terms).astype(np.float64)).mean() > 2.0**60
+    # Nor is the term, or a node's, given again for what the others were ordered.
+    with pytest.raises(AttemptError, match="other parameters"):
+        witness_rounds.release_round(witness, driven.order(shift=0.0 if misled == "witness" else 1.0))
+    with pytest.raises(AttemptError, match="other parameters"):
+        driven.term("bank-2", driven.order(shift=1.0))
+
+
+def test_a_receipt_names_the_parameters(driven: Driven) -> None:
+    order = driven.order(shift=0.25)
+    token = encoder_stage.train_round(driven.context("bank-1"), order).text("receipt")
+    key = driven.world.federation.identity_of("bank-1").public
+    receipt = verify_model(token, key, RoundReceipt, typ="round-receipt", kid="bank-1")
+    assert receipt.parameters_sha256 == digest(order.arrays["parameters"].tobytes())
 
 
 def test_after_the_end_nothing_is_answered(driven: Driven) -> None:
@@ -397,6 +491,39 @@ def test_terms_that_claim_less_than_their_rounds_cost_are_refused(driven: Driven
         )
         with pytest.raises(BudgetError):
             check_rounds_privacy(read_terms(token, driven.context("bank-1").roster))
+
+
+def test_a_grid_on_which_discreteness_counts_is_refused_though_its_cost_is_stated(driven: Driven) -> None:
+    """The bound for discrete noise is meant for noise that is close to continuous (docs/protocol.md, 5)."""
+    plan, spec = driven.plan, driven.spec.model_copy(update={"grid": 2.0**-5})
+    with pytest.raises(BudgetError, match="too coarse"):
+        encoder_budget(plan, spec)
+    honest = driven.terms.privacy
+    rounds = honest.mechanisms[0]
+    assert isinstance(rounds, RoundsMechanism)
+    sigma = rounds.sigma_over_sensitivity * spec.sensitivity
+    allowance = discreteness_allowance(spec.n_parameters, spec.charged_attempts, sigma)
+    assert allowance > honest.epsilon / 100
+    stated = {
+        "epsilon": honest.epsilon + 2 * allowance,
+        "epsilon_replace_one": honest.epsilon_replace_one + 8 * allowance,
+        "delta_sum": 1e-9,
+    }
+    lie = Driven(driven.world, plan, spec, EncoderBudget(sigma, honest.model_copy(update=stated)))
+    with pytest.raises(BudgetError, match="too coarse: that noise is discrete"):
+        check_rounds_privacy(read_terms(lie.manifest.token, driven.context("bank-1").roster))
+
+
+def test_the_hub_takes_a_grid_that_its_nodes_accept(driven: Driven) -> None:
+    plan, wanted = driven.plan, driven.spec.model_copy(update={"grid": 2.0**-5, "clip": 0.125})
+    spec = encoder_spec(plan, wanted)
+    assert spec.grid < wanted.grid
+    assert encoder_spec(plan, driven.spec).grid == driven.spec.grid
+    assert encoder_spec(replace(plan, noise="off"), wanted) == wanted
+    for stages in (("encoder",), ("encoder", "scorecard")):
+        own = replace(plan, stages=stages)
+        terms = Driven(driven.world, own, spec, encoder_budget(own, spec))
+        check_rounds_privacy(read_terms(terms.manifest.token, driven.context("bank-1").roster))
 
 
 def test_a_table_attempt_cannot_be_turned_into_rounds(driven: Driven) -> None:

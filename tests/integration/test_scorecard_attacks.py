@@ -1,4 +1,4 @@
-"""A lying hub, node or witness against the scorecard stage: each refused with a typed error."""
+"""A lying hub, node or witness against seeds, terms of the sum and decisions: each refused with a typed error."""
 
 from __future__ import annotations
 
@@ -12,30 +12,24 @@ import pytest
 from crypto.errors import (
     AttemptError,
     CryptoError,
-    ExchangeError,
     ManifestError,
     NotOneHotError,
     SealError,
     SignatureError,
 )
 from crypto.jws import sign, sign_model
-from crypto.keys import BoxKey, IdentityKey
-from crypto.manifest import holdout_mask
 from crypto.parcel import Parcel, as_array
 from crypto.sealed import context_bytes, seal
-from crypto.secure_tables import positions_sha256, rows_sha256
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import Decision, RosterEntry, RowsHeader
+from crypto.wire.campaign import Decision
 from hub.attempt_run import read_refusal
-from hub.cohort import Cohort
 from hub.grids.channel import Channel
-from hub.manifests import build_manifest
 from hub.simulation import WITNESS_ID
-from nodes import table_stage
-from nodes.errors import PeerError, PolicyRefusal
-from nodes.training import answer, refusal_code, refusal_detail
+from nodes import frozen, table_stage
+from nodes.errors import PolicyRefusal
+from nodes.training import answer
 from nodes.training_context import TrainingData
-from tests.federation import SALT, Drive, World, make_world, run_scorecard
+from tests.federation import Drive, World, make_world, run_scorecard
 
 
 @pytest.fixture
@@ -48,234 +42,6 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def exchanged(world: World) -> Drive:
     return Drive.start(world).until_exchange()
-
-
-def sender_of(drive: Drive, receiver: str) -> str:
-    return next(iter(drive.inbox(receiver))).removeprefix("from.")
-
-
-# --- the exchange ------------------------------------------------------------------------------------------------
-
-
-def test_a_box_altered_by_the_hub_is_refused(exchanged: Drive) -> None:
-    inbox = exchanged.inbox("bank-1")
-    name = next(iter(inbox))
-    inbox[name] = inbox[name].copy()
-    inbox[name][-1] ^= 1
-    with pytest.raises(ExchangeError) as caught:
-        exchanged.share("bank-1", inbox)
-    assert caught.value.field == name.removeprefix("from.")
-
-
-def test_a_box_kept_back_by_the_hub_is_refused(exchanged: Drive) -> None:
-    inbox = exchanged.inbox("bank-1")
-    missing = inbox.popitem()[0].removeprefix("from.")
-    with pytest.raises(ExchangeError, match="lacks") as caught:
-        exchanged.share("bank-1", inbox)
-    assert caught.value.field == missing
-
-
-def test_a_box_for_another_receiver_is_refused(exchanged: Drive) -> None:
-    sender = sender_of(exchanged, "bank-1")
-    inbox = exchanged.inbox("bank-1")
-    inbox[f"from.{sender}"] = exchanged.boxes[sender].arrays[
-        next(name for name in exchanged.boxes[sender].arrays if name != "to.bank-1")
-    ]
-    with pytest.raises(ExchangeError):
-        exchanged.share("bank-1", inbox)
-
-
-def test_a_superfluous_box_is_refused(exchanged: Drive) -> None:
-    inbox = exchanged.inbox("bank-1")
-    inbox["from.bank-2"] = next(iter(inbox.values()))
-    with pytest.raises(ExchangeError):
-        exchanged.share("bank-1", inbox)
-
-
-@pytest.mark.parametrize("lie", ["altered", "omitted", "added", "unsigned", "another-sender"])
-def test_rows_that_their_sender_falsified_are_refused(exchanged: Drive, lie: str) -> None:
-    receiver = "bank-1"
-    sender = sender_of(exchanged, receiver)
-    federation = exchanged.world.federation
-    state = federation.contexts[receiver].attempts.load(exchanged.attempt)
-    index, other = exchanged.parties.index(sender), exchanged.parties.index(receiver)
-    own = exchanged.manifest.slices[index]
-    shared = own.positions[own.counterparts["bank"] == other]
-    columns = sum(exchanged.world.federation.schema.widths(own.kind))
-    rows = np.arange(len(shared) * columns, dtype=np.uint32).reshape(-1, columns)
-    sent = {"omitted": rows[:-1], "added": np.vstack([rows, rows[:1]])}.get(lie, rows)
-    hashed = rows + np.uint32(1) if lie == "altered" else sent
-    header = RowsHeader(
-        suite=SUITE,
-        attempt=exchanged.attempt,
-        h=state.h,
-        sender=sender,
-        receiver=receiver,
-        positions_sha256=positions_sha256(shared),
-        rows_sha256=rows_sha256(hashed),
-        rows=sent.shape[0],
-        columns=columns,
-    )
-    key = IdentityKey.generate() if lie == "unsigned" else federation.identity_of(sender)
-    kid = "bank-2" if lie == "another-sender" else sender
-    token = sign_model(header, key, typ="rows", kid=kid).encode()
-    plain = len(token).to_bytes(4, "little") + token + sent.astype("<u4").tobytes()
-    fields = {"step": "rows", "attempt": exchanged.attempt, "from": sender, "to": receiver}
-    bound = context_bytes(**fields, h=state.h, positions=positions_sha256(shared))
-    public = federation.contexts[receiver].attempts.key(exchanged.attempt).public
-    inbox = exchanged.inbox(receiver) | {f"from.{sender}": as_array(seal(plain, public, context=bound))}
-    with pytest.raises(ExchangeError) as caught:
-        exchanged.share(receiver, inbox)
-    assert caught.value.field == sender
-    assert refusal_detail(caught.value) == f"sender={sender}"
-
-
-def test_a_sender_whom_several_accuse_must_leave_not_they(tmp_path: Path) -> None:
-    world = make_world(tmp_path)
-
-    def falsify(party: str, step: str, parcel: Parcel) -> Parcel:
-        if (party, step) != ("tax-1", "train.exchange"):
-            return parcel
-        return Parcel(parcel.texts, {name: box[::-1].copy() for name, box in parcel.arrays.items()})
-
-    world.disturb(after=falsify)
-    released = run_scorecard(world)
-    assert set(released.lost) == {"tax-1"}
-    assert "rows were refused" in released.lost["tax-1"]
-
-
-# --- manifests ---------------------------------------------------------------------------------------------------
-
-
-def test_the_witness_cosigns_one_manifest_per_attempt(world: World) -> None:
-    first = Drive.start(world).cosign()
-    assert first.cosign().cosignature  # the same one again
-    second = Drive.start(world)  # other salts, hence another root
-    with pytest.raises(AttemptError, match="another manifest"):
-        second.cosign()
-
-
-def test_a_node_refuses_a_manifest_that_the_witness_did_not_cosign(world: World) -> None:
-    honest, other = Drive.start(world).cosign(), Drive.start(world)
-    other.cosignature = honest.cosignature
-    with pytest.raises(ManifestError):
-        other.accept("bank-1")
-
-
-def test_a_node_refuses_a_slice_with_one_merchant_altered(world: World) -> None:
-    drive = Drive.start(world).cosign()
-    parcel = drive.manifest.for_node(0, drive.cosignature)
-    pseudonyms = parcel.arrays["pseudonyms"].copy()
-    pseudonyms[0, 0] ^= 1
-    with pytest.raises(ManifestError, match="slice"):
-        drive.accept(drive.parties[0], Parcel(parcel.texts, {**parcel.arrays, "pseudonyms": pseudonyms}))
-
-
-def test_a_node_refuses_another_nodes_slice(world: World) -> None:
-    drive = Drive.start(world).cosign()
-    with pytest.raises(CryptoError):
-        drive.accept("bank-1", drive.manifest.for_node(drive.parties.index("bank-2"), drive.cosignature))
-
-
-def test_an_attempt_is_accepted_under_one_manifest_only(world: World) -> None:
-    first = Drive.start(world).cosign().accept_all()
-    other = Drive.start(world).forge_cosignature()
-    with pytest.raises(AttemptError):
-        other.accept("bank-1")
-    assert first.accept("bank-1") == first.acceptances.split()[first.parties.index("bank-1")]
-
-
-def test_the_witness_refuses_one_merchant_at_two_banks(world: World) -> None:
-    drive = Drive.start(world)
-    cohort = drive.cohort
-    pseudonyms = cohort.pseudonyms.copy()
-    banks = cohort.holders["bank"]
-    twin = int(np.flatnonzero(banks != banks[0])[0])
-    pseudonyms[twin] = pseudonyms[0]
-    forged = Cohort(cohort.nodes, cohort.kinds, cohort.label_kind, pseudonyms, cohort.holders)
-    drive.manifest = build_manifest(drive.manifest.terms, forged, drive.plan)
-    with pytest.raises(ManifestError, match="one pseudonym at two positions"):
-        drive.cosign()
-
-
-def test_the_witness_refuses_counterparts_that_are_not_symmetric(world: World) -> None:
-    drive = Drive.start(world)
-    slices = list(drive.manifest.slices)
-    wrong = dict(slices[0].counterparts)
-    wrong["tax"] = np.full_like(wrong["tax"], -1)
-    slices[0] = replace(slices[0], counterparts=wrong)
-    drive.manifest = replace(drive.manifest, slices=tuple(slices))
-    with pytest.raises(ManifestError, match="symmetric"):
-        drive.cosign()
-
-
-def test_witness_and_nodes_refuse_a_node_that_nobody_approved(world: World) -> None:
-    federation = world.federation
-    sybil = RosterEntry(
-        party_id="bank-9", kind="bank", sign_key=IdentityKey.generate().public, box_key=BoxKey.generate().public
-    )
-    plan = world.plan()
-    cohort = Cohort((*plan.cohort.nodes, sybil), plan.cohort.kinds, "bank", plan.cohort.pseudonyms, plan.cohort.holders)
-    drive = Drive.start(world, replace(plan, cohort=cohort))
-    with pytest.raises(PeerError) as caught:
-        drive.cosign()
-    assert (refusal_code(caught.value), caught.value.party) == ("party-unknown", "bank-9")
-    with pytest.raises(PeerError):
-        drive.forge_cosignature().accept("bank-1")
-    assert federation.contexts["bank-1"].attempts.load(drive.attempt) is None
-
-
-@pytest.mark.parametrize("field", ["sign_key", "box_key"])
-def test_keys_that_the_roster_does_not_have_are_refused(world: World, field: str) -> None:
-    terms = Drive.start(world).manifest.terms
-    swapped = (terms.roster[0].model_copy(update={field: BoxKey.generate().public}), *terms.roster[1:])
-    drive = Drive.start(world, roster=[entry.model_dump() for entry in swapped])
-    with pytest.raises(ManifestError, match="keys"):
-        drive.cosign()
-    with pytest.raises(ManifestError, match="keys"):
-        drive.forge_cosignature().accept("tax-1")
-
-
-def test_held_out_merchants_are_refused_in_training(world: World) -> None:
-    drive = Drive.start(world, world.plan(holdout_fraction=0.0), holdout={"salt": SALT, "fraction": 0.2})
-    with pytest.raises(ManifestError, match="held-out"):
-        drive.cosign()
-    drive.forge_cosignature()
-    refused = 0
-    for party, own in zip(drive.parties, drive.manifest.slices, strict=True):
-        if holdout_mask(own.pseudonyms, SALT, 0.2).any():
-            refused += 1
-            with pytest.raises(ManifestError, match="hold out"):
-                drive.accept(party)
-    assert refused >= 3
-
-
-def test_a_cohort_of_another_size_than_its_slices_is_refused(world: World) -> None:
-    terms = Drive.start(world).manifest.terms
-    kinds = [each.model_dump() | {"members": each.members - (each.kind == "tax")} for each in terms.kinds]
-    with pytest.raises(ManifestError, match="membership"):
-        Drive.start(world, kinds=kinds).cosign()
-
-
-def test_a_source_that_the_consent_does_not_name_is_refused(world: World) -> None:
-    federation = world.federation
-    plan = world.plan()
-    holders = dict(plan.cohort.holders)
-    taxes = [index for index, entry in enumerate(plan.cohort.nodes) if entry.kind == "tax"]
-    holders["tax"] = np.where(holders["tax"] == taxes[0], taxes[1], holders["tax"]).astype(np.int32)
-    moved = Cohort(plan.cohort.nodes, plan.cohort.kinds, "bank", plan.cohort.pseudonyms, holders)
-    drive = Drive.start(world, replace(plan, cohort=moved)).cosign()
-    reasons = set()
-    for party in drive.parties:
-        try:
-            drive.accept(party)
-        except PolicyRefusal as refused:
-            reasons.add(refused.reason)
-    assert reasons == {"source-not-consented"}
-    assert federation.contexts["bank-1"].attempts.load(drive.attempt) is None
-
-
-# --- seeds, terms of the sum, decisions --------------------------------------------------------------------------
 
 
 def test_a_seed_of_another_attempt_does_not_open(world: World) -> None:
@@ -379,7 +145,7 @@ def test_data_changed_in_mid_attempt_never_go_under_the_same_masks(tmp_path: Pat
 @pytest.mark.parametrize("since", ["acceptance", "exchange"])
 def test_an_overweight_row_leaves_no_honest_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, since: str) -> None:
     """One block with two bins set could read another kind's bins; the node's own check stops it before rows leave."""
-    honest = table_stage.one_hot
+    honest = frozen.one_hot
 
     def overweight(*arguments: object) -> np.ndarray:
         rows = honest(*arguments)  # type: ignore[arg-type]
@@ -388,19 +154,25 @@ def test_an_overweight_row_leaves_no_honest_node(tmp_path: Path, monkeypatch: py
 
     world = make_world(tmp_path, noise_off=False)
     drive = Drive.start(world, world.noisy_plan()).cosign()
-    if since == "acceptance":
-        monkeypatch.setattr(table_stage, "one_hot", overweight)
-    drive.accept_all().seed()
-    monkeypatch.setattr(table_stage, "one_hot", overweight)
     context = world.federation.contexts["bank-1"]
+
+    def step() -> Parcel:
+        if since == "acceptance":
+            return table_stage.accept(context, drive.manifest.for_node(0, drive.cosignature))
+        return table_stage.exchange(context, drive.exchange_parcel("bank-1"))
+
+    if since == "exchange":
+        drive.accept_all().seed()
+    monkeypatch.setattr(frozen, "one_hot", overweight)
     with pytest.raises(NotOneHotError, match="row 0"):
-        table_stage.exchange(context, drive.exchange_parcel("bank-1"))
-    reply = answer(context, lambda: table_stage.exchange(context, drive.exchange_parcel("bank-1")), drive.attempt)
+        step()
+    reply = answer(context, step, drive.attempt)
     entry = next(entry for entry in world.federation.entries if entry.party_id == "bank-1")
     assert read_refusal(reply, entry) == "row-not-one-hot"
     assert not reply.arrays
     assert reply.texts.keys() == {"refusal"}
-    assert context.attempts.load(drive.attempt).phase == "accepted"
+    state = context.attempts.load(drive.attempt)
+    assert (state and state.phase) == (None if since == "acceptance" else "accepted")
     with pytest.raises(AttemptError):
         drive.share("bank-1", {})
     assert context.ledger.charges() == ()
@@ -457,7 +229,7 @@ def test_keys_and_inputs_of_an_attempt_are_gone_after_it(exchanged: Drive) -> No
     context = exchanged.world.federation.contexts["bank-1"]
     table_stage.outcome(context, Parcel({"decision": token}))
     assert context.attempts.blob(exchanged.attempt, "seed") is None
-    assert context.attempts.blob(exchanged.attempt, "frozen") is None
+    assert context.attempts.blob(exchanged.attempt, "rows.0") is None
     assert exchanged.world.federation.witness_context.attempts.load(exchanged.attempt).key is None
     with pytest.raises(AttemptError):
         exchanged.share("bank-1")

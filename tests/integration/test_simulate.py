@@ -90,6 +90,33 @@ def test_with_noise_the_spent_budget_is_the_ledgers(files: tuple[Path, Path]) ->
     assert first["table_digest"] != second["table_digest"]
 
 
+def test_a_folder_of_nodes_tables_gives_what_the_joined_table_gave(files: tuple[Path, Path], tmp_path: Path) -> None:
+    schema, table = files
+    common = ["--schema", schema, "--epsilon", 1, "--noise", "off", "--json"]
+    joined = run(
+        *common, "--table", table, "--nodes", "bank=3,tax=2,utility=2", "--absent", "tax=0.3", "--out", tmp_path / "a"
+    )
+    tables = tmp_path / "a" / "nodes"
+    pl.read_csv(tables / "tax-02.csv", infer_schema=False).write_parquet(tables / "tax-02.parquet")
+    (tables / "tax-02.csv").unlink()
+    (tables / "notes.txt").write_text("not a table")
+    report = run(*common, "--table", tables, "--no-baselines")
+    assert report["table_equals_joined"] is True
+    assert (report["nodes"], report["merchants"]) == ({"bank": 3, "tax": 2, "utility": 2}, 900)
+    same = ("table_digest", "held_out", "auc")
+    assert [report[name] for name in same] == [joined[name] for name in same]
+    assert (report["auc_nonprivate"], report["auc_lightgbm"]) == (None, None)
+    assert joined["auc_lightgbm"] is not None
+    assert report["cpu_seconds"] > 0
+    assert report["peak_mib"] > 50
+    for further in (["--nodes", "bank=3,tax=2,utility=2"], ["--merchants", "50"], ["--absent", "tax=0.1"]):
+        with pytest.raises(HubError):
+            run(*common, "--table", tables, *further)
+    (tables / "tax-02.csv").write_text("id,t1,t2\n")
+    with pytest.raises(HubError, match="kind tax"):
+        run(*common, "--table", tables)
+
+
 def test_made_up_identifiers_are_said(files: tuple[Path, Path]) -> None:
     schema, table = files
     result = CliRunner().invoke(
@@ -157,3 +184,19 @@ def test_encoder_stages_are_simulated_too(files: tuple[Path, Path], stages: str)
     assert 2.9 < noisy["epsilon"] <= 3.0
     assert noisy["encoder_model_id"].startswith("sha256:")
     assert (noisy["model_id"] == noisy["encoder_model_id"]) is (stages == "encoder")
+
+
+@pytest.mark.parametrize("stages", ["scorecard,evaluation", "encoder,evaluation"])
+def test_an_evaluation_stands_beside_the_exact_figure(files: tuple[Path, Path], stages: str, tmp_path: Path) -> None:
+    schema, table = files
+    args = ["--schema", schema, "--table", table, "--epsilon", 3, "--nodes", "bank=2,tax=1,utility=1", "--json"]
+    off = ["--noise", "off", "--parity", "b2", "--out", tmp_path / "out"]
+    exact = run(*args, "--stages", stages, "--holdout", 0.5, *off)
+    low, high = exact["auc_private_interval"]
+    assert low < exact["auc_counted"] < high
+    assert exact["auc_private"] == pytest.approx(exact["auc_counted"], abs=0.03)
+    assert exact["counted"] == exact["held_out"]
+    noisy = run(*args, "--stages", stages, "--holdout", 0.5)
+    assert 2.9 < noisy["epsilon"] <= 3.0
+    low, high = noisy["auc_private_interval"]
+    assert low <= noisy["auc_private"] <= high

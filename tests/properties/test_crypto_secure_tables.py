@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crypto.blocks import Blocks
 from crypto.errors import RangeError
 from crypto.keys import BoxKey
 from crypto.layout import KindBlocks, TableLayout
@@ -35,10 +36,11 @@ def cohorts(draw):
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(cohorts())
-def test_the_opened_vector_is_the_joined_table(cohort):
+@given(cohorts(), st.data())
+def test_the_opened_vector_is_the_joined_table_in_whatever_blocks(cohort, data):
     check_slices(cohort.slices, cohort.roster, label_kind=cohort.layout.label_kind)
-    terms = masked_terms(cohort)
+    size = len(cohort.pseudonyms)
+    terms = masked_terms(cohort, blocks=Blocks(size, data.draw(st.integers(1, size), label="rows of a block")))
     assert np.array_equal(open_sum(terms), joined_table(cohort))
     for left_out in range(len(terms)):
         with pytest.raises(RangeError):

@@ -9,7 +9,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.bins import bin_column, one_hot
+from models.bins import bin_checked, one_hot
 from models.schema import Feature, Schema
 
 TITLE = {"zh": "甲", "en": "A"}
@@ -30,6 +30,12 @@ def nominal(categories: list[str]) -> Feature:
 
 
 features = st.one_of(edge_lists.map(ordinal), st.lists(names, min_size=1, max_size=8, unique=True).map(nominal))
+
+
+def bin_column(feature: Feature, series: pl.Series) -> np.ndarray:
+    codes, problems = bin_checked(feature, series)
+    assert problems == []
+    return codes
 
 
 @repeatable

@@ -37,6 +37,8 @@ def node(phase, sort="tables"):
         state = state.exchange(SEEDS["a"], matrix_sha256=hashed(7), rows_sha256=hashed(9))
     if phase == "exchanged":
         return state
+    if sort == "tables":
+        state = state.count(0)
     state = state.send(b"bytes")
     return {"sent": lambda: state, "released": lambda: state.release(H), "void": lambda: state.void(H)}[phase]()
 
@@ -148,21 +150,32 @@ def test_sums_need_no_seeds_but_receipts():
 
 def test_encoder_rounds_release_at_once_and_have_no_void():
     run = witness("accepted", "round")
-    tried = WitnessAttempt.open_round(run, "c/1/0/0")
+    tried = WitnessAttempt.open_round(run, "c/1/0/0", OTHER)
     assert tried.release(b"t").phase == "released"
     with pytest.raises(AttemptError):
         tried.void()
     for bad in ("c/1", "c/2/0/0", "c/10/0"):
         with pytest.raises(AttemptError):
-            WitnessAttempt.open_round(run, bad)
+            WitnessAttempt.open_round(run, bad, OTHER)
     with pytest.raises(AttemptError):
-        WitnessAttempt.open_round(witness("cosigned", "round"), "c/1/0/0")
-    own = NodeAttempt.open_round(node("accepted", "round"), "c/1/0/0", charge=0.1).send(b"x")
+        WitnessAttempt.open_round(witness("cosigned", "round"), "c/1/0/0", OTHER)
+    own = NodeAttempt.open_round(node("accepted", "round"), "c/1/0/0", OTHER).send(b"x")
     assert own.charged
     with pytest.raises(AttemptError):
         own.void(H)
     with pytest.raises(AttemptError):
-        NodeAttempt.open_round(node("accepted"), "c/1/0/0", charge=0.1)
+        NodeAttempt.open_round(node("accepted"), "c/1/0/0", OTHER)
+
+
+def test_a_try_goes_on_with_its_own_parameters_only():
+    run, own = witness("accepted", "round"), node("accepted", "round")
+    tried, sent = WitnessAttempt.open_round(run, "c/1/0/0", OTHER), NodeAttempt.open_round(own, "c/1/0/0", OTHER)
+    assert WitnessAttempt.open_round(run, "c/1/0/0", OTHER, recorded=tried) is tried
+    assert NodeAttempt.open_round(own, "c/1/0/0", OTHER, recorded=sent) is sent
+    with pytest.raises(AttemptError, match="other parameters"):
+        WitnessAttempt.open_round(run, "c/1/0/0", H, recorded=tried)
+    with pytest.raises(AttemptError, match="other parameters"):
+        NodeAttempt.open_round(own, "c/1/0/0", H, recorded=sent)
 
 
 def test_a_node_asked_again_repeats_its_bytes_or_refuses():
@@ -194,6 +207,40 @@ def test_a_seed_masks_one_matrix_once(seed, matrix, rows):
 def test_a_matrix_other_than_the_frozen_one_is_never_masked():
     with pytest.raises(AttemptError):
         node("accepted").exchange(SEEDS["a"], matrix_sha256=hashed(6), rows_sha256=hashed(9))
+
+
+def test_blocks_are_masked_and_counted_once_each_in_order_and_all_before_the_term():
+    mask = {"matrix_sha256": hashed(7)}
+    state = NodeAttempt.accept("c/1", H, charge=0.5, witness_key=hashed(8), blocks=3, **mask)
+    for block in range(3):
+        for other in {0, 1, 2, 3} - {block}:
+            with pytest.raises(AttemptError):  # another block's turn, or one again with other rows
+                state.exchange(SEEDS["a"], block=other, rows_sha256=hashed(99), **mask)
+        with pytest.raises(AttemptError):  # not masked yet
+            state.count(block)
+        masked = state.exchange(SEEDS["a"], block=block, rows_sha256=hashed(20 + block), **mask)
+        assert masked.progress == state.progress + 1
+        assert masked.exchange(SEEDS["a"], block=block, rows_sha256=hashed(20 + block), **mask) is masked
+        for seed, rows in ((SEEDS["b"], hashed(20 + block)), (SEEDS["a"], hashed(99))):
+            with pytest.raises(AttemptError):
+                masked.exchange(seed, block=block, rows_sha256=rows, **mask)
+        with pytest.raises(AttemptError):  # the next one's rows leave after this one's inbox is counted
+            masked.exchange(SEEDS["a"], block=block + 1, rows_sha256=hashed(21 + block), **mask)
+        with pytest.raises(AttemptError):  # a block is missing
+            masked.send(b"bytes")
+        for other in {0, 1, 2, 3} - {block}:
+            with pytest.raises(AttemptError):
+                masked.count(other)
+        state = masked.count(block)
+        assert NodeAttempt.model_validate_json(state.model_dump_json()) == state
+        with pytest.raises(AttemptError):  # twice
+            state.count(block)
+        if block < 2:
+            with pytest.raises(AttemptError):
+                state.send(b"bytes")
+            with pytest.raises(AttemptError):  # every block under the seed of the first
+                state.exchange(SEEDS["b"], block=block + 1, rows_sha256=hashed(21 + block), **mask)
+    assert state.send(b"bytes").phase == "sent"
 
 
 def test_accepting_again_repeats_or_refuses():

@@ -8,8 +8,6 @@ from crypto.errors import KeyFormatError, SignatureError
 from crypto.keys import (
     BoxKey,
     IdentityKey,
-    decode_box_pem,
-    decode_identity_pem,
     encode_pem,
     fingerprint,
     verify_signature,
@@ -64,14 +62,14 @@ def test_raw_keys_have_32_bytes(length: int) -> None:
 
 def test_pem_round_trip_and_kinds_are_not_mixed_up() -> None:
     identity, box = IdentityKey.generate(), BoxKey.generate()
-    assert decode_identity_pem(encode_pem(identity)).raw == identity.raw
-    assert decode_box_pem(encode_pem(box)).raw == box.raw
+    assert IdentityKey.from_pem(encode_pem(identity)).raw == identity.raw
+    assert BoxKey.from_pem(encode_pem(box)).raw == box.raw
     assert encode_pem(box).startswith(b"-----BEGIN PRIVATE KEY-----")
     for decode, data in (
-        (decode_identity_pem, encode_pem(box)),
-        (decode_box_pem, encode_pem(identity)),
-        (decode_identity_pem, b"not a key"),
-        (decode_box_pem, encode_pem(box)[:-40]),
+        (IdentityKey.from_pem, encode_pem(box)),
+        (BoxKey.from_pem, encode_pem(identity)),
+        (IdentityKey.from_pem, b"not a key"),
+        (BoxKey.from_pem, encode_pem(box)[:-40]),
     ):
         with pytest.raises(KeyFormatError) as caught:
             decode(data)

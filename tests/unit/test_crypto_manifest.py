@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from crypto.blocks import Blocks, even_rows
 from crypto.errors import ManifestError
 from crypto.layout import KindBlocks, TableLayout
 from crypto.manifest import (
@@ -201,13 +202,56 @@ def test_the_witness_refuses_slices_that_are_not_the_rosters():
         check_slices(made.slices, made.roster, label_kind="water")
 
 
-def test_equal_prefixes_are_no_duplicates():
+def test_pseudonyms_ascend_with_positions_to_their_last_byte():
     made = cohort()
+    where = np.arange(len(made.pseudonyms), dtype=">u2")
     for node, own in made.slices.items():
-        pseudonyms = own.pseudonyms.copy()
-        pseudonyms[:, :8] = 1
+        pseudonyms = np.full_like(own.pseudonyms, 200)
+        pseudonyms[:, 30:] = where[own.positions].view(np.uint8).reshape(-1, 2)
         made.slices[node] = replace(own, pseudonyms=pseudonyms)
     check(made)
+    for node, own in made.slices.items():
+        made.slices[node] = replace(own, pseudonyms=255 - own.pseudonyms)
+    with pytest.raises(ManifestError):
+        check(made)
+
+
+def test_blocks_add_up_to_the_whole_and_hold_only_their_own_positions():
+    made = cohort()
+    blocks = Blocks(len(made.pseudonyms), 7)
+    found = check_slices(made.slices, made.roster, label_kind="bank")
+    parts = [
+        check_slices(pieces(made, blocks, block), made.roster, label_kind="bank", span=blocks.span(block))
+        for block in range(blocks.count)
+    ]
+    for kind, members in found.members.items():
+        assert sum(part.members[kind] for part in parts) == members
+    for pair, members in found.pairs.items():
+        assert sum(part.pairs[pair] for part in parts) == members
+    assert (parts[0].first, parts[-1].last) == (found.first, found.last)
+    with pytest.raises(ManifestError):
+        check_slices(pieces(made, blocks, 1), made.roster, label_kind="bank", span=blocks.span(2))
+    with pytest.raises(ManifestError):
+        check_slices(pieces(made, blocks, 1), made.roster, label_kind="bank", span=(7, 20))
+    with pytest.raises(ManifestError):
+        blocks.span(blocks.count)
+
+
+def pieces(made, blocks, block):
+    cut = {}
+    for node, own in made.slices.items():
+        here = blocks.within(own.positions, block)
+        named = {kind: index[here] for kind, index in own.counterparts.items()}
+        cut[node] = replace(own, positions=own.positions[here], pseudonyms=own.pseudonyms[here], counterparts=named)
+    return cut
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "rows", "count"), [(10, 6, 3, 4), (9, 4, 2, 5), (8, 8, 8, 1), (0, 5, 1, 1), (3, 1, 1, 3)]
+)
+def test_blocks_are_even(size, most, rows, count):
+    assert even_rows(size, most) == rows
+    assert Blocks(size, even_rows(size, most)).count == count
 
 
 def test_a_large_cohort_is_checked_quickly():

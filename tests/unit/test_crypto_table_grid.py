@@ -11,7 +11,7 @@ from crypto.errors import ExchangeError, NoiseError, RangeError
 from crypto.layout import KindBlocks, TableLayout
 from crypto.manifest import NodeSlice
 from crypto.parcel import Parcel, as_array
-from crypto.slices import read_slice, slice_arrays, slice_bytes
+from crypto.slices import piece_sha256, read_slice, slice_arrays, slice_bytes
 from crypto.table_grid import table_delta, table_grid
 
 LAYOUT = TableLayout((KindBlocks("bank", (3, 2)), KindBlocks("tax", (4,))), "bank")
@@ -72,20 +72,33 @@ def own_slice() -> NodeSlice:
 def test_slices_travel_whole() -> None:
     own = own_slice()
     back = read_slice(Parcel(arrays=slice_arrays(own, "slice.0.")), "bank", ["bank", "tax", "utility"], "slice.0.")
-    assert slice_bytes("bank-1", back) == slice_bytes("bank-1", own)
+    assert piece_sha256(back) == piece_sha256(own)
 
 
 def test_every_part_of_a_slice_is_under_its_bytes() -> None:
     own = own_slice()
-    seen = {slice_bytes("bank-1", own), slice_bytes("bank-2", own)}
+    seen = {piece_sha256(own)}
     for name in ("positions", "pseudonyms"):
         changed = getattr(own, name).copy()
         changed.flat[0] ^= 1
         fields = {"kind": own.kind, "positions": own.positions, "pseudonyms": own.pseudonyms, name: changed}
-        seen.add(slice_bytes("bank-1", NodeSlice(**fields, counterparts=own.counterparts)))
+        seen.add(piece_sha256(NodeSlice(**fields, counterparts=own.counterparts)))
     swapped = {"tax": own.counterparts["utility"], "utility": own.counterparts["tax"]}
-    seen.add(slice_bytes("bank-1", NodeSlice(own.kind, own.positions, own.pseudonyms, swapped)))
+    seen.add(piece_sha256(NodeSlice(own.kind, own.positions, own.pseudonyms, swapped)))
+    seen.add(piece_sha256(NodeSlice("tax", own.positions, own.pseudonyms, own.counterparts)))
     assert len(seen) == 5
+    one, two = sorted(seen)[:2]
+    whole = {
+        slice_bytes(party, kind, pieces)
+        for party, kind, pieces in (
+            ("bank-1", "bank", [one, two]),
+            ("bank-2", "bank", [one, two]),
+            ("bank-1", "tax", [one, two]),
+            ("bank-1", "bank", [two, one]),
+            ("bank-1", "bank", [one]),
+        )
+    }
+    assert len(whole) == 5
 
 
 def test_a_parcel_refuses_what_is_missing_or_of_another_type() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from crypto.keys import BoxKey
 from crypto.manifest import check_slices
 from crypto.wire.campaign import RosterEntry
-from hub.cohort import Cohort
+from hub.cohort import Cohort, Holding
 
 KINDS = ("bank", "tax")
 
@@ -25,7 +25,7 @@ def cohort() -> Cohort:
         "bank": ["bank-1", "bank-2", None, "bank-1", "bank-9"],
         "tax": ["tax-1", None, "tax-2", "tax-2", "tax-1"],
     }
-    return Cohort.form(NODES, KINDS, "bank", pseudonyms, sources)
+    return Cohort.form(NODES, KINDS, "bank", pseudonyms, {kind: Holding.of(each) for kind, each in sources.items()})
 
 
 def test_merchants_without_an_invited_label_node_are_left_out_and_order_tells_nothing() -> None:
@@ -41,7 +41,8 @@ def test_pseudonyms_are_ordered_by_all_their_bytes() -> None:
     rng = np.random.default_rng(1)
     pseudonyms = rng.integers(0, 256, (200, 32)).astype(np.uint8)
     pseudonyms[100:, :9] = pseudonyms[:100, :9]
-    formed = Cohort.form(NODES, KINDS, "bank", pseudonyms, {"bank": ["bank-1"] * 200, "tax": [None] * 200})
+    sources = {"bank": Holding.of(["bank-1"] * 200), "tax": Holding.of([None] * 200)}
+    formed = Cohort.form(NODES, KINDS, "bank", pseudonyms, sources)
     rows = [row.tobytes() for row in formed.pseudonyms]
     assert rows == sorted(rows)
 
@@ -65,7 +66,9 @@ def test_slices_pass_the_witnesss_checks_also_after_losses() -> None:
 
 def test_the_training_part_has_no_held_out_merchant() -> None:
     pseudonyms = np.random.default_rng(2).integers(0, 256, (500, 32)).astype(np.uint8)
-    whole = Cohort.form(NODES, KINDS, "bank", pseudonyms, {"bank": ["bank-1"] * 500, "tax": ["tax-1"] * 500})
+    whole = Cohort.form(
+        NODES, KINDS, "bank", pseudonyms, {"bank": Holding.of(["bank-1"] * 500), "tax": Holding.of(["tax-1"] * 500)}
+    )
     part = whole.training(b"s" * 16, 0.3)
     assert 300 < part.size < 400
     assert part.training(b"s" * 16, 0.3).size == part.size

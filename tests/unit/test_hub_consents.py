@@ -331,7 +331,8 @@ def cohort(world: MarketWorld, kinds: tuple[str, ...] = KINDS) -> dict[bytes, li
     assert found.pseudonyms.dtype == np.uint8
     names = [row.tobytes() for row in found.pseudonyms]
     assert names == sorted(names)
-    return {name: [found.sources[kind][index] for kind in kinds] for index, name in enumerate(names)}
+    held = {kind: [(*parties, None)[at] for at in index] for kind, (parties, index) in found.sources.items()}
+    return {name: [held[kind][row] for kind in kinds] for row, name in enumerate(names)}
 
 
 @pytest.mark.parametrize(

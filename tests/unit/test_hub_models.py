@@ -212,6 +212,14 @@ def test_over_http_unreleased_models_are_the_administrators(
     assert english.text.startswith("# Model card")
     assert chinese.text.startswith("# 模型说明卡")
     assert client.get(f"{path}/card?lang=zh").text == chinese.text
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Accept-Language": "zh-CN"}
+    page = client.get(f"{path}/card", headers=browser)
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    assert page.text.startswith("<!DOCTYPE html>")
+    assert client.get(f"{path}/card?format=html&lang=zh").text == page.text
+    assert client.get(f"{path}/card?format=md", headers=browser).text == chinese.text
+    assert client.get(f"{path}/card?format=pdf").status_code == 422
     assert client.get("/v1/models/sha256:00").status_code == 404
     headers = admin(world) | {"Idempotency-Key": "c"}
     assert client.post(f"{path}/withdrawal", json={"reason": "old"}, headers=headers).status_code == 200
@@ -261,6 +269,9 @@ def test_command_line_works_with_the_running_hub(
     assert (code, target.read_bytes()) == (0, artefact.to_bytes())
     code, out, _ = run("card", model_id, "--lang", "zh")
     assert out.startswith("# 模型说明卡")
+    page = world.base / "card.html"
+    code, _, _ = run("card", model_id, "--lang", "zh", "--out", str(page))
+    assert (code, page.read_text(encoding="utf-8")[:15]) == (0, "<!DOCTYPE html>")
     code, _, err = run("release", model_id, "--scope", "evaluation", "--json")
     assert code == 1
     assert "model-state" in json.loads(err)["detail"]

@@ -10,7 +10,6 @@ import pytest
 from models.accounting import calibrate_tables, epsilon_of
 from models.artefact import (
     EncoderEntry,
-    MetricsEntry,
     ModelArtefact,
     PrivacyEntry,
     ScorecardEntry,
@@ -18,11 +17,10 @@ from models.artefact import (
     mechanism_entries,
     mechanisms_of,
 )
-from models.card import model_card
 from models.errors import ArtefactError
 from models.fit import FitOptions
 from models.schema_file import load_schema
-from models.scorecard import BANDS, Scorecard, band_of, points_range, train
+from models.scorecard import Scorecard, train
 from models.tables import feature_bins, from_codes
 
 CONFIG = Path(__file__).parents[2] / "configs" / "give-me-some-credit.yaml"
@@ -169,63 +167,3 @@ def test_encoder_weights_survive_and_must_fit_their_shape(artefact) -> None:
         ModelArtefact.from_bytes(altered(model, "encoder", "shape", value=[5, 5]))
     with pytest.raises(ArtefactError, match="shape"):
         ModelArtefact.from_bytes(altered(model, "encoder", "weights", value="*"))
-
-
-@pytest.mark.parametrize(("lang", "words"), [("en", ["merchant", "Limits"]), ("zh", ["每位商户", "局限", "缺失"])])
-def test_the_card_states_epsilon_first_and_every_point(artefact, lang: str, words: list[str]) -> None:
-    metrics = MetricsEntry(computed_by="witness", on="held-out merchants", values={"AUC": 0.8512345})
-    text = model_card(artefact, lang, evaluations=[metrics])
-    lines = [line for line in text.splitlines() if line]
-    assert "ε = 3" in lines[1]
-    assert {"en": "- AUC: 0.8512", "zh": "- AUC：0.8512"}[lang] in lines
-    assert artefact.model_id in text
-    rows = [line for line in lines if line.startswith("| ")]
-    assert len(rows) >= sum(len(entry.points) for entry in artefact.card().features)
-    for word in words:
-        assert word in text
-
-
-def test_the_chinese_card_has_no_english_sentence_left(artefact) -> None:
-    english = set(model_card(artefact, "en").splitlines())
-    shared = {line for line in model_card(artefact, "zh").splitlines() if line in english}
-    assert not [line for line in shared if len([w for w in line.split() if w.isascii() and w.isalpha()]) > 3]
-
-
-def test_the_card_says_what_a_score_means(artefact) -> None:
-    text, card = model_card(artefact, "en"), artefact.card()
-    names = {f"| {band} |" for band in BANDS}
-    bands = {line.split(" | ")[0][2:]: line.split(" | ")[2][:-2] for line in text.splitlines() if line[:5] in names}
-    low, high = points_range(card.features, card.absent)
-    reached = [score for band in "EDCBA" if bands[band] != "–" for score in map(int, bands[band].split(" – "))]
-    assert (reached[0], reached[-1]) == (card.base + low, card.base + high)
-    assert reached == sorted(reached)
-    for band, scores in bands.items():
-        if scores != "–":
-            assert {str(each) for each in band_of(card.pd_of(np.array(scores.split(" – "), dtype=int)))} == {band}
-    assert f"| 600 | {100 * float(card.pd_of(600)):.2f} % |" in text.splitlines()
-
-
-@pytest.mark.parametrize(("lang", "words"), [("en", "table of points"), ("zh", "没有分值表")])
-def test_the_card_of_an_encoder_states_epsilon_and_what_it_reads(artefact, lang: str, words: str) -> None:
-    entry = EncoderEntry.of("bank", "{}", np.zeros((3, 4)), (-2.0, 0.0))
-    without = {"model_type": "encoder", "scorecard": None, "table_digest": None, "encoder": entry}
-    text = model_card(ModelArtefact(**{**dict(artefact), **without}), lang)
-    assert "ε = 3" in text.splitlines()[2]
-    assert words in text
-    assert artefact.schema_of().features("bank")[0].spec.title.text(lang) in text
-    assert "12" in text
-    assert "| " not in text
-
-
-def test_a_card_without_noise_says_so(artefact) -> None:
-    plain = dict(artefact.privacy) | {
-        "noise": "off",
-        "epsilon": None,
-        "delta": None,
-        "epsilon_replace_one": None,
-        "mu": None,
-        "mechanisms": (),
-    }
-    model = ModelArtefact(**{**dict(artefact), "privacy": PrivacyEntry(**plain)})
-    assert "No privacy" in model_card(model, "en").splitlines()[2]
-    assert "Not evaluated yet." in model_card(model, "en")

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.bins import ABSENT, bin_checked, bin_column, bin_outcome, encode, one_hot
+from models.bins import ABSENT, bin_checked, bin_outcome, encode, one_hot
 from models.errors import DataError
 from models.schema import Feature, Label, Schema
 
@@ -27,6 +27,12 @@ SCHEMA = Schema.model_validate(
         },
     }
 )
+
+
+def bin_column(feature: Feature, series: pl.Series) -> np.ndarray:
+    codes, problems = bin_checked(feature, series)
+    assert problems == []
+    return codes
 
 
 def test_upper_edges_belong_to_their_bin() -> None:
@@ -66,20 +72,20 @@ def test_float32_columns_meet_decimal_edges() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["25", "old", "x"], r"row 8, column age: is text, not a number \(1 more cells of this column\)"),
-        (["25", "1,000", "3"], "row 8, column age: is text"),
-        (["25", "3", "NA"], "row 9, column age: is text"),
-        (["25", "inf", "3"], "row 8, column age: is infinite"),
-        (["25", "1e400", "3"], "row 8, column age: is infinite"),
-        ([25.0, float("-inf"), 3.0], "row 8, column age: is infinite"),
-        ([None, date(2025, 1, 1), None], "row 8, column age: is Date, not a number"),
-        ([None, [1.0], None], "row 8, column age: is List"),
+        (["25", "old", "x"], r"row 8, column turnover: is text, not a number \(1 more cells of this column\)"),
+        (["25", "1,000", "3"], "row 8, column turnover: is text"),
+        (["25", "3", "NA"], "row 9, column turnover: is text"),
+        (["25", "inf", "3"], "row 8, column turnover: is infinite"),
+        (["25", "1e400", "3"], "row 8, column turnover: is infinite"),
+        ([25.0, float("-inf"), 3.0], "row 8, column turnover: is infinite"),
+        ([None, date(2025, 1, 1), None], "row 8, column turnover: is Date, not a number"),
+        ([None, [1.0], None], "row 8, column turnover: is List"),
     ],
 )
 def test_what_is_no_number_is_refused(values: list[object], message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        bin_column(AGE, pl.Series("age", values), first_row=7)
-    assert caught.value.field == "age"
+        encode(SCHEMA, "tax", pl.DataFrame([pl.Series("turnover", values)]), first_row=7)
+    assert caught.value.field == "turnover"
     assert "old" not in str(caught.value)
 
 
@@ -94,8 +100,9 @@ def test_categories() -> None:
     assert bin_column(TRADE, pl.Series("t", [1, 2, None])).tolist() == [2, 3, 4]
     assert bin_column(TRADE, pl.Series("t", [1.0, 1.5, float("nan"), None])).tolist() == [2, 3, 4, 4]
     assert bin_column(TRADE, pl.Series("t", ["inn", None]).cast(pl.Categorical)).tolist() == [1, 4]
-    with pytest.raises(DataError, match="row 1, column t: is Binary, not text"):
-        bin_column(TRADE, pl.Series("t", [b"inn"]))
+    codes, (problem,) = bin_checked(TRADE, pl.Series("t", [b"inn"]))
+    assert codes.tolist() == [4]
+    assert (problem.row, problem.column, problem.what) == (0, "t", "is Binary, not text")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from models import datasets
-from models.datasets import WHEEL, default_cache, give_me_some_credit, pakdd2009
+from models.datasets import PUBLIC, WHEEL, default_cache, give_me_some_credit, pakdd2009, public_table
 from models.errors import DataError
+from models.schema_file import load_schema
 
 FIRST = b"id,SeriousDlqin2yrs,MonthlyIncome,NumberOfDependents\n1,0,NA,NA\n2,1,9120,2\n"
 SECOND = "ID_SHOP\tPLACE\tTARGET_LABEL_BAD=1\t\n3\tS\u00e3o\t0\t\n4\tRio\t1\t\n5\tRio\tN\t\n".encode("latin1")
@@ -36,6 +37,25 @@ def test_reads_what_the_wheel_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert second["TARGET_LABEL_BAD=1"].to_list() == ["0", "1"]
     assert second["PLACE"].to_list() == ["São", "Rio"]
     assert second.columns == ["id", "ID_SHOP", "PLACE", "TARGET_LABEL_BAD=1"]
+
+
+def test_a_set_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel(tmp_path, monkeypatch)
+    assert public_table("pakdd-2009", tmp_path).equals(pakdd2009(tmp_path))
+    with pytest.raises(DataError, match="no public data set 'iris'") as caught:
+        public_table("iris", tmp_path)
+    assert "give-me-some-credit, pakdd-2009" in str(caught.value.remedy)
+
+
+def test_each_set_has_the_columns_of_its_shipped_schema() -> None:
+    for name in PUBLIC:
+        schema = load_schema(Path(__file__).parents[2] / "configs" / f"{name}.yaml")
+        assert schema.name == name
+        if (default_cache() / WHEEL).exists():
+            frame = public_table(name)
+            wanted = {schema.id.column, schema.label.column}
+            wanted |= {column for kind in schema.kinds_in_order() for column in schema.columns(kind)}
+            assert wanted <= set(frame.columns)
 
 
 def test_other_data_are_refused(tmp_path: Path) -> None:

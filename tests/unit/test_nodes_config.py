@@ -132,6 +132,7 @@ def test_keys_are_private_and_never_overwritten(tmp_path: Path) -> None:
     assert {each.name: stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "keys").iterdir()} == {
         "sign.pem": 0o600,
         "box.pem": 0o600,
+        "training.key": 0o600,
         "voprf.seed": 0o600,
     }
     again = load_keys(tmp_path / "keys", kind="witness")
@@ -167,3 +168,75 @@ def test_missing_or_mixed_up_keys_are_refused(tmp_path: Path) -> None:
     (tmp_path / "sign.pem").write_bytes(box)
     with pytest.raises(KeyFormatError):
         load_keys(tmp_path, kind="bank")
+
+
+SQL = """\
+datasets:
+  - schema: s.yaml
+    sql:
+      url: postgresql+psycopg://reader@db.example.org/credit
+      query: SELECT * FROM merchants
+"""
+
+
+def test_a_table_lies_in_one_of_three_places(tmp_path: Path) -> None:
+    rows = load_node_config(written(tmp_path, MINIMAL + "datasets:\n  - {schema: s.yaml, parquet: t.parquet}\n"))
+    assert rows.datasets[0].file == tmp_path / "t.parquet"
+    query = load_node_config(written(tmp_path, MINIMAL + SQL)).datasets[0]
+    assert query.file is None
+    assert query.sql is not None
+    assert (
+        query.sql.address().render_as_string(hide_password=False) == "postgresql+psycopg://reader@db.example.org/credit"
+    )
+    assert query.sql.refresh_minutes == 60
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("    sql:\n", "    csv: t.csv\n    sql:\n", "node.yaml:9: datasets.0: give one of csv, parquet and sql"),
+        ("reader@", "reader:hidden@", "node.yaml:11: datasets.0.sql.url: must not hold a password"),
+        ("/credit", "/credit?password=hidden", "datasets.0.sql.url: must not hold a password"),
+        ("postgresql+psycopg://reader@db.example.org/credit", "the database", "sql.url: must be an address such as"),
+        ("      query", "      url_file: u\n      query", "datasets.0.sql: give either url or url_file"),
+        ("      query: SELECT * FROM merchants\n", "", "datasets.0.sql.query: is missing"),
+        ("      query", "      password: hidden\n      query", "sql.password: is not a known field"),
+    ],
+)
+def test_queries_that_are_not_configured_well(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_node_config(written(tmp_path, MINIMAL + SQL.replace(old, new)))
+    assert message in str(caught.value)
+    assert "hidden" not in str(caught.value)
+
+
+def test_passwords_lie_in_files_that_others_cannot_read(tmp_path: Path) -> None:
+    with_file = SQL.replace("      query", "      password_file: secrets/pw\n      query")
+    sql = load_node_config(written(tmp_path, MINIMAL + with_file)).datasets[0].sql
+    assert sql is not None
+    with pytest.raises(ConfigError, match="pw"):
+        sql.address()
+    (tmp_path / "secrets").mkdir()
+    write_secret(tmp_path / "secrets" / "pw", b"hid:den/@\n")
+    assert sql.address().password == "hid:den/@"
+    assert "hid:den" not in f"{sql!r} {sql.address()!r}"
+    (tmp_path / "secrets" / "pw").chmod(0o644)
+    with pytest.raises(ConfigError, match="pw"):
+        sql.address()
+
+    whole = SQL.replace("url: postgresql+psycopg://reader@db.example.org/credit", "url_file: secrets/url")
+    sql = load_node_config(written(tmp_path, MINIMAL + whole)).datasets[0].sql
+    assert sql is not None
+    write_secret(tmp_path / "secrets" / "url", b"sqlite:///rows.db\n")
+    assert sql.address().database == str(tmp_path / "secrets" / "rows.db")
+    (tmp_path / "secrets" / "url").write_bytes(b"hidden words")
+    with pytest.raises(ConfigError, match="holds no address") as caught:
+        sql.address()
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_sqlite_file_is_relative_to_the_configuration(tmp_path: Path) -> None:
+    text = SQL.replace("postgresql+psycopg://reader@db.example.org/credit", "sqlite:///data/rows.db")
+    sql = load_node_config(written(tmp_path, MINIMAL + text)).datasets[0].sql
+    assert sql is not None
+    assert sql.address().database == str(tmp_path / "data" / "rows.db")

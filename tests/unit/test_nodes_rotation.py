@@ -115,9 +115,14 @@ def test_new_keys_are_in_place_and_count_once_approved(world: RotationWorld) -> 
     new = world.keys
     assert both(new) == world.at_hub()
     assert set(both(new)).isdisjoint(both(world.old))
+    enrolled = world.hub.parties.get(PARTY)
+    assert enrolled is not None
+    assert new.training is not None
+    assert world.old.training is not None
+    assert enrolled.training_key == new.training.public != world.old.training.public
     assert shown["fingerprint"] == party_fingerprint(PARTY, "bank", *both(new))
     assert shown["sign_key"] == key_to_text(new.identity.public)
-    assert world.files() == ["box.pem", "box.pem.old", "sign.pem", "sign.pem.old"]
+    assert world.files() == ["box.pem", "box.pem.old", "sign.pem", "sign.pem.old", "training.key", "training.key.old"]
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in (world.folder / "keys").iterdir())
 
     assert world.hub.roster.propose() == (PARTY,)
@@ -163,7 +168,7 @@ def test_a_crash_between_hub_and_swap_is_made_good(
     done = world.rotate()
     assert done.exit_code == 0, done.output
     assert both(world.keys) == taken == world.at_hub()
-    assert world.files() == ["box.pem", "box.pem.old", "sign.pem", "sign.pem.old"]
+    assert world.files() == ["box.pem", "box.pem.old", "sign.pem", "sign.pem.old", "training.key", "training.key.old"]
 
 
 @pytest.mark.parametrize("crash_at", [1, 2, 3, 4])
@@ -216,7 +221,7 @@ def test_the_witness_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     problem = json.loads(refused.stderr)
     assert (refused.exit_code, problem["field"]) == (1, "kind")
     assert "pins the witness's key" in problem["what"]
-    assert world.files() == ["box.pem", "sign.pem", "voprf.seed"]
+    assert world.files() == ["box.pem", "sign.pem", "training.key", "voprf.seed"]
     world.hub.close()
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import numpy as np
+import polars as pl
 import pytest
 
 from models.errors import DataError
@@ -137,3 +141,40 @@ def test_two_tables_of_one_schema_are_refused(world: SignerWorld) -> None:
     dataset = DatasetConfig.model_validate({"schema": SCHEMA, "csv": world.base / "x.csv"})
     with pytest.raises(ConfigError, match="two datasets"):
         NodeRuntime.open(world.config(datasets=(dataset, dataset)))
+
+
+def test_a_query_is_run_again_when_its_rows_are_old(world: SignerWorld) -> None:
+    database, csv = world.base / "rows.db", world.base / "rows.csv"
+
+    def fill(rows: int) -> None:
+        write_table(csv, rows)
+        table = pl.read_csv(csv)
+        with sqlite3.connect(database) as connection:
+            connection.execute("DROP TABLE IF EXISTS rows")
+            connection.execute(f"CREATE TABLE rows ({', '.join(map(json.dumps, table.columns))})")
+            connection.executemany(f"INSERT INTO rows VALUES ({', '.join('?' * table.width)})", table.rows())
+        connection.close()
+
+    fill(4)
+    sql = {"url": f"sqlite:///{database}", "query": "SELECT * FROM rows", "refresh_minutes": 30}
+    dataset = DatasetConfig.model_validate({"schema": SCHEMA, "sql": sql})
+    runtime = NodeRuntime.open(world.config(datasets=(dataset,)), clock=world.clock)
+    (schema,) = runtime.datasets.schemas()
+
+    def rows() -> int:
+        table = runtime.dataset(schema.hash())
+        assert table is not None
+        return len(table.ids)
+
+    assert rows() == 4
+    fill(6)
+    world.now += timedelta(minutes=29)
+    assert rows() == 4
+    world.now += timedelta(minutes=1)
+    assert rows() == 6
+    database.unlink()
+    assert rows() == 6
+    world.now += timedelta(minutes=30)
+    with pytest.raises(SourceError, match="no such database file"):
+        rows()
+    runtime.close()

@@ -152,3 +152,26 @@ def test_blocks_keep_order_and_size(tmp_path: Path) -> None:
     blocks = list(CsvSource(tmp_path / "table.csv").read_blocks(["age"], 999))
     assert max(block.height for block in blocks) <= 999
     assert pl.concat(blocks)["age"].to_list() == [str(i) for i in range(10_000)]
+
+
+def test_records_of_several_lines_and_blank_ones_meet_the_ends_of_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.sources.csv._SEGMENT_ROWS", 2)
+    text = HEADER + '\n\nm1,25,"in\nn",0\r\n"m2",26,"a ""b""\n\nc",1\n\n"m3",31,shop,1\n\n\nm4,1,inn,'
+    source = csv(tmp_path, text)
+    blocks = list(source.read_blocks(["id", "trade"], 10))
+    assert [block.height for block in blocks] == [2, 2, 2, 2, 1]
+    cells = pl.concat(blocks)["id"].to_list()
+    assert cells == [None, None, "m1", "m2", None, "m3", None, None, "m4"]
+    assert pl.concat(blocks)["trade"].to_list()[2:4] == ["in\nn", 'a "b"\n\nc']
+    with pytest.raises(SourceError, match=r"row 10, column id: identifier .* is already in row 4"):
+        NodeTable.load(csv(tmp_path, text.replace("m4", "m1")), schema(), "bank")
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    source = csv(tmp_path, HEADER + "a,1,inn,0\nb,2,inn,0\n")
+    source.columns()
+    csv(tmp_path, HEADER + "a,1,inn,0\n")
+    with pytest.raises(SourceError, match="changed while it was read"):
+        list(source.read_blocks(["id"]))

@@ -34,7 +34,9 @@ def test_a_failed_session_leaves_nothing(tmp_path: Path) -> None:
 
     def fail_midway() -> None:
         with store.session() as session:
-            session.execute(text("INSERT INTO attempts VALUES ('a', x'00')"))
+            session.execute(
+                text("INSERT INTO attempts (attempt, phase, progress, state) VALUES ('a', 'sent', 0, x'00')")
+            )
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -98,6 +100,6 @@ def test_attempts_survive_a_restart_and_keys_end(tmp_path: Path) -> None:
 def test_an_unreadable_state_stops_the_attempt(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "node.db")
     with store.session() as session:
-        session.execute(text("INSERT INTO attempts VALUES ('a', x'7b7d')"))
+        session.execute(text("INSERT INTO attempts (attempt, phase, progress, state) VALUES ('a', 'sent', 0, x'7b7d')"))
     with pytest.raises(LedgerError, match="cannot be read"):
         AttemptStore(store).load("a")

@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("failure", sa.Text(), nullable=True),
         sa.Column("encoder_model", sa.String(length=71), nullable=True),
         sa.Column("scorecard_model", sa.String(length=71), nullable=True),
+        sa.Column("run_by", sa.String(length=300), nullable=True),
         sa.PrimaryKeyConstraint("campaign_id", name=op.f("pk_campaigns")),
     )
     with op.batch_alter_table("campaigns", schema=None) as batch_op:
@@ -135,10 +136,15 @@ def upgrade() -> None:
         sa.Column("attempt", sa.String(length=128), nullable=True),
         sa.Column("artefact", sa.LargeBinary(), nullable=False),
         sa.Column("registered_at", sa.BigInteger(), nullable=False),
+        sa.Column("line", sa.String(length=160), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("epsilon", sa.Double(), nullable=True),
+        sa.Column("waits_since", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("model_id", name=op.f("pk_models")),
     )
     with op.batch_alter_table("models", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_models_campaign_id"), ["campaign_id"], unique=False)
+        batch_op.create_index("ix_models_line_version", ["line", "version"], unique=True)
 
     op.create_table(
         "parties",
@@ -148,6 +154,7 @@ def upgrade() -> None:
         sa.Column("title", sa.String(length=120), nullable=False),
         sa.Column("sign_key", sa.LargeBinary(), nullable=False),
         sa.Column("box_key", sa.LargeBinary(), nullable=False),
+        sa.Column("training_key", sa.LargeBinary(), nullable=True),
         sa.Column("voprf_key", sa.LargeBinary(), nullable=True),
         sa.Column("enrolled_at", sa.BigInteger(), nullable=False),
         sa.Column("changed_at", sa.BigInteger(), nullable=False),
@@ -278,6 +285,18 @@ def upgrade() -> None:
         batch_op.create_index("ix_merchant_keys_pseudonym_id", ["pseudonym", "id"], unique=False)
 
     op.create_table(
+        "model_evaluations",
+        sa.Column("attempt", sa.String(length=128), nullable=False),
+        sa.Column("model_id", sa.String(length=80), nullable=False),
+        sa.Column("result", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.model_id"], name=op.f("fk_model_evaluations_model_id_models")),
+        sa.PrimaryKeyConstraint("attempt", name=op.f("pk_model_evaluations")),
+    )
+    with op.batch_alter_table("model_evaluations", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_model_evaluations_model_id"), ["model_id"], unique=False)
+
+    op.create_table(
         "model_shares",
         sa.Column("model_id", sa.String(length=80), nullable=False),
         sa.Column("party_id", sa.String(length=64), nullable=False),
@@ -342,20 +361,18 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_encoder_checkpoints_campaign_id"), ["campaign_id"], unique=False)
 
     op.create_table(
-        "encoder_shares",
+        "encoder_rounds",
         sa.Column("attempt", sa.String(length=128), nullable=False),
-        sa.Column("party_id", sa.String(length=64), nullable=False),
         sa.Column("run", sa.String(length=128), nullable=False),
         sa.Column("round", sa.Integer(), nullable=False),
-        sa.Column("share", sa.LargeBinary(), nullable=False),
-        sa.Column("receipt", sa.Text(), nullable=False),
+        sa.Column("parameters", sa.LargeBinary(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["run"], ["campaign_attempts.attempt"], name=op.f("fk_encoder_shares_run_campaign_attempts")
+            ["run"], ["campaign_attempts.attempt"], name=op.f("fk_encoder_rounds_run_campaign_attempts")
         ),
-        sa.PrimaryKeyConstraint("attempt", "party_id", name=op.f("pk_encoder_shares")),
+        sa.PrimaryKeyConstraint("attempt", name=op.f("pk_encoder_rounds")),
     )
-    with op.batch_alter_table("encoder_shares", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_encoder_shares_run"), ["run"], unique=False)
+    with op.batch_alter_table("encoder_rounds", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_encoder_rounds_run"), ["run"], unique=False)
 
     op.create_table(
         "opened_tables",
@@ -413,6 +430,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("record_id", "party_id", name=op.f("pk_consent_parties")),
     )
     op.create_table(
+        "encoder_shares",
+        sa.Column("attempt", sa.String(length=128), nullable=False),
+        sa.Column("party_id", sa.String(length=64), nullable=False),
+        sa.Column("share", sa.LargeBinary(), nullable=False),
+        sa.Column("receipt", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["attempt"], ["encoder_rounds.attempt"], name=op.f("fk_encoder_shares_attempt_encoder_rounds")
+        ),
+        sa.PrimaryKeyConstraint("attempt", "party_id", name=op.f("pk_encoder_shares")),
+    )
+    op.create_table(
         "table_shares",
         sa.Column("attempt", sa.String(length=128), nullable=False),
         sa.Column("party_id", sa.String(length=64), nullable=False),
@@ -430,6 +458,7 @@ def downgrade() -> None:
     """Bring the schema back to the version before."""
     # ### commands auto generated by Alembic - please adjust! ###
     op.drop_table("table_shares")
+    op.drop_table("encoder_shares")
     op.drop_table("consent_parties")
     with op.batch_alter_table("consent_events", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_consent_events_record_id"))
@@ -440,10 +469,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_opened_tables_campaign_id"))
 
     op.drop_table("opened_tables")
-    with op.batch_alter_table("encoder_shares", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_encoder_shares_run"))
+    with op.batch_alter_table("encoder_rounds", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_encoder_rounds_run"))
 
-    op.drop_table("encoder_shares")
+    op.drop_table("encoder_rounds")
     with op.batch_alter_table("encoder_checkpoints", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_encoder_checkpoints_campaign_id"))
 
@@ -458,6 +487,10 @@ def downgrade() -> None:
 
     op.drop_table("model_signatures")
     op.drop_table("model_shares")
+    with op.batch_alter_table("model_evaluations", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_model_evaluations_model_id"))
+
+    op.drop_table("model_evaluations")
     with op.batch_alter_table("merchant_keys", schema=None) as batch_op:
         batch_op.drop_index("ix_merchant_keys_pseudonym_id")
         batch_op.drop_index("ix_merchant_keys_batch_position")
@@ -495,6 +528,7 @@ def downgrade() -> None:
 
     op.drop_table("parties")
     with op.batch_alter_table("models", schema=None) as batch_op:
+        batch_op.drop_index("ix_models_line_version")
         batch_op.drop_index(batch_op.f("ix_models_campaign_id"))
 
     op.drop_table("models")

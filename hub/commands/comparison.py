@@ -1,0 +1,49 @@
+"""Two models beside each other, as `digua-hub model compare` prints them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hub import console
+
+
+def show_comparison(found: dict[str, Any]) -> None:
+    """Print what GET /v1/models/{model_id}/comparison answers."""
+    rows = [
+        (console.text("Epsilon"), *(_number(each) for each in found["epsilon"]), ""),
+        (console.text("Delta"), *(_number(each) for each in found["delta"]), ""),
+        (console.text("Training merchants"), *found["cohort"], ""),
+    ]
+    for figure in found["figures"]:
+        verdict = "more than noise" if figure["beyond_noise"] else "within noise"
+        change = f"{figure['difference']:+.4f} ({figure['low']:+.3f} – {figure['high']:+.3f})"
+        rows.append(
+            (figure["name"], f"{figure['before']:.4f}", f"{figure['after']:.4f}", f"{change}, {console.text(verdict)}")
+        )
+    console.show_table("Comparison", ("Figure", "Before", "After", "Difference"), rows)
+    if not found["figures"]:
+        console.say("AUC and KS can be compared once both models were evaluated.")
+    if (stability := found["stability"]) is not None:
+        console.say(
+            "Stability index of the scores: {index}; without any move, noise alone stays below {noise} nineteen times in"
+            " twenty.",
+            index=f"{stability['index']:.3f}",
+            noise=f"{stability['noise']:.3f}",
+        )
+    console.say("Both have the same schema." if found["same_schema"] else "Their schemas differ.")
+    lines = [line for feature in found["features"] for line in _lines(feature)]
+    if lines:
+        console.show_table("Features that differ", ("Source", "Feature", "Change", "Bin", "Before", "After"), lines)
+    console.say("{count} features have the same bins and points in both.", count=found["same_points"])
+
+
+def _lines(feature: dict[str, Any]) -> list[tuple[object, ...]]:
+    head = (feature["kind"], feature["title"], console.text(f"change: {feature['change']}"))
+    if not feature["bins"]:
+        return [(*head, "–", "–", "–")]
+    rows = [(each["label"], f"{each['before']:+d}", f"{each['after']:+d}") for each in feature["bins"]]
+    return [(*head, *rows[0]), *(("", "", "", *row) for row in rows[1:])]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"

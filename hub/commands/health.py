@@ -1,0 +1,60 @@
+"""`digua-hub health`: does the hub of this machine answer? For service managers and container engines."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+
+from hub import console
+from hub.admin_client import HubAnswerError
+from hub.config import HubConfig, load_config
+
+TIMEOUT_S = 5.0
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (addresses to compare with, not to bind)
+
+
+def health(
+    config: Annotated[Path, typer.Option(help="The hub's configuration. 配置文件。")] = Path("hub.yaml"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask the hub on this machine whether it works; exit code 1 if not. 健康检查。"""
+    facts = ask(load_config(config))
+    if as_json:
+        console.show_json(facts)
+    else:
+        console.show_table("The hub works", ("Name", "Value"), list(facts.items()))
+
+
+def ask(config: HubConfig) -> dict[str, object]:
+    """What the hub's health endpoint says.
+
+    Raises:
+        HubAnswerError: nobody answers where the hub should listen, or it is not well.
+    """
+    host = _ANY.get(config.listen.host, config.listen.host)
+    scheme = "https" if config.tls else "http"
+    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.listen.port}"
+    try:
+        answer = httpx.get(f"{address}/v1/health", timeout=TIMEOUT_S, verify=_own_certificate(config), trust_env=False)
+        answer.raise_for_status()
+    except httpx.HTTPError as problem:
+        raise HubAnswerError(
+            f"{address} does not answer as a healthy hub: {problem or type(problem).__name__}",
+            field="listen",
+            remedy="Start it with `digua-hub serve`, or read its log.",
+        ) from problem
+    return dict(answer.json())
+
+
+def _own_certificate(config: HubConfig) -> ssl.SSLContext | bool:
+    """The certificate's name is that of public_url, not of loopback; that it is the hub's own is enough here."""
+    if config.tls is None:
+        return True
+    context = ssl.create_default_context(cafile=str(config.tls.certificate))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False
+    return context

@@ -1,0 +1,1 @@
+"""Campaigns on Flower's deployment engine: a SuperLink carries the messages, the nodes fetch them from there."""

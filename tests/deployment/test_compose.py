@@ -1,0 +1,202 @@
+"""The compose topology as processes: set up by its documents, a campaign, a release, queries, a revocation, the audit.
+
+Tests run in the order of the file: each goes on where the one before ended.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from models.schema_file import load_schema
+from tests.deployment.federation import CA, HUB_URL, HUB_YAML, KINDS, SCHEMA, Deployment
+
+pytestmark = [pytest.mark.deployment, pytest.mark.timeout(900)]
+
+HOME = "/var/lib/digua"
+PHONES = Path(__file__).with_name("merchants.py")
+ORDER = {
+    "name": "compose",
+    "schema": SCHEMA.name,
+    "stages": ["scorecard"],
+    "epsilon": 15,
+    "delta": 1e-5,
+    "holdout": 0.2,
+    "quorum": {"bank": 2, "tax": 1, "utility": 1},
+}
+
+
+def _merchants(deployment: Deployment, step: str) -> None:
+    done = deployment.sandboxes.run("platform", "python", str(PHONES), step, HUB_URL, CA, HOME)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def _read(deployment: Deployment, party: str, name: str) -> str:
+    return (deployment.sandboxes.volume(party) / name).read_text(encoding="utf-8")
+
+
+def _first_of(deployment: Deployment, bank: str) -> str:
+    rows = csv.DictReader(_read(deployment, "platform", "sources.csv").splitlines())
+    return next(row["id"] for row in rows if row["bank"] == bank and row["tax"])
+
+
+def test_containers_hold_no_rights(deployment: Deployment) -> None:
+    for name in ("hub", "proxy", "postgres", "worker", "witness", *KINDS):
+        for process in deployment.topology.processes(name):
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+            facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+            assert process.uids().effective != 0, (name, process.cmdline())
+            assert int(facts["CapEff"], 16) == int(facts["CapBnd"], 16) == 0, name
+            assert facts["NoNewPrivs"] == "1", name
+
+
+def test_nodes_reach_the_proxy_alone(deployment: Deployment) -> None:
+    """The node's network has no hub, no database; from outside the internal interface is not there."""
+    reach = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
+    assert deployment.sandboxes.run("bank-a", "python", "-c", reach, "hub.digua.example", "8443").returncode == 0
+    addresses = deployment.sandboxes.networks.addresses
+    for name, port in (("hub", "8440"), ("postgres", "5432")):
+        address = addresses[name, "core"]
+        assert deployment.sandboxes.run("bank-a", "python", "-c", reach, address, port).returncode != 0
+    ask = "import httpx, sys; print(httpx.get(sys.argv[1], verify=sys.argv[2], trust_env=False).status_code)"
+    inside = deployment.sandboxes.run("bank-a", "python", "-c", ask, f"{HUB_URL}/v1/internal/links", CA)
+    assert inside.stdout.strip() == "404", inside.stderr
+
+
+def test_a_node_trusts_its_own_authority_alone(deployment: Deployment) -> None:
+    ask = "import httpx, sys; httpx.get(sys.argv[1], trust_env=False)"
+    done = deployment.sandboxes.run("bank-a", "python", "-c", ask, f"{HUB_URL}/v1/health")
+    assert "CERTIFICATE_VERIFY_FAILED" in done.stderr
+
+
+def test_merchants_consent(deployment: Deployment) -> None:
+    sources = deployment.tables["bank-a"].with_name("sources.csv").read_text(encoding="utf-8")
+    deployment.put("platform", "sources.csv", sources)
+    ids = "id\n" + "\n".join(row["id"] for row in csv.DictReader(sources.splitlines())) + "\n"
+    listed = deployment.put("platform", "merchants.csv", ids)
+    deployment.node("platform", "merchants", "pseudonyms", "--ids", listed, "--out", f"{HOME}/pseudonyms.json")
+    _merchants(deployment, "keys")
+    for bank in ("bank-a", "bank-b"):
+        drafted = ("--keys", f"{HOME}/{bank}.keys.ndjson", "--countersigner", bank, "--out", f"{HOME}/{bank}.batch")
+        deployment.node("platform", "merchants", "batch", *drafted)
+        batch = deployment.put(bank, "batch", _read(deployment, "platform", f"{bank}.batch"))
+        _until_signed(deployment, bank, batch)
+        signed = deployment.put("platform", f"{bank}.signed", _read(deployment, bank, "signed"))
+        deployment.node("platform", "merchants", "submit", "--batch", signed)
+    _merchants(deployment, "consent")
+
+
+def _until_signed(deployment: Deployment, bank: str, batch: str) -> None:
+    """A bank countersigns its own customers: it must have pseudonymised them first, which takes a moment."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            deployment.node(bank, "merchants", "countersign", "--batch", batch, "--out", f"{HOME}/signed")
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
+
+
+def _campaign(deployment: Deployment, **changes: object) -> dict[str, object]:
+    """Order a campaign as the operator does and wait for its end."""
+    deployment.put("hub", SCHEMA.name, SCHEMA.read_text(encoding="utf-8"))
+    file = deployment.put("hub", "order.yaml", yaml.safe_dump({**ORDER, **changes}, allow_unicode=True))
+    campaign_id = deployment.operator("campaign", "start", file)["campaign_id"]
+    deadline = time.monotonic() + 240
+    while True:
+        state = deployment.operator("campaign", "show", campaign_id)
+        if state["status"] in ("succeeded", "failed", "aborted"):
+            break
+        assert time.monotonic() < deadline, state
+        time.sleep(2)
+    assert state["status"] == "succeeded", json.dumps(state, ensure_ascii=False)
+    return dict(state)
+
+
+def test_a_campaign_and_its_release(deployment: Deployment) -> None:
+    state = _campaign(deployment)
+    deployment.operator("model", "release", str(state["model_id"]))
+    card = deployment.sandboxes.run(
+        "hub", "digua-hub", "model", "card", str(state["model_id"]), "--config", HUB_YAML, "--ca-file", CA
+    )
+    assert card.returncode == 0, card.stderr
+    assert "ε" in card.stdout
+
+
+def test_a_bank_and_the_platform_get_scores(deployment: Deployment) -> None:
+    load_schema(SCHEMA)
+    merchant = _first_of(deployment, "bank-b")
+    for party in ("bank-b", "platform"):
+        answer = deployment.node(party, "query", "score", "--id", merchant)
+        assert answer["score"] is not None
+        assert answer["refusals"] == {}
+    other = _first_of(deployment, "bank-a")
+    refused = deployment.sandboxes.run(
+        "bank-b", "digua-node", "query", "score", "--id", other, "--config", f"{HOME}/node.yaml", "--json"
+    )
+    assert refused.returncode == 1
+    assert json.loads(refused.stderr)["code"] in ("consent-unknown", "recipient-not-consented")
+
+
+def test_a_revocation_reaches_every_node(deployment: Deployment) -> None:
+    wallet = json.loads(_read(deployment, "platform", "wallet.json"))
+    merchant, bank = wallet[0]["id"], wallet[0]["sources"]["bank"]
+    assert deployment.node(bank, "query", "score", "--id", merchant)["score"] is not None
+    _merchants(deployment, "revoke")
+    time.sleep(2)
+    refused = deployment.sandboxes.run(
+        bank, "digua-node", "query", "score", "--id", merchant, "--config", f"{HOME}/node.yaml", "--json"
+    )
+    assert refused.returncode == 1
+    assert json.loads(refused.stderr)["code"] == "consent-revoked"
+
+
+def test_killed_services_come_back(deployment: Deployment) -> None:
+    """What `restart: unless-stopped` does after a kill: nothing that was acknowledged is gone, and work goes on."""
+    topology = deployment.topology
+    entries = deployment.hub("health", "--config", HUB_YAML)["log_size"]
+    for name in ("postgres", "hub", "worker", "proxy", "tax"):
+        topology.kill(name)
+    topology.start(["postgres", "hub", "worker", "proxy", "tax"])
+    _until_connected(deployment, len(KINDS) + 1)
+    assert deployment.hub("health", "--config", HUB_YAML)["log_size"] >= entries
+    merchant = _first_of(deployment, "bank-b")
+    assert deployment.node("bank-b", "query", "score", "--id", merchant)["score"] is not None
+
+
+def _until_connected(deployment: Deployment, parties: int) -> None:
+    deadline = time.monotonic() + 90
+    while deployment.hub("health", "--config", HUB_YAML)["connected_parties"] < parties:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+
+def test_the_log_verifies_offline(deployment: Deployment) -> None:
+    deployment.hub("audit", "export", "--config", HUB_YAML, "--out", f"{HOME}/log.ndjson")
+    keys = ("--hub-key", deployment.hub_key, "--witness-key", deployment.witness_key)
+    verdict = deployment.hub("audit", "verify", f"{HOME}/log.ndjson", *keys)
+    assert verdict["ok"] is True
+    for party in ("bank-a", "bank-b", "tax", "utility"):
+        deployment.node(party, "audit", "journal", "export", "--out", f"{HOME}/journal.ndjson")
+        journal = deployment.put("hub", f"{party}.ndjson", _read(deployment, party, "journal.ndjson"))
+        found = deployment.hub("audit", "reconcile", f"{HOME}/log.ndjson", journal, "--node", party)
+        assert found["ok"] is True, found
+
+
+def test_no_process_talks_to_the_outside(deployment: Deployment) -> None:
+    """Every connection ends inside the compose file's networks."""
+    inside = set(deployment.sandboxes.networks.addresses.values()) | {"127.0.0.1", "::1"}
+    for name in deployment.topology.running:
+        for process in deployment.topology.processes(name):
+            for connection in psutil.Process(process.pid).net_connections(kind="inet"):
+                if connection.raddr:
+                    assert connection.raddr.ip.removeprefix("::ffff:") in inside, (name, connection)

@@ -1,0 +1,203 @@
+"""Campaigns on Flower's SuperLink, as processes with TLS and node keys; what dies, what is refused, what never runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from flwr.cli.build import build_fab_from_files
+from flwr.supernode.fleet_http_client import FleetHttpClient
+
+from crypto.training_key import TrainingKey, public_pem
+from hub.campaign_record import CampaignRecord
+from hub.cohort import Holding
+from hub.simulation import Budget, Federation, NodeData
+from hub.superlink import api as superlink_api
+from hub.superlink.api import SuperLinkApi
+from hub.superlink.files import address_file
+from nodes.supernode import SuperNode
+from tests.deployment.superlink_world import SuperLinkWorld
+from tests.served_world import wait_until
+
+pytestmark = [pytest.mark.deployment, pytest.mark.timeout(280)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SuperLinkWorld]:
+    made = SuperLinkWorld(tmp_path_factory.mktemp("superlink"))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def api_of(world: SuperLinkWorld) -> SuperLinkApi:
+    options = world.hub.config.superlink
+    assert options is not None
+    return SuperLinkApi(options)
+
+
+def opened_counts(world: SuperLinkWorld, campaign_id: str):
+    witness = world.hub.parties.witness()
+    assert witness is not None
+    record = CampaignRecord(
+        world.hub.campaigns.book, campaign_id, hub_key=world.hub.keys.identity.public, witness=witness
+    )
+    released = record.released()
+    assert released is not None
+    return released.counts
+
+
+def local_counts(world: SuperLinkWorld, campaign_id: str, base: Path):
+    """The same campaign over LocalGrid: other keys, same merchants, same hold-out."""
+    parties = [party for party in world.agents if party != "witness"]
+    federation = Federation(
+        world.schema,
+        [NodeData(party, party.partition("-")[0], world.training_data(party)) for party in parties],
+        {kind: Holding.of(named) for kind, named in world.sources.items()},
+        world.pseudonyms,
+        base,
+        budget=Budget(90, 1e-5),
+        insecure_noise_off=True,
+    )
+    salt = world.hub.campaigns.book.get(campaign_id).holdout_salt
+    plan = federation.plan(epsilon=3.0, delta=1e-5, holdout_salt=salt, holdout_fraction=0.2, noise_on=False)
+    try:
+        return federation.run(plan, lambda _: None).counts
+    finally:
+        federation.close()
+
+
+def submissions(world: SuperLinkWorld, campaign_id: str) -> int:
+    return sum(what == "engine" and "submitted" in detail for _, what, detail in world.steps(campaign_id))
+
+
+def wait_for_step(world: SuperLinkWorld, campaign_id: str, step: str) -> None:
+    wait_until(
+        lambda: any(what == step for _, what, _ in world.steps(campaign_id)),
+        what=f"{step} of {campaign_id}",
+        seconds=90,
+    )
+
+
+def test_the_table_is_the_local_grids_bit_for_bit(world: SuperLinkWorld, tmp_path: Path) -> None:
+    campaign_id = world.start(engine="superlink", noise="off")
+    state = world.ended(campaign_id, seconds=120)
+    assert state["status"] == "succeeded", state["failure"]
+    assert submissions(world, campaign_id) == 1
+    assert np.array_equal(opened_counts(world, campaign_id), local_counts(world, campaign_id, tmp_path))
+    runs = api_of(world).runs(campaign_id)
+    assert len(runs) == 1
+
+
+def test_code_that_the_hub_ships_is_never_fetched_or_run(
+    world: SuperLinkWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran, answers = tmp_path / "ran", tmp_path / "answers"
+    server = f"""
+from pathlib import Path
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import ServerApp
+app = ServerApp()
+
+@app.main()
+def main(grid, context):
+    messages = [
+        Message(RecordDict({{"texts": ConfigRecord({{"x": "y"}})}}), node, "train.steal", ttl=60.0)
+        for node in grid.get_node_ids()
+    ]
+    replies = list(grid.send_and_receive(messages, timeout=30))
+    Path({str(answers)!r}).write_text(" ".join(str(reply.error.code) for reply in replies if reply.has_error()))
+"""
+    client = f"""
+from pathlib import Path
+from flwr.clientapp import ClientApp
+Path({str(ran)!r}).write_text("hostile code ran")
+app = ClientApp()
+
+@app.train("steal")
+def steal(message, context):
+    Path({str(ran)!r}).write_text("hostile code ran")
+"""
+    project = superlink_api.build_bundle.__globals__["_PROJECT"]
+    hostile = build_fab_from_files(
+        {
+            "pyproject.toml": project.encode(),
+            "LICENSE": b"none\n",
+            "digua_campaign/__init__.py": b"",
+            "digua_campaign/server.py": server.encode(),
+            "digua_campaign/client.py": client.encode(),
+        }
+    )[0]
+    fetched: list[str] = []
+    monkeypatch.setattr(superlink_api, "build_bundle", lambda: hostile)
+    for name in ("GetFab", "GetRun"):
+        monkeypatch.setattr(FleetHttpClient, name, lambda *_, name=name: fetched.append(name))
+    api_of(world).submit("hostile", Path("/nowhere"))
+    wait_until(answers.exists, what="the hostile app's end", seconds=90)
+    time.sleep(0.5)
+    assert answers.read_text().split() == ["2"] * len(world.agents)  # each node's own app knows no such step
+    assert not ran.exists()
+    assert fetched == []
+
+
+def test_a_key_that_is_not_on_the_roster_is_not_let_in(world: SuperLinkWorld, caplog: pytest.LogCaptureFixture) -> None:
+    services = world.agents["bank-1"].services
+    assert services.desk is not None
+    stranger = TrainingKey.generate()
+    node = SuperNode(world.address, world.root, stranger.private_key, services.desk.reply)
+    node.start()
+    wait_until(lambda: "does not know this node's training key" in caplog.text, what="the refusal")
+    assert not node.connected
+    node.stop()
+    registered = {each.public_key for each in api_of(world).nodes()}
+    roster = world._roster_parties()
+    assert registered == {public_pem(party.training_key) for party in roster if party.training_key is not None}
+    assert public_pem(stranger.public) not in registered
+
+
+def test_only_the_fleet_api_is_to_be_had_from_outside(world: SuperLinkWorld) -> None:
+    options = world.hub.config.superlink
+    assert options is not None
+    inner = address_file(options).read_text().strip()
+    with httpx.Client(verify=str(world.root), trust_env=False) as outside:
+        for path in ("/v1/control/list-runs", "/v1/control/start-run", "/v1/runtime/acquire-task", "/docs"):
+            assert outside.post(f"https://{world.address}{path}").status_code == 404
+        assert outside.post(f"https://{world.address}/v1/fleet/pull-messages").status_code != 404
+        for token in ("", "Bearer wrong"):
+            answer = outside.post(f"http://{inner}/v1/control/start-run", headers={"Authorization": token})
+            assert answer.status_code == 404
+
+
+def test_a_killed_superlink_comes_back_and_the_campaign_goes_on(world: SuperLinkWorld, tmp_path: Path) -> None:
+    campaign_id = world.start(engine="superlink", noise="off")
+    wait_for_step(world, campaign_id, "accept")
+    world.kill_superlink()
+    state = world.ended(campaign_id, seconds=200)
+    assert state["status"] == "succeeded", state["failure"]
+    assert submissions(world, campaign_id) >= 2
+    assert np.array_equal(opened_counts(world, campaign_id), local_counts(world, campaign_id, tmp_path))
+    world.wait_joined()
+
+
+def test_a_killed_node_is_named_and_the_quorum_decides(world: SuperLinkWorld) -> None:
+    process = world.move_to_process("bank-3")
+    campaign_id = world.start(engine="superlink", noise="off", quorum={"bank": 2})
+    wait_for_step(world, campaign_id, "seeds")
+    process.kill()
+    state = world.ended(campaign_id, seconds=150)
+    assert state["status"] == "succeeded", state["failure"]
+    assert {each["party"] for each in state["refusals"]} == {"bank-3"}
+
+    short = world.ended(world.start(engine="superlink", noise="off", quorum={"bank": 3}), seconds=150)
+    assert short["status"] == "failed"
+    assert short["failure"]["code"] == "quorum-missed"
+    assert "bank-3 is not connected" in short["failure"]["detail"]
+    waits = [each["detail"] for each in short["progress"] if each["what"] == "wait"]
+    assert waits
+    assert "bank-3" in waits[-1]
+    world.take_back("bank-3")
