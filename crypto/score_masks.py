@@ -81,7 +81,7 @@ class RequestMasks:
             return np.zeros(0, dtype=np.uint32)
         first = int(items[0])
         stream = words32(self._pair_key(peer, peer_public), int(items[-1]) - first + 1, offset=first)
-        words = stream[items - np.uint32(first)]
+        words: NDArray[np.uint32] = stream[items - np.uint32(first)]
         return words if self._me < peer else (np.uint32(0) - words).astype(np.uint32)
 
     def mask_points(self, points: int, peers: Mapping[str, bytes], *, item: int) -> int:

@@ -61,11 +61,13 @@ def _wrong_organisation_check(body: Bytes) -> Bytes:
     """(n,) the digit one above the right check character of (n, 8) characters."""
     digits = np.where(body < ord("A"), body - ord("0"), body - ord("A") + 10).astype(np.int64)
     right = -(digits @ _ORGANISATION_WEIGHTS) % 11
-    return _ORGANISATION_CHECKS[(right + 1) % 11]
+    checks: Bytes = _ORGANISATION_CHECKS[(right + 1) % 11]
+    return checks
 
 
 def _check(body: Bytes) -> Bytes:
     """(n,) check characters of (n, 17) characters, as `identifiers.uscc_check_digit`."""
     value = np.zeros(128, dtype=np.int64)
     value[_LETTERS] = np.arange(_RADIX)
-    return _LETTERS[-(value[body] @ np.array(USCC_WEIGHTS)) % _RADIX]
+    checks: Bytes = _LETTERS[-(value[body] @ np.array(USCC_WEIGHTS)) % _RADIX]
+    return checks

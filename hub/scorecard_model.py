@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crypto.wire.campaign import TablesMechanism, Terms
 from hub.campaign_plan import ReleasedTable
-from models.accounting import DiscreteGaussianCells, GaussianRounds, Mechanism, gdp_mu
+from models.accounting import DiscreteGaussianCells, GaussianRounds, gdp_mu
 from models.artefact import MetricsEntry, ModelArtefact, PrivacyEntry, ScorecardEntry, fit_entry, mechanism_entries
 from models.fit import FitOptions
 from models.schema import Schema
@@ -75,7 +75,7 @@ def make_scorecard(
 def privacy_entry(terms: Terms) -> PrivacyEntry:
     """The terms' privacy as the artefact states it; without noise there is nothing to state."""
     privacy = terms.privacy
-    mechanisms: list[Mechanism] = [
+    mechanisms: list[DiscreteGaussianCells | GaussianRounds] = [
         DiscreteGaussianCells(each.sigma, each.count, each.scale)
         if isinstance(each, TablesMechanism)
         else GaussianRounds(each.sigma_over_sensitivity, each.rounds, each.sampling_rate)

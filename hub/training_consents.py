@@ -81,7 +81,7 @@ def training_merchants(
             sources: dict[str, str] = json.loads(text)
             if _counts(sources, kinds, label_kind):
                 pseudonyms += pseudonym
-                scorable.append(scoring and _lets_score(token, sources.get(label_kind or "")))
+                scorable.append(token is not None and _lets_score(token, sources.get(label_kind or "")))
                 for kind, known in parties.items():
                     party = sources.get(kind)
                     holders[kind].append(-1 if party is None else known.setdefault(party, len(known)))

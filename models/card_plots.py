@@ -13,7 +13,7 @@ import unicodedata
 import warnings
 from collections.abc import Sequence
 from html import escape
-from typing import Final
+from typing import Any, Final, cast
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def draw(chart: Chart, *, name: str, title: str, text: str) -> str:
         name: unique in the page; ids begin with it.
         title, text: for those who do not see it.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "font.size": _TEXT,
@@ -72,7 +72,7 @@ def draw(chart: Chart, *, name: str, title: str, text: str) -> str:
         "axes.unicode_minus": True,
     }
     out = io.StringIO()
-    with _DRAWING, mpl.rc_context(settings), warnings.catch_warnings():
+    with _DRAWING, mpl.rc_context(cast(Any, settings)), warnings.catch_warnings():
         # Fonts are the page's; those that matplotlib lacks glyphs of only serve it to guess widths.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = _figure(chart)

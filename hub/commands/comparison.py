@@ -25,8 +25,8 @@ def show_comparison(found: dict[str, Any]) -> None:
         console.say("AUC and KS can be compared once both models were evaluated.")
     if (stability := found["stability"]) is not None:
         console.say(
-            "Stability index of the scores: {index}; without any move, noise alone stays below {noise} nineteen times in"
-            " twenty.",
+            "Stability index of the scores: {index}; without any move, noise alone stays below {noise} nineteen times"
+            " in twenty.",
             index=f"{stability['index']:.3f}",
             noise=f"{stability['noise']:.3f}",
         )

@@ -15,8 +15,7 @@ from models.card import render_card
 from models.card_content import CardFacts
 from models.i18n import language_from_env
 from nodes.commands.setup import ConfigOption
-from nodes.commands.witness import app
-from nodes.commands.witness import witness_config
+from nodes.commands.witness import app, witness_config
 from nodes.console import JsonOption, print_facts, print_json, print_table, reported, say
 from nodes.journal import Journal
 from nodes.runtime import open_store
