@@ -12,26 +12,19 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from crypto.wire.base import Key, KindName, PartyId
 from models.yaml_file import load_yaml_model
+from nodes.config_base import ClosedConfig, resolved
+from nodes.dataset_config import DatasetConfig
 from nodes.errors import ConfigError
-from nodes.keys import read_secret
 
 PROXY_FROM_ENVIRONMENT = "env"
 
 
 class InsecureNoiseOffWarning(UserWarning):
     """The node's owner allowed campaigns without noise: their tables protect nobody."""
-
-
-class _Closed(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, val_json_bytes="base64", ser_json_bytes="base64", allow_inf_nan=False
-    )
 
 
 def _from_base64url(value: object) -> object:
@@ -60,23 +53,10 @@ def key_to_text(key: bytes) -> str:
     return urlsafe_b64encode(key).rstrip(b"=").decode()
 
 
-def _resolved(path: Path, info: ValidationInfo) -> Path:
-    base = (info.context or {}).get("base")
-    return path if base is None else Path(base) / path
-
-
-def _with_path(url: URL, base: Path | str | None) -> URL:
-    """The address of a SQLite file with its path resolved; any other as it is."""
-    if base is None or url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        return url
-    return url.set(database=str(Path(base) / url.database))
-
-
-_SECRET_OPTIONS = frozenset({"password", "passwd", "pwd", "sslpassword", "odbc_connect"})
 PinnedKey = Annotated[Key, BeforeValidator(_from_base64url)]
 
 
-class HubAddress(_Closed):
+class HubAddress(ClosedConfig):
     """Where the hub is. Without TLS only on this machine.
 
     Attributes:
@@ -92,7 +72,7 @@ class HubAddress(_Closed):
     proxy: str | None = None
     proxy_auth_file: Path | None = None
 
-    _resolve = field_validator("ca_file", "proxy_auth_file")(lambda path, info: path and _resolved(path, info))
+    _resolve = field_validator("ca_file", "proxy_auth_file")(lambda path, info: path and resolved(path, info))
 
     @field_validator("url")
     @classmethod
@@ -132,7 +112,7 @@ class HubAddress(_Closed):
         return "ws" + self.url.removeprefix("http") + "/v1/link"
 
 
-class TrustConfig(_Closed):
+class TrustConfig(ClosedConfig):
     """Keys pinned at enrolment, learned from their owners out of band."""
 
     hub_id: PartyId
@@ -141,99 +121,14 @@ class TrustConfig(_Closed):
     witness_sign_key: PinnedKey
 
 
-class SqlConfig(_Closed):
-    """A query at a database of the owner's.
-
-    Attributes:
-        url: SQLAlchemy's address of the database, without a password.
-        url_file: a file (mode 0600) that holds the address instead, password included.
-        password_file: a file (mode 0600) that holds the password.
-        query: a SELECT with one row per merchant.
-        refresh_minutes: rows read are used this long before the query is run again.
-    """
-
-    url: str | None = None
-    url_file: Path | None = None
-    password_file: Path | None = None
-    query: Annotated[str, Field(min_length=1)]
-    refresh_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
-
-    _resolve = field_validator("url_file", "password_file")(lambda path, info: path and _resolved(path, info))
-
-    @field_validator("url")
-    @classmethod
-    def _without_secrets(cls, url: str | None, info: ValidationInfo) -> str | None:
-        if url is None:
-            return None
-        try:
-            parts = make_url(url)
-        except ArgumentError as problem:
-            raise ValueError(
-                "must be an address such as postgresql+psycopg://reader@db.example.org/credit"
-            ) from problem
-        if parts.password is not None or _SECRET_OPTIONS & {name.lower() for name in parts.query}:
-            raise ValueError("must not hold a password; name a password_file, or put the address into a url_file")
-        return _with_path(parts, (info.context or {}).get("base")).render_as_string()
-
-    @model_validator(mode="after")
-    def _one_address(self) -> Self:
-        if (self.url is None) == (self.url_file is None):
-            raise ValueError("give either url or url_file")
-        return self
-
-    def address(self) -> URL:
-        """The database's address, with its password.
-
-        Raises:
-            ConfigError: a file is absent, others may read it, or it holds no address.
-        """
-        if self.url_file is not None:
-            try:
-                parts = make_url(read_secret(self.url_file).decode().strip())
-            except (ArgumentError, UnicodeDecodeError) as problem:
-                raise ConfigError(
-                    f"{self.url_file} holds no address of a database",
-                    field="sql.url_file",
-                    remedy="write one line such as postgresql+psycopg://reader:password@db.example.org/credit",
-                ) from problem
-            address = _with_path(parts, self.url_file.absolute().parent)
-        else:
-            address = make_url(self.url or "")
-        if self.password_file is None:
-            return address
-        return address.set(password=read_secret(self.password_file).decode().strip())
-
-
-class DatasetConfig(_Closed):
-    """A table of the owner's, in one of three places, and the schema it follows."""
-
-    schema_file: Path = Field(alias="schema")
-    csv: Path | None = None
-    parquet: Path | None = None
-    sql: SqlConfig | None = None
-
-    _resolve = field_validator("schema_file", "csv", "parquet")(lambda path, info: path and _resolved(path, info))
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if sum(each is not None for each in (self.csv, self.parquet, self.sql)) != 1:
-            raise ValueError("give one of csv, parquet and sql")
-        return self
-
-    @property
-    def file(self) -> Path | None:
-        """The table's file; None for a query."""
-        return self.csv or self.parquet
-
-
-class BudgetConfig(_Closed):
+class BudgetConfig(ClosedConfig):
     """What all campaigns together may cost each merchant of this node, at most."""
 
     epsilon: Annotated[float, Field(gt=0, le=100)]
     delta: Annotated[float, Field(gt=0, lt=1e-3)]
 
 
-class SuperLinkConfig(_Closed):
+class SuperLinkConfig(ClosedConfig):
     """Flower's SuperLink, for campaigns that run on one; the node joins it by its own training key.
 
     Attributes:
@@ -246,26 +141,26 @@ class SuperLinkConfig(_Closed):
     root_certificates: Path
     poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 0.5
 
-    _resolve = field_validator("root_certificates")(_resolved)
+    _resolve = field_validator("root_certificates")(resolved)
 
 
-class ModelReleaseConfig(_Closed):
+class ModelReleaseConfig(ClosedConfig):
     """The witness only: `owner` keeps every release for scoring until its owner has approved the model by hand."""
 
     approval: Literal["automatic", "owner"] = "automatic"
 
 
-class GatewayConfig(_Closed):
+class GatewayConfig(ClosedConfig):
     """The local HTTP API for the owner's own systems. `token_file` is created if it is absent."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8090
     token_file: Path
 
-    _resolve = field_validator("token_file")(_resolved)
+    _resolve = field_validator("token_file")(resolved)
 
 
-class NodeConfig(_Closed):
+class NodeConfig(ClosedConfig):
     """A node.
 
     Attributes:
@@ -306,7 +201,7 @@ class NodeConfig(_Closed):
     voprf_quota: Annotated[int, Field(ge=0)] = 100_000
     model_release: ModelReleaseConfig = ModelReleaseConfig()
 
-    _resolve = field_validator("data_dir", "keys_dir")(_resolved)
+    _resolve = field_validator("data_dir", "keys_dir")(resolved)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from models.schema import Schema
 from models.schema_file import load_schema
 from nodes.clock import Clock, system_clock
-from nodes.config import DatasetConfig
+from nodes.dataset_config import DatasetConfig
 from nodes.errors import ConfigError
 from nodes.pseudonyms import Progress, PseudonymMap
 from nodes.sources.configured import source_of

@@ -6,6 +6,14 @@ from typing import Any
 
 from hub import console
 
+CHANGES = {
+    "added": "change: added",
+    "removed": "change: removed",
+    "bins": "change: bins",
+    "points": "change: points",
+}
+"""What differs in a feature (`models.comparison.Change`), as a text of the catalogue."""
+
 
 def show_comparison(found: dict[str, Any]) -> None:
     """Print what GET /v1/models/{model_id}/comparison answers."""
@@ -38,7 +46,7 @@ def show_comparison(found: dict[str, Any]) -> None:
 
 
 def _lines(feature: dict[str, Any]) -> list[tuple[object, ...]]:
-    head = (feature["kind"], feature["title"], console.text(f"change: {feature['change']}"))
+    head = (feature["kind"], feature["title"], console.text(CHANGES[feature["change"]]))
     if not feature["bins"]:
         return [(*head, "–", "–", "–")]
     rows = [(each["label"], f"{each['before']:+d}", f"{each['after']:+d}") for each in feature["bins"]]

@@ -14,7 +14,7 @@ from models.i18n import Language, language_from_env
 from models.schema import Schema
 from models.schema_file import load_schema
 from nodes.commands.setup import ConfigOption
-from nodes.config import DatasetConfig, NodeConfig, load_node_config
+from nodes.config import NodeConfig, load_node_config
 from nodes.console import (
     REFUSED,
     JsonOption,
@@ -26,6 +26,7 @@ from nodes.console import (
     say,
     speaking,
 )
+from nodes.dataset_config import DatasetConfig
 from nodes.errors import ConfigError, SourceError
 from nodes.frozen_counts import FrozenCounts, KeptCounts
 from nodes.quality import OUTCOMES, WARNINGS, as_plain, assess

@@ -23,6 +23,15 @@ from nodes.witness.model_approvals import ModelApprovals
 
 ModelName = Annotated[str, typer.Argument(help="The model's id, sha256:… 模型编号。")]
 NODE_YAML = Path("node.yaml")
+STATES = {
+    "pending": "model pending",
+    "approved": "model approved",
+    "refused": "model refused",
+    "evaluation": "model evaluation",
+    "release": "model release",
+    "withdrawn": "model withdrawn",
+}
+"""Where a model stands (`nodes.witness.model_approvals.State`), as a text of the catalogue."""
 
 
 class CardFormat(StrEnum):
@@ -59,8 +68,8 @@ def list_models(config: ConfigOption = NODE_YAML, as_json: JsonOption = False) -
         print_json({"models": lines})
         return
     rows = [
-        (line["model_id"], say(f"model {line['state']}"), line["campaign_id"] or "–", line["epsilon"] or "–")
-        for line in lines
+        (line["model_id"], say(STATES[each.state]), line["campaign_id"] or "–", line["epsilon"] or "–")
+        for line, each in zip(lines, found, strict=True)
     ]
     print_table("", ("model", "state", "campaign", "epsilon"), rows)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nodes.config import DatasetConfig
+from nodes.dataset_config import DatasetConfig
 from nodes.errors import ConfigError
 from nodes.sources.base import Source
 from nodes.sources.csv import CsvSource

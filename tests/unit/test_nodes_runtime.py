@@ -15,7 +15,8 @@ import pytest
 
 from models.errors import DataError
 from models.schema_file import load_schema
-from nodes.config import DatasetConfig, HubAddress
+from nodes.config import HubAddress
+from nodes.dataset_config import DatasetConfig
 from nodes.errors import ConfigError, PolicyRefusal, SourceError
 from nodes.hub_client import HubClient
 from nodes.keys import create_keys

@@ -12,8 +12,12 @@ import pytest
 
 from hub.campaign_book import Status
 from hub.campaign_plan import Step
+from hub.commands.comparison import CHANGES
 from hub.commands.simulate import _FIGURES as FIGURES
+from models.comparison import Change
 from models.i18n import catalogue
+from nodes.commands.witness_models import STATES
+from nodes.witness.model_approvals import State
 
 ROOT = Path(__file__).parents[2]
 TEXTS = {
@@ -90,3 +94,10 @@ def test_what_a_campaign_and_a_simulation_report_is_translated() -> None:
     ]
     missing = [name for name in names if not catalogue("hub").has("zh", name)]
     assert not missing, "\n".join(missing)
+
+
+def test_states_of_models_and_changes_between_two_are_translated() -> None:
+    assert set(CHANGES) == set(get_args(Change))
+    assert set(STATES) == set(get_args(State))
+    assert not [text for text in CHANGES.values() if not catalogue("hub").has("zh", text)]
+    assert not [text for text in STATES.values() if not catalogue("nodes").has("zh", text)]
