@@ -288,8 +288,9 @@ class CampaignRun:
             except (QuorumError, PeerUnreachable):
                 if passed >= patience:
                     raise
-            wanted = invited(campaign.order, campaign.schema, self._enrolled())
-            waiting.note([party.party_id for party in wanted], connected)
+            wanted = [party.party_id for party in invited(campaign.order, campaign.schema, self._enrolled())]
+            witness = self._services.parties.witness()
+            waiting.note(wanted if witness is None else [*wanted, witness.party_id], connected)
             self._pause()
 
     def _waiting(self, campaign: Campaign, patience: float) -> Waiting:

@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from hub.campaign_book import UNFINISHED, Campaign, CampaignBook
+from hub.campaign_plan import Progress
+from hub.waiting import Wait
 from models.campaign_file import CampaignFile
 
 
@@ -62,19 +64,22 @@ def detail(campaign: Campaign, book: CampaignBook, *, taken: bool, after: int = 
             "fraction": campaign.order.holdout,
             "salt": base64.urlsafe_b64encode(campaign.holdout_salt).decode().rstrip("="),
         },
-        "progress": [
-            {
-                "number": number,
-                "stage": event.stage,
-                "attempt": event.attempt,
-                "what": event.step,
-                "done": event.done,
-                "total": event.total,
-                "seconds": round(event.seconds, 3),
-                "detail": event.detail,
-            }
-            for number, event in book.events(campaign.campaign_id, after=after)
-        ],
+        "progress": [_step(number, event) for number, event in book.events(campaign.campaign_id, after=after)],
+    }
+
+
+def _step(number: int, event: Progress) -> dict[str, object]:
+    wait = Wait.of(event)
+    about = {"detail": event.detail} if wait is None else {"detail": "", "wait": wait.model_dump(mode="json")}
+    return {
+        "number": number,
+        "stage": event.stage,
+        "attempt": event.attempt,
+        "what": event.step,
+        "done": event.done,
+        "total": event.total,
+        "seconds": round(event.seconds, 3),
+        **about,
     }
 
 

@@ -313,4 +313,19 @@ voprf_quota:
 log:
   interval_s: 1.0
   max_entries: 1000
+# Campaigns: on the agents' own connections, and on Flower's SuperLink where it is named below.
+# 训练任务：经节点自有连接；如在下方配置，也可经 Flower SuperLink。
+# campaigns: {{engines: [agent, superlink]}}
+# A SuperLink that `digua-hub serve` starts and watches: nodes reach `listen` with TLS and their training keys.
+# 由枢纽启动并看护的 SuperLink：节点凭训练密钥经 TLS 连接 listen。
+# superlink:
+#   managed: true
+#   listen: {{host: 0.0.0.0, port: 9092}}
+#   tls: {{certificate: tls/superlink.pem, key: tls/superlink.key}}
+#   directory: superlink
+# Or one that runs elsewhere. 或使用已有的 SuperLink。
+# superlink:
+#   address: superlink.example.org:9093
+#   root_certificates: tls/ca.pem
+#   token_file: superlink.token
 """

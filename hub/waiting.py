@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
 
 from crypto.wire.campaign import Stage
 from hub.campaign_plan import Progress
 from hub.clock import Clock
 
-_MOMENT = "%H:%M:%S"
+
+class Wait(BaseModel):
+    """What a step `wait` is about; its `detail` is this as JSON, so that each reader has it in his own language."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    until: datetime
+    parties: tuple[str, ...]
+
+    @classmethod
+    def of(cls, event: Progress) -> Self | None:
+        """Read it from a step; None for steps that wait for nobody."""
+        return cls.model_validate_json(event.detail) if event.step == "wait" else None
 
 
 class Waiting:
@@ -28,7 +43,7 @@ class Waiting:
         self._tell = tell
         self._stage: Stage = stage
         self._attempt = attempt
-        self._until: datetime = clock() + timedelta(seconds=seconds)
+        self._until: datetime = (clock() + timedelta(seconds=seconds)).replace(microsecond=0)
         self._told: tuple[str, ...] | None = None
 
     def note(self, wanted: Collection[str], present: Collection[str]) -> None:
@@ -50,6 +65,6 @@ class Waiting:
                 done=len(set(wanted)) - len(absent),
                 total=len(set(wanted)),
                 seconds=0.0,
-                detail=f"until {self._until.astimezone().strftime(_MOMENT)}: {', '.join(absent)}",
+                detail=Wait(until=self._until, parties=absent).model_dump_json(),
             )
         )

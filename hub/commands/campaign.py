@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -118,7 +119,7 @@ def _watch(hub: AdminClient, campaign_id: str, *, as_json: bool) -> None:
             for event in campaign["progress"]:
                 if as_json:
                     console.show_json(event)
-                bars.show(*(event[name] for name in ("stage", "attempt", "what", "done", "total", "detail")))
+                bars.show(*(event[name] for name in ("stage", "attempt", "what", "done", "total")), detail=_detail(event))
     if as_json:
         console.show_json({**campaign, "progress": []})
     else:
@@ -160,6 +161,8 @@ def _show(campaign: dict[str, Any]) -> None:
     )
     rows: list[tuple[object, object]] = [(name, campaign[name]) for name in names]
     rows[names.index("status")] = ("status", _state(campaign))
+    if campaign["status"] not in ENDED and campaign["progress"] and "wait" in campaign["progress"][-1]:
+        rows.append(("now", _detail(campaign["progress"][-1])))
     rows += [(f"model: {stage}", model_id) for stage, model_id in campaign["models"].items()]
     failure = campaign["failure"]
     if failure:
@@ -170,7 +173,7 @@ def _show(campaign: dict[str, Any]) -> None:
         console.show_table("Refusals", ("Party", "Code", "Detail", "Attempt"), refusals)
     if campaign["progress"]:
         steps = [
-            (each["attempt"], each["what"], f"{each['done']}/{each['total']}", f"{each['seconds']:.1f}", each["detail"])
+            (each["attempt"], each["what"], f"{each['done']}/{each['total']}", f"{each['seconds']:.1f}", _detail(each))
             for each in campaign["progress"]
         ]
         console.show_table("Steps", ("Attempt", "Step", "Parties", "Seconds", "Detail"), steps)
@@ -179,6 +182,20 @@ def _show(campaign: dict[str, Any]) -> None:
 def _state(campaign: dict[str, Any]) -> str:
     state = console.text(campaign["status"])
     return f"{state} ({console.text('waits for a worker')})" if campaign["waits_for"] == "worker" else state
+
+
+def _detail(event: dict[str, Any]) -> str:
+    """What a step says besides its numbers; for whom it waits is said in the reader's language and time."""
+    wait = event.get("wait")
+    if wait is None:
+        return str(event["detail"])
+    return console.text(
+        "{done} of {total} parties are here; waiting until {until} for {parties}",
+        done=event["done"],
+        total=event["total"],
+        until=f"{datetime.fromisoformat(wait['until']).astimezone():%H:%M:%S}",
+        parties=", ".join(wait["parties"]),
+    )
 
 
 def _path(campaign_id: str) -> str:
