@@ -52,6 +52,7 @@ class Sandboxes:
         uid, gid = user_of(service)
         bwrap = ["bwrap", "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
         bwrap += ["--hostname", name, "--clearenv", "--proc", "/proc", "--dev", "/dev"]
+        bwrap += ["--perms", "1777", "--tmpfs", "/dev/shm"]  # engines give each container its own
         mounts = [word for path in _SYSTEM if Path(path).exists() for word in ("--ro-bind", path, path)]
         mounts += [word for target, link in _LINKS for word in ("--symlink", target, link)]
         # Memory first: programs may lie below /tmp here.
@@ -98,8 +99,8 @@ class Sandboxes:
     def _files(self, name: str, service: Service, uid: int, gid: int) -> list[str]:
         own = self.state / "etc" / name
         own.mkdir(parents=True, exist_ok=True)
-        (own / "hosts").write_text(self.networks.hosts(name), encoding="utf-8")
-        (own / "passwd").write_text(_PASSWD.format(uid=uid, gid=gid), encoding="utf-8")
+        _write_once(own / "hosts", self.networks.hosts(name))
+        _write_once(own / "passwd", _PASSWD.format(uid=uid, gid=gid))
         words = ["--ro-bind", str(own / "hosts"), "/etc/hosts", "--ro-bind", str(own / "passwd"), "/etc/passwd"]
         for mount in service.mounts:
             if mount.is_volume:
@@ -129,6 +130,12 @@ def user_of(service: Service) -> tuple[int, int]:
     if int(uid) == 0 or int(gid) == 0:
         raise ValueError(f"service {service.name} runs as root")
     return int(uid), int(gid)
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Processes of the service may be reading the file: it is never emptied under them."""
+    if not path.exists():
+        path.write_text(text, encoding="utf-8")
 
 
 def _parents(mounts: Sequence[str]) -> list[str]:
