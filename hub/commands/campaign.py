@@ -27,7 +27,6 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CampaignArgument = Annotated[str, typer.Argument(help="The campaign's id.")]
 HUB_YAML = Path("hub.yaml")
 POLL_S = 0.5
-_NAMES = ("stage", "attempt", "what", "done", "total")
 ENDED = frozenset({"succeeded", "failed", "aborted"})
 
 
@@ -120,7 +119,8 @@ def _watch(hub: AdminClient, campaign_id: str, *, as_json: bool) -> None:
             for event in campaign["progress"]:
                 if as_json:
                     console.show_json(event)
-                bars.show(*(event[name] for name in _NAMES), detail=_detail(event))
+                stage, attempt, step = (event[name] for name in ("stage", "attempt", "what"))
+                bars.show(stage, attempt, step, event["done"], event["total"], _detail(event))
     if as_json:
         console.show_json({**campaign, "progress": []})
     else:
