@@ -11,14 +11,14 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Literal, cast
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from crypto.wire.consent import Purpose
 from crypto.wire.scoring import ScoreAnswer
 from nodes.clock import Clock, system_clock
 from nodes.enquiries import Enquiries, Enquiry, Outcome
-from nodes.errors import BatchError
+from nodes.errors import BatchBusy, BatchError, BatchUnknown
 from nodes.requester import MAX_ITEMS, MOMENTARY
 from nodes.store import Store
 from nodes.tables.batches import BatchItemRow, BatchRow
@@ -127,12 +127,14 @@ class BatchBook:
         return batch_id
 
     def find(self, source_sha256: str, *, purpose: Purpose, model_id: str | None = None) -> BatchProgress | None:
-        """The newest batch that came from these very bytes, for this purpose."""
-        query = select(BatchRow.batch_id).where(BatchRow.source_sha256 == source_sha256, BatchRow.purpose == purpose)
+        """The newest batch that came from these very bytes, for this purpose; those handed in under a key are left to
+        the gateway."""
+        same = (BatchRow.source_sha256 == source_sha256, BatchRow.purpose == purpose, BatchRow.key.is_(None))
+        query = select(BatchRow.batch_id).where(*same)
         if model_id is not None:
             query = query.where(BatchRow.model_id == model_id)
         with self.store.reading() as session:
-            found = session.scalar(query.order_by(BatchRow.created_at.desc(), BatchRow.batch_id).limit(1))
+            found = session.scalar(query.order_by(literal_column("rowid").desc()).limit(1))
         return None if found is None else self.progress(found)
 
     def unfinished(self, *, keyed: bool) -> list[str]:
@@ -146,7 +148,7 @@ class BatchBook:
         """How far a batch is.
 
         Raises:
-            BatchError: there is none of this id.
+            BatchUnknown: there is none of this id.
         """
         with self.store.reading() as session:
             row = batch_row(session, batch_id)
@@ -175,7 +177,7 @@ class BatchBook:
         Where some of a merchant's sources answered before, it counts as another use.
 
         Raises:
-            BatchError: there is none of this id.
+            BatchUnknown: there is none of this id.
         """
         with self.store.session() as session:
             row = batch_row(session, batch_id)
@@ -202,8 +204,10 @@ class BatchBook:
         """Delete a batch with its results; what was asked stays logged and counted.
 
         Raises:
-            BatchError: there is none of this id, or it is running.
+            BatchUnknown: there is none of this id.
+            BatchBusy: somebody works on it now.
         """
+        self.progress(batch_id)
         with self.alone(batch_id), self.store.session() as session:
             session.delete(batch_row(session, batch_id))
         self._lock_file(batch_id).unlink(missing_ok=True)
@@ -220,14 +224,14 @@ class BatchBook:
         """Keep other processes off a batch.
 
         Raises:
-            BatchError: another process works on it.
+            BatchBusy: another process works on it.
         """
         descriptor = os.open(self._lock_file(batch_id), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as problem:
-                raise BatchError(
+                raise BatchBusy(
                     f"another process works on batch {batch_id}",
                     field="batch_id",
                     remedy="wait for it; its progress can be asked for meanwhile",
@@ -252,11 +256,11 @@ def batch_row(session: Session, batch_id: str) -> BatchRow:
     """A batch's row.
 
     Raises:
-        BatchError: there is none of this id.
+        BatchUnknown: there is none of this id.
     """
     row = session.get(BatchRow, batch_id)
     if row is None:
-        raise BatchError(
+        raise BatchUnknown(
             f"there is no batch {batch_id[:64]}", field="batch_id", remedy="name one that this node was given"
         )
     return row

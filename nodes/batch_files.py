@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -15,6 +16,8 @@ from nodes.enquiries import Enquiry, Outcome
 from nodes.errors import BatchError
 
 COLUMNS = ("id", "score", "pd", "band", "reasons", "code", "party", "meaning", "log_entry")
+"""Names of the results' columns; in Chinese they are those of the catalogue."""
+_CONSENT_ID = re.compile(r"[a-f0-9]{32}")
 _BLOCK = 1 << 20
 
 
@@ -51,10 +54,16 @@ def read_rows(lines: Iterable[str], name: str) -> Iterator[Enquiry]:
         if "id" not in (rows.fieldnames or ()):
             raise BatchError(f"{name} has no column id", field="id", remedy="name one merchant a row in a column id")
         for number, row in enumerate(rows, start=1):
-            merchant = (row.get("id") or "").strip()
+            merchant, consent_id = ((row.get(column) or "").strip() for column in ("id", "consent_id"))
             if not merchant:
                 raise BatchError(f"{name}: row {number}, column id: is empty", field="id", remedy="fill or delete it")
-            yield Enquiry(merchant, (row.get("consent_id") or "").strip() or None)
+            if consent_id and not _CONSENT_ID.fullmatch(consent_id):
+                raise BatchError(
+                    f"{name}: row {number}, column consent_id: is no consent's id",
+                    field="consent_id",
+                    remedy="give its 32 hexadecimal digits, or leave it empty for the newest consent",
+                )
+            yield Enquiry(merchant, consent_id or None)
     except (UnicodeDecodeError, csv.Error) as problem:
         raise _unreadable(name, str(problem)) from problem
 
@@ -66,10 +75,13 @@ def result_lines(
 
     Args:
         outcomes: in order.
-        lang: of reasons and of what codes mean.
+        lang: of the columns' names, of reasons and of what codes mean. Chinese begins with a byte order mark, without
+            which spreadsheets take it for GBK.
         sentences: an outcome's reasons as sentences in that language.
     """
-    yield _line(COLUMNS)
+    texts = catalogue("nodes")
+    names = [texts.translate(lang, f"column {name}") if lang == "zh" else name for name in COLUMNS]
+    yield ("\ufeff" if lang == "zh" else "") + _line(names)
     for outcome in outcomes:
         yield _line(_cells(outcome, lang, sentences))
 

@@ -5,6 +5,7 @@ B2  Up to 500 merchants at a time are turned into signed requests; these are sto
     asked, in one transaction, before the first of them is sent.
 B3  A request's answers and its end are one transaction. After a crash a stored request is sent again as it is: the hub
     and the sources answer the same bytes, and it counts as one use.
+    A model that is withdrawn meanwhile gives no more scores: the merchants that are left are refused under its code.
 B4  A request that expired before its answers came is never made anew by itself: what the sources answered has used the
     consents. Its merchants are `answer-expired`; the owner may have them asked again.
 """
@@ -16,19 +17,33 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import cast
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from crypto.wire.consent import Purpose
 from nodes.batch_book import ASKED, DONE, EXPIRED, WAITING, BatchBook, BatchProgress, batch_row
 from nodes.enquiries import Enquiry, Outcome
-from nodes.errors import PeerError
+from nodes.errors import PeerError, PolicyRefusal
 from nodes.requester import MAX_ITEMS
 from nodes.tables.batches import BatchItemRow, BatchRequestRow
 
 Progress = Callable[[BatchProgress], None]
-TRANSIENT = frozenset({"hub-unreachable", "checkpoint-not-cosigned"})
-"""Refusals of the hub after which the same request gets its answers later."""
+DEFINITE = frozenset(
+    {
+        "answer-expired",
+        "consent-unknown",
+        "mixed-sources",
+        "model-not-released",
+        "nonce-reused",
+        "query-refused",
+        "recipient-not-consented",
+        "request-expired",
+        "source-not-consented",
+        "too-few-sources",
+    }
+)
+"""The hub's refusals of a request that it would repeat; after any other failure the same request may get its answers
+later."""
 
 
 class Batches(BatchBook):
@@ -44,10 +59,12 @@ class Batches(BatchBook):
             stopping: set to stop before the next request; the batch goes on when `run` is called again.
 
         Raises:
-            BatchError: there is none of this id, or another process runs it.
+            BatchUnknown: there is none of this id.
+            BatchBusy: another process runs it.
             PeerError: the hub is out of reach; nothing is lost, and `run` goes on from here.
             ProofError: answers are not proved to be logged.
         """
+        self.progress(batch_id)
         with self.alone(batch_id):
             now = self.progress(batch_id)
             while now.state == "running" and not (stopping is not None and stopping.is_set()):
@@ -66,13 +83,15 @@ class Batches(BatchBook):
             model_id = batch_row(session, batch_id).model_id
         for row in under_way:
             places: list[int] = json.loads(row.places)
-            model = self.enquiries.open_model(model_id)
             try:
-                answers = self.enquiries.send(row.token, model)
+                answers = self.enquiries.send(row.token, self.enquiries.open_model(model_id))
+            except PolicyRefusal as refusal:
+                found = [Outcome("", None, refusal.reason, refusal.message)] * len(places)
             except PeerError as refusal:
-                if refusal.peer_code in TRANSIENT and self.now() < row.expires_at:
+                expired = self.now() >= row.expires_at
+                if not expired and refusal.peer_code not in DEFINITE:
                     raise
-                code = EXPIRED if self.now() >= row.expires_at else refusal.peer_code or refusal.code
+                code = EXPIRED if expired else refusal.peer_code
                 found = [Outcome("", None, code, refusal.message)] * len(places)
             else:
                 found = [Outcome("", answer) for answer in answers]
@@ -88,11 +107,15 @@ class Batches(BatchBook):
             items = session.scalars(query.order_by(BatchItemRow.place).limit(MAX_ITEMS)).all()
         if not items:
             return False
-        plan = self.enquiries.plan(
-            [Enquiry(each.id, each.consent_id) for each in items],
-            purpose=cast("Purpose", row.purpose),
-            model=self.enquiries.open_model(row.model_id),
-        )
+        try:
+            plan = self.enquiries.plan(
+                [Enquiry(each.id, each.consent_id) for each in items],
+                purpose=cast("Purpose", row.purpose),
+                model=self.enquiries.open_model(row.model_id),
+            )
+        except PolicyRefusal as refusal:
+            self._refuse_waiting(batch_id, refusal)
+            return True
         with self.store.session() as session:
             _keep(session, batch_id, ((items[at].place, outcome) for at, outcome in plan.outcomes.items()))
             for prepared in plan.requests:
@@ -109,9 +132,17 @@ class Batches(BatchBook):
                 session.execute(asked.values(state=ASKED))
         return True
 
-    def _end(self, batch_id: str) -> None:
+    def _refuse_waiting(self, batch_id: str, refusal: PolicyRefusal) -> None:
+        waiting = update(BatchItemRow).where(BatchItemRow.batch_id == batch_id, BatchItemRow.state == WAITING)
         with self.store.session() as session:
-            batch_row(session, batch_id).finished_at = self.now()
+            session.execute(waiting.values(state=DONE, code=refusal.reason, detail=refusal.message))
+
+    def _end(self, batch_id: str) -> None:
+        """The batch is finished, unless its owner has had merchants asked again meanwhile."""
+        left = select(func.count()).where(BatchItemRow.batch_id == batch_id, BatchItemRow.state != DONE)
+        with self.store.session() as session:
+            if session.scalar(left) == 0:
+                batch_row(session, batch_id).finished_at = self.now()
 
 
 def _keep(session: Session, batch_id: str, found: Iterable[tuple[int, Outcome]]) -> None:

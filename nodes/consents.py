@@ -50,6 +50,10 @@ EVENT_TYPE = "consent-event"
 _SUPERSEDED = "merchant-key-superseded"
 FINAL = frozenset({"revoked", "refused", "expired"})
 _LOOKUP = 500  # SQLite binds a limited number of values
+_NEWEST_FIRST = (
+    ConsentRow.event_time.desc(),
+    ConsentRow.record_id.desc(),
+)  # as training takes them, here and at the hub
 _STATES: dict[str, ConsentState] = {
     "given": "active",
     "resumed": "active",
@@ -154,8 +158,7 @@ class ConsentStore:
     def of_merchant(self, pseudonym: bytes, now: datetime) -> list[HeldConsent]:
         """All consents of a merchant that name this node, newest first."""
         query = select(ConsentRow).where(ConsentRow.pseudonym == pseudonym)
-        rows = self._query(query.order_by(ConsentRow.event_time.desc(), ConsentRow.record_id), None)
-        return [_held(row, now) for row in rows]
+        return [_held(row, now) for row in self._query(query.order_by(*_NEWEST_FIRST), None)]
 
     def find(self, pseudonym: bytes, *, purpose: Purpose, now: datetime) -> HeldConsent | None:
         """A merchant's newest active consent under which this node may ask for a score, or None."""
@@ -167,7 +170,7 @@ class ConsentStore:
 
     def all(self, now: datetime, *, limit: int, offset: int = 0) -> list[HeldConsent]:
         """A page of all consents, newest first."""
-        query = select(ConsentRow).order_by(ConsentRow.event_time.desc(), ConsentRow.record_id)
+        query = select(ConsentRow).order_by(*_NEWEST_FIRST)
         return [_held(row, now) for row in self._query(query.limit(limit).offset(offset), None)]
 
     def sources(self, pseudonyms: Pseudonyms, schema: Schema) -> dict[str, list[str | None]]:

@@ -136,6 +136,18 @@ class BatchError(NodeError):
     code = "batch-invalid"
 
 
+class BatchUnknown(BatchError):  # noqa: N818
+    """There is no batch of this id."""
+
+    code = "batch-unknown"
+
+
+class BatchBusy(BatchError):  # noqa: N818
+    """The batch is being worked on."""
+
+    code = "batch-running"
+
+
 class GatewayError(NodeError):
     """A request to the local gateway is malformed, or without its token."""
 

@@ -50,6 +50,8 @@ _STATUS = {
     "hub-unreachable": 503,
     "request-too-large": 413,
     "batch-invalid": 422,
+    "batch-unknown": 404,
+    "batch-running": 409,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 
 from crypto.errors import CryptoError
 from crypto.wire.base import ModelId
@@ -21,10 +24,11 @@ from nodes.batch_book import BatchProgress
 from nodes.batch_files import read_rows, result_lines
 from nodes.batches import Batches
 from nodes.enquiries import Enquiries, Enquiry, Outcome
-from nodes.errors import BatchError, GatewayError, NodeError
+from nodes.errors import BatchBusy, GatewayError, NodeError, PolicyRefusal
 
 _LOG = logging.getLogger(__name__)
 _PAUSE_SECONDS = 5.0
+MAX_BODY = 128 << 20
 CSV = "text/csv"
 Key = Annotated[str, Header(alias="Idempotency-Key", min_length=8, max_length=128)]
 Languages = Annotated[str, Header(alias="Accept-Language", description="zh or en")]
@@ -100,6 +104,8 @@ class BatchDesk:
                     self._batches.run(batch_id, stopping=self._stopping)
                 except (CryptoError, ModelsError, NodeError) as problem:
                     _LOG.warning("batch %s waits: %s (%s)", batch_id, problem, problem.code)
+                except SQLAlchemyError as problem:
+                    _LOG.error("batch %s waits: the store failed: %s", batch_id, problem)
             self._wake.wait(_PAUSE_SECONDS)
 
 
@@ -128,17 +134,23 @@ def batch_router(batches: Batches, enquiries: Enquiries, desk: BatchDesk) -> API
 
         The same Idempotency-Key with the same body returns the batch that it made before.
         """
-        body = await request.body()
-        digest = hashlib.sha256(body).hexdigest()
-        if request.headers.get("Content-Type", "").partition(";")[0].strip() == CSV:
-            rows = read_rows(_text(body).splitlines(), "the body")
-        else:
-            given = _parsed(body)
-            purpose, model_id = given.purpose, given.model_id
-            rows = (Enquiry(item.id, item.consent_id) for item in given.items)
-        made = batches.create(rows, source_sha256=digest, purpose=purpose, model_id=model_id, key=key)
+        body = await _body(request)
+        media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+        def create() -> BatchStatus:
+            digest = hashlib.sha256(body).hexdigest()
+            if media == CSV:
+                rows, wanted, model = read_rows(io.StringIO(_text(body), newline=""), "the body"), purpose, model_id
+            else:
+                given = _parsed(body)
+                rows = (Enquiry(item.id, item.consent_id) for item in given.items)
+                wanted, model = given.purpose, given.model_id
+            made = batches.create(rows, source_sha256=digest, purpose=wanted, model_id=model, key=key)
+            return BatchStatus.of(batches.progress(made))
+
+        status = await run_in_threadpool(create)  # others are answered meanwhile
         desk.wake()
-        return BatchStatus.of(batches.progress(made))
+        return status
 
     @router.get("/{batch_id}", summary="How far a batch is")
     def read_batch(batch_id: str) -> BatchStatus:
@@ -149,7 +161,7 @@ def batch_router(batches: Batches, enquiries: Enquiries, desk: BatchDesk) -> API
     def read_results(batch_id: str, languages: Languages = "en") -> StreamingResponse:
         """Give the outcomes of a finished batch, in order of its merchants."""
         if batches.progress(batch_id).state != "finished":
-            raise BatchError(
+            raise BatchBusy(
                 "the batch is still running", field="batch_id", remedy="ask for its progress until it is finished"
             )
         lang = language_of(languages)
@@ -173,6 +185,20 @@ def batch_router(batches: Batches, enquiries: Enquiries, desk: BatchDesk) -> API
         batches.forget(batch_id)
 
     return router
+
+
+async def _body(request: Request) -> bytes:
+    found = bytearray()
+    async for part in request.stream():
+        found += part
+        if len(found) > MAX_BODY:
+            raise PolicyRefusal(
+                "request-too-large",
+                f"the body is larger than {MAX_BODY >> 20} MiB",
+                field="body",
+                remedy="divide them into several batches",
+            )
+    return bytes(found)
 
 
 def _text(body: bytes) -> str:

@@ -110,33 +110,6 @@ class Requester:
         self._clock = clock
         self._retry_seconds = retry_seconds
 
-    def ask(self, queries: Sequence[Query], *, purpose: Purpose, model: BookedModel) -> list[ScoreAnswer]:
-        """A1–A4 for up to 500 merchants, in order. An answer without a score says who refused it and why.
-
-        Where the hub refuses one request of several, its merchants have no score (with the hub's code), the others do:
-        what was answered has used consents up.
-
-        Raises:
-            PolicyRefusal: no merchants or too many, or a consent leaves fewer than two sources besides this node.
-            PeerError: the hub refused every request as a whole, or is out of reach.
-            ProofError: the hub did not prove that the queries are logged.
-            ArtefactError: the model is no scorecard.
-        """
-        answers: dict[int, ScoreAnswer] = {}
-        refused: list[tuple[tuple[int, ...], PeerError]] = []
-        for prepared in self.prepare(queries, purpose=purpose, model=model):
-            try:
-                group = self.send(prepared.token, model)
-            except PeerError as error:
-                refused.append((prepared.places, error))
-            else:
-                answers.update(zip(prepared.places, group, strict=True))
-        if refused and not answers:
-            raise refused[0][1]
-        for places, refusal in refused:
-            answers.update(dict.fromkeys(places, self.no_score(model, refusal)))
-        return [answers[place] for place in range(len(queries))]
-
     def prepare(self, queries: Sequence[Query], *, purpose: Purpose, model: BookedModel) -> list[Prepared]:
         """A1: signed requests, to be kept before they are sent: whoever sends one again asks nothing anew.
 
@@ -170,10 +143,6 @@ class Requester:
         )
         answers: list[ScoreAnswer] = retrying(self._send_once, token, request, request_hash, model)
         return answers
-
-    def no_score(self, model: BookedModel, refusal: PeerError) -> ScoreAnswer:
-        """The answer for a merchant whose request the hub refused as a whole."""
-        return self._answer(model, None, (), {refusal.party: refusal.peer_code or refusal.code}, None)
 
     def _groups(self, queries: Sequence[Query], model: BookedModel) -> list[list[int]]:
         """A1: places of queries with the same sources, in order of the first of each."""

@@ -21,7 +21,7 @@ from nodes.merchant_keys import MerchantKeyVerifier
 from nodes.model_book import ModelBook
 from nodes.points import PointsDesk
 from nodes.policy import Limits
-from nodes.requester import Requester
+from nodes.requester import RETRY_SECONDS, Requester
 from nodes.runtime import NodeRuntime
 from nodes.scoring import Scorer
 from nodes.training_link import TrainingDesk
@@ -46,8 +46,12 @@ class Services:
     desk: TrainingDesk | None
 
 
-def equip(runtime: NodeRuntime) -> Services:
+def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Services:
     """Put the services on a node: handlers of its feed and link, and its book of consents.
+
+    Args:
+        runtime: the node.
+        retry_seconds: how long a source that is away for a moment is asked again for one score.
 
     Raises:
         ConfigError: a witness without its VOPRF seed.
@@ -74,6 +78,7 @@ def equip(runtime: NodeRuntime) -> Services:
         hub=runtime.hub,
         journal=journal,
         clock=clock,
+        retry_seconds=retry_seconds,
     )
     enquiries = Enquiries(
         party_id=config.party_id,

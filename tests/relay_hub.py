@@ -41,9 +41,14 @@ class Relay:
         self.retoken: Callable[[str, str], str] = lambda source, token: token
         self.reanswer: Callable[[str, str], str] = lambda source, answer: answer
         self.refuse: Callable[[ScoreRequest], bool] = lambda request: False
+        self.before: Callable[[ScoreRequest], None] = lambda request: None
+        """Called with each query that comes in; what it raises the requester's HTTP client gets."""
+        self.after: Callable[[ScoreRequest], None] = lambda request: None
+        """Called when a query is answered and its answer has not left yet."""
         self.reproof: Callable[[InclusionProof], InclusionProof] = lambda proof: proof
         self.seen: list[tuple[str, ScoreRequest]] = []
         """Source and request, as they were forwarded."""
+        self._logged: dict[bytes, int] = {}
         self._cosigned = 0
         self._note = ""
 
@@ -77,23 +82,13 @@ class Relay:
     def _query(self, token: str) -> httpx.Response:
         request = ScoreRequest.model_validate_json(payload_of(token))
         request_hash = digest(token.encode())
+        self.before(request)
         if self.refuse(request):
             return httpx.Response(422, json={"code": "query-refused", "title": "Refused"})
-        first = len(self.leaves)
-        for place, item in enumerate(request.items):
-            entry = LogEntry(
-                type="query",
-                time=self.world.now,
-                actor=request.requester,
-                subject=bytes(32),
-                facts={
-                    "request_hash": request_hash.hex(),
-                    "item": place,
-                    "model_id": request.model_id,
-                    "sources": ",".join(sorted(set(item.sources.values()))),
-                },
-            )
-            self.leaves.append(canonical_bytes(entry))
+        if self.world.now >= request.expires_at:
+            code = "answer-expired" if request_hash in self._logged else "request-expired"
+            return httpx.Response(410, json={"code": code, "title": "Too late"})
+        first = self._log(request, request_hash)
         answers: list[str] = []
         failures: list[SourceFailure] = []
         for source in sorted({party for item in request.items for party in item.sources.values()}):
@@ -111,9 +106,31 @@ class Relay:
             request_hash=request_hash,
             answers=tuple(answers),
             failures=tuple(failures),
-            proofs=tuple(self.reproof(self.proof(place)) for place in range(first, len(self.leaves))),
+            proofs=tuple(self.reproof(self.proof(place)) for place in range(first, first + len(request.items))),
         )
+        self.after(request)
         return httpx.Response(200, content=result.model_dump_json().encode())
+
+    def _log(self, request: ScoreRequest, request_hash: bytes) -> int:
+        """One entry an item, once; the index of the first."""
+        if request_hash in self._logged:
+            return self._logged[request_hash]
+        self._logged[request_hash] = len(self.leaves)
+        for place, item in enumerate(request.items):
+            entry = LogEntry(
+                type="query",
+                time=self.world.now,
+                actor=request.requester,
+                subject=bytes(32),
+                facts={
+                    "request_hash": request_hash.hex(),
+                    "item": place,
+                    "model_id": request.model_id,
+                    "sources": ",".join(sorted(set(item.sources.values()))),
+                },
+            )
+            self.leaves.append(canonical_bytes(entry))
+        return self._logged[request_hash]
 
     def proof(self, index: int) -> InclusionProof:
         hashes = [leaf_hash(leaf) for leaf in self.leaves]

@@ -47,6 +47,7 @@ from models.schema_file import load_schema
 from models.scorecard import Calibration, FeaturePoints, Scorecard
 from models.tables import feature_bins
 from nodes.config import NodeConfig, TrustConfig, key_to_text
+from nodes.enquiries import Enquiry, Outcome
 from nodes.errors import PolicyRefusal
 from nodes.fingerprint import party_fingerprint
 from nodes.hub_client import HubClient
@@ -116,8 +117,11 @@ class Merchant:
 class ScoringWorld:
     """All parties below `base`. `now` is everybody's clock; sleeping and the time floor are noted in `slept`."""
 
-    def __init__(self, base: Path, *, parties: Iterable[str] = PARTIES, **config: object) -> None:
+    def __init__(
+        self, base: Path, *, parties: Iterable[str] = PARTIES, retry_seconds: float = 0.0, **config: object
+    ) -> None:
         self.base = base
+        self.retry_seconds = retry_seconds
         self.now = NOW
         self.hub_key = IdentityKey.generate()
         self.hub_voprf = PseudonymKey.from_seed(b"\x07" * 32)
@@ -204,14 +208,14 @@ class ScoringWorld:
             patience_seconds=0.1,
             transport=httpx.MockTransport(self.relay.handle),
         )
-        return equip(NodeRuntime.open(config, clock=self.clock, hub=client))
+        return equip(NodeRuntime.open(config, clock=self.clock, hub=client), retry_seconds=self.retry_seconds)
 
     def reopen(self, name: str) -> Services:
         """The same party after a restart."""
         config = self.nodes[name].runtime.config
         self.nodes[name].runtime.store.close()
         runtime = NodeRuntime.open(config, clock=self.clock, hub=self.nodes[name].runtime.hub)
-        self.nodes[name] = equip(runtime)
+        self.nodes[name] = equip(runtime, retry_seconds=self.retry_seconds)
         return self.nodes[name]
 
     # rosters and feeds
@@ -292,10 +296,15 @@ class ScoringWorld:
         self._newcomers += 1
         merchant = Merchant(f"N{self._newcomers:03}", secrets.token_bytes(32))
         self.merchants[merchant.id] = merchant
-        with self.nodes["bank-01"].runtime.store.session() as session:
-            session.add(PseudonymRow(id_type="opaque", identifier=merchant.id, pseudonym=merchant.pseudonym))
+        self.know("bank-01", merchant.id)
         self.enrol_keys([merchant])
         return merchant.id
+
+    def know(self, party: str, merchant: str) -> None:
+        """Let a party have a newcomer's pseudonym, which is made up: nobody evaluates it."""
+        with self.nodes[party].runtime.store.session() as session:
+            pseudonym = self.merchants[merchant].pseudonym
+            session.add(PseudonymRow(id_type="opaque", identifier=merchant, pseudonym=pseudonym))
 
     def record(self, merchant: str = "M001", **changes: object) -> ConsentRecord:
         recipients = changes.get("recipients", ("lender",))
@@ -462,6 +471,13 @@ class ScoringWorld:
 
 def answer_of(token: bytes) -> SourceAnswer:
     return SourceAnswer.model_validate_json(payload_of(token))
+
+
+def ask_all(node: Services, enquiries: Iterable[Enquiry], *, model_id: str | None = None) -> list[Outcome]:
+    """Outcomes of one batch, from its making to its end."""
+    made = node.batches.create(iter(enquiries), source_sha256=secrets.token_hex(32), model_id=model_id)
+    assert node.batches.run(made).state == "finished"
+    return list(node.batches.outcomes(made))
 
 
 def expected_score(world: ScoringWorld, merchant: str) -> int:

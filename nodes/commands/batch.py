@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,13 +52,18 @@ def batch(
         if found is None:
             made = services.batches.create(read_file(file), source_sha256=digest, purpose=wanted, model_id=model_id)
             found = services.batches.progress(made)
-        elif retry:
-            services.batches.ask_again(found.batch_id)
+        reused = found.state == "finished"
+        if retry and services.batches.ask_again(found.batch_id):
+            reused = False
         with _progress(found, quiet=as_json) as report:
             ended = services.batches.run(found.batch_id, report, stopping=stopping)
         if ended.state == "finished":
             write_results(_lines(services, ended.batch_id, lang), out)
     _summarise(ended, out, as_json=as_json)
+    if reused and not as_json:
+        typer.echo(
+            say("these bytes were asked about before; --retry asks again what failed, --anew asks everybody anew")
+        )
     if ended.state != "finished":
         raise typer.Exit(INTERRUPTED)
 
@@ -96,12 +100,10 @@ def _progress(found: BatchProgress, *, quiet: bool) -> Iterator[Progress]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bars(*columns, console=err(), transient=True) as bars:
-        task = bars.add_task(say("scores"), total=found.total, completed=found.done)
-        began, start = time.monotonic(), found.done
+        task = bars.add_task("", total=found.total, completed=found.done)
 
         def report(now: BatchProgress) -> None:
-            rate = (now.done - start) / max(time.monotonic() - began, 1e-3)
-            text = say("scores: {rate} a second, {refused} refused", rate=f"{rate:.0f}", refused=now.done - now.scored)
+            text = say("scored {scored}, refused {refused}", scored=now.scored, refused=now.done - now.scored)
             bars.update(task, completed=now.done, description=text)
 
         yield report

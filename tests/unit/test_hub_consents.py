@@ -335,6 +335,15 @@ def cohort(world: MarketWorld, kinds: tuple[str, ...] = KINDS) -> dict[bytes, li
     return {name: [held[kind][row] for kind in kinds] for row, name in enumerate(names)}
 
 
+def test_of_consents_of_one_time_the_largest_id_counts(world: MarketWorld) -> None:
+    merchant = world.merchant("shop")
+    first, second, third = sorted(secrets.token_hex(16) for _ in range(3))
+    for record_id, other in ((second, "tax"), (third, "utility"), (first, "tax")):
+        sources = {"bank": "bank-01", other: f"{other}-01"}
+        world.hub.consents.submit([world.consent(merchant, record_id=record_id, sources=sources)[1]])
+    assert cohort(world) == {merchant.pseudonym: ["bank-01", None, "utility-01"]}
+
+
 @pytest.mark.parametrize(
     ("changes", "kinds", "counts"),
     [

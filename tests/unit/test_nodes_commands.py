@@ -158,7 +158,7 @@ def test_keys_go_from_platform_to_bank_to_hub_beside_running_agents(world: Scori
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (("pseudonyms", "--ids", "absent.csv", "--out", "x"), "config-invalid"),
+        (("pseudonyms", "--ids", "absent.csv", "--out", "x"), "batch-invalid"),
         (("pseudonyms", "--ids", "absent.csv", "--out", "x", "--id-type", "name"), "config-invalid"),
         (("batch", "--keys", "absent", "--countersigner", "bank-01", "--out", "x"), "config-invalid"),
         (("submit", "--batch", "absent"), "config-invalid"),
@@ -209,21 +209,96 @@ def test_scores_are_asked_for_one_and_for_a_file(world: ScoringWorld, tmp_path: 
     plain = call(world, "lender", "query", "score", "--id", "M002")
     assert str(one["score"]) in plain.stdout
 
-    file, out = tmp_path / "ids.csv", tmp_path / "scores.csv"
-    file.write_text("id\nM002\nM004\nstranger\n", encoding="utf-8")
-    facts = done(call(world, "lender", "query", "score", "--file", file, "--out", out, "--json"))
-    assert (facts["asked"], facts["scored"]) == (3, 2)
-    with out.open(encoding="utf-8", newline="") as handle:
-        rows = list(csv.DictReader(handle))
-    assert [row["score"] for row in rows] == [str(expected_score(world, m)) for m in ("M002", "M004")] + [""]
-    assert rows[2]["refusals"] == "consent-unknown"
-    assert call(world, "lender", "query", "score", "--file", file).exit_code == 0
     world.relay.lost = {"tax-01"}
     failed = refused(call(world, "lender", "query", "score", "--id", "M002", "--json"), "score-unavailable")
     world.relay.lost = set()
     assert "tax-01: source-unreachable" in failed["what"]
-    refused(call(world, "lender", "query", "score", "--json"), "config-invalid")
     refused(call(world, "lender", "query", "score", "--id", "M002", "--purpose", "fun", "--json"), "config-invalid")
+
+
+def batch(world: ScoringWorld, file: Path, out: Path, *more: str) -> Result:
+    return call(world, "lender", "query", "batch", file, "--out", out, *more)
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with out.open(encoding="utf-8-sig", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_a_file_is_scored_once_and_again_when_asked_to(
+    world: ScoringWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.release()
+    for merchant in ("M002", "M004"):
+        world.give(merchant)
+    file, out = tmp_path / "ids.csv", tmp_path / "scores.csv"
+    file.write_text("id\nM002\nM004\nstranger\n", encoding="utf-8")
+    facts = done(batch(world, file, out, "--json"))
+    assert (facts["state"], facts["total"], facts["scored"]) == ("finished", 3, 2)
+    assert facts["refused"] == {"consent-unknown": 1}
+    rows = rows_of(out)
+    assert [row["score"] for row in rows] == [str(expected_score(world, m)) for m in ("M002", "M004")] + [""]
+    assert [row["code"] for row in rows] == ["", "", "consent-unknown"]
+
+    forwarded, first = len(world.relay.seen), out.read_bytes()
+    monkeypatch.setenv("DIGUA_LANG", "zh")
+    again = batch(world, file, out)
+    assert again.exit_code == 0, again.output
+    assert "该文件此前已查询过" in again.stdout
+    assert len(world.relay.seen) == forwarded
+    assert [row["评分"] for row in rows_of(out)] == [row["score"] for row in rows]
+    monkeypatch.setenv("DIGUA_LANG", "en")
+
+    world.relay.lost = {"tax-01"}
+    anew = done(batch(world, file, out, "--anew", "--json"))
+    world.relay.lost = set()
+    assert (anew["scored"], anew["refused"]) == (0, {"consent-unknown": 1, "source-unreachable": 2})
+    assert {row["party"] for row in rows_of(out)} == {"tax-01", ""}
+    retried = done(batch(world, file, out, "--retry", "--json"))
+    assert (retried["batch_id"], retried["scored"]) == (anew["batch_id"], 2)
+    assert [row["score"] for row in rows_of(out)] == [row["score"] for row in rows]
+    assert first != out.read_bytes()  # other log entries
+
+
+def test_an_interrupted_file_goes_on(world: ScoringWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.release()
+    world.give("M002")
+    file, out = tmp_path / "ids.csv", tmp_path / "scores.csv"
+    file.write_text("id\nM002\nnobody\n", encoding="utf-8")
+    monkeypatch.setattr("nodes.batches.MAX_ITEMS", 1)
+    # Ctrl-C while the first request is under way.
+    world.relay.after = lambda _request: os.kill(os.getpid(), signal.SIGINT)
+    stopped = batch(world, file, out)
+    world.relay.after = lambda _request: None
+    assert stopped.exit_code == 130, stopped.output
+    assert "interrupted after" in stopped.stdout
+    assert not out.exists()
+    forwarded = len(world.relay.seen)
+    facts = done(batch(world, file, out, "--json"))
+    assert (facts["scored"], facts["refused"]) == (1, {"consent-unknown": 1})
+    assert len(world.relay.seen) == forwarded
+    assert len(rows_of(out)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "what"),
+    [
+        ("merchant\nM002\n", "batch-invalid", "has no column id"),
+        ("id\nM002\nM002\n", "batch-invalid", "row 2, column id: the merchant is already in row 1"),
+        ("id\nM002\n,\n", "batch-invalid", "row 2, column id: is empty"),
+        ("id\nM\x00\n", "identifier-invalid", "row 1, column id"),
+    ],
+)
+def test_a_file_that_cannot_be_asked_about_is_named(
+    world: ScoringWorld, tmp_path: Path, text: str, code: str, what: str
+) -> None:
+    world.release()
+    file, out = tmp_path / "ids.csv", tmp_path / "scores.csv"
+    file.write_text(text, encoding="utf-8")
+    assert what in refused(batch(world, file, out, "--json"), code)["what"]
+    refused(batch(world, tmp_path / "absent.csv", out, "--json"), "batch-invalid")
+    refused(batch(world, file, out, "--purpose", "fun", "--json"), "config-invalid")
+    assert not out.exists()
 
 
 def test_the_journal_is_exported_and_verified(world: ScoringWorld, tmp_path: Path) -> None:

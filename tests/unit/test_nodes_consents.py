@@ -288,6 +288,23 @@ def test_training_reads_sources_from_the_newest_consent_that_counts(world: Scori
         sources_of(world, merchant, schema=consortium(world.schema))
 
 
+def test_of_consents_of_one_time_queries_and_training_take_the_same(world: ScoringWorld, merchant: str) -> None:
+    first, second, third = sorted(secrets.token_hex(16) for _ in range(3))
+    given = [
+        world.give(merchant, record_id=record_id, sources={"bank": NODE, other: f"{other}-01"}, recipients=(NODE,))
+        for record_id, other in ((second, "tax"), (third, "utility"), (first, "tax"))
+    ]
+    assert len({record.event_time for record in given}) == 1
+    consents, pseudonym = world.nodes[NODE].consents, world.merchants[merchant].pseudonym
+    assert [held.record.record_id for held in consents.of_merchant(pseudonym, world.now)] == [third, second, first]
+    found = consents.find(pseudonym, purpose="credit-scoring", now=world.now)
+    assert found is not None
+    row = np.frombuffer(pseudonym, dtype=np.uint8).reshape(1, 32)
+    assert consents.counting(row, world.schema) == [found.record.record_id] == [third]
+    listed = [held.record.record_id for held in consents.all(world.now, limit=10_000)]
+    assert [each for each in listed if each in (first, second, third)] == [third, second, first]
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -27,7 +27,7 @@ from nodes.journal import verify_lines
 from nodes.policy import Limits
 from nodes.scoring import Scorer, answer_context, fitting_item, pad_body
 from nodes.services import released_encoder
-from tests.scoring_world import MERCHANTS, POINTS, SOURCES, ScoringWorld, answer_of, expected_score
+from tests.scoring_world import MERCHANTS, POINTS, SOURCES, ScoringWorld, answer_of, ask_all, expected_score
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +66,8 @@ def test_scores_are_what_joined_rows_would_give(world: ScoringWorld) -> None:
     for merchant in MERCHANTS:
         world.give(merchant)
     lender = world.nodes["lender"].enquiries
-    seen: list[tuple[int, int]] = []
-    outcomes = lender.score_all([Enquiry(merchant) for merchant in MERCHANTS], progress=lambda *done: seen.append(done))
+    outcomes = ask_all(world.nodes["lender"], [Enquiry(merchant) for merchant in MERCHANTS])
     assert [each.answer and each.answer.score for each in outcomes] == [expected_score(world, m) for m in MERCHANTS]
-    assert seen == [(4, 4)]
     first = outcomes[0].answer
     assert first is not None
     card = world.artefact().card()
@@ -103,14 +101,12 @@ def test_a_batch_is_one_request_for_each_set_of_sources(tmp_path: Path) -> None:
     for merchant, sources in zip(MERCHANTS, (SOURCES, pair, SOURCES, pair), strict=True):
         world.give(merchant, sources=sources)
     enquiries = [Enquiry(merchant) for merchant in MERCHANTS]
-    lender = world.nodes["lender"].enquiries
-    seen: list[tuple[int, int]] = []
-    outcomes = lender.score_all(enquiries, progress=lambda *done: seen.append(done))
+    lender = world.nodes["lender"]
+    outcomes = ask_all(lender, enquiries)
     scores = [expected_score(world, merchant) for merchant in MERCHANTS]
     scores[1] += world.artefact().card().absent["utility"] - POINTS["late"][1]  # nobody was asked for them
     assert [each.answer and each.answer.score for each in outcomes] == scores
     assert [each.id for each in outcomes] == list(MERCHANTS)
-    assert seen == [(4, 4)]
     forwarded = sorted(source for source, _ in world.relay.seen)
     assert forwarded == ["bank-01", "bank-01", "tax-01", "tax-01", "utility-01"]
     for source, request in world.relay.seen:
@@ -120,12 +116,11 @@ def test_a_batch_is_one_request_for_each_set_of_sources(tmp_path: Path) -> None:
     assert len({proof.index for proof in proofs}) == 4
 
     world.relay.refuse = lambda request: len(request.items[0].sources) == 2
-    again = [each.answer for each in lender.score_all(enquiries)]
-    assert [each and each.score for each in again] == [scores[0], None, scores[2], None]
-    assert again[1] is not None
-    assert again[1].refusals == {"hub": "query-refused"}
+    again = ask_all(lender, enquiries)
+    assert [each.answer and each.answer.score for each in again] == [scores[0], None, scores[2], None]
+    assert [each.code for each in again] == [None, "query-refused", None, "query-refused"]
     with pytest.raises(PeerError):
-        lender.score_all(enquiries[1:2])
+        lender.enquiries.score(enquiries[1])
     world.close()
 
 
@@ -254,9 +249,9 @@ def test_an_enquiry_says_why_there_is_no_consent(world: ScoringWorld) -> None:
     for other in held[1:]:
         if other.state == "active":
             world.change(other.record, "revoked", merchant="M004")
-    (outcome,) = lender.score_all([Enquiry("M004")])
+    (outcome,) = ask_all(world.nodes["lender"], [Enquiry("M004")])
     assert (outcome.answer, outcome.code) == (None, "consent-paused")
-    (outcome,) = lender.score_all([Enquiry("M004", record.record_id)])
+    (outcome,) = ask_all(world.nodes["lender"], [Enquiry("M004", record.record_id)])
     assert outcome.answer is not None
     assert outcome.answer.refusals == dict.fromkeys(SOURCES.values(), "consent-paused")
     with pytest.raises(PolicyRefusal):
@@ -336,7 +331,7 @@ def encoder_artefact(world: ScoringWorld, **changes: object) -> ModelArtefact:
 def test_an_encoder_is_scored_where_the_rows_are(world: ScoringWorld) -> None:
     model_id = world.release(encoder_artefact(world))
     bank = world.nodes["bank-01"]
-    outcomes = bank.enquiries.score_all([Enquiry("M001"), Enquiry("M004"), Enquiry("M003")], model_id=model_id)
+    outcomes = ask_all(bank, [Enquiry("M001"), Enquiry("M004"), Enquiry("M003")], model_id=model_id)
     scores = [each.answer and each.answer.score for each in outcomes]
     encoder = released_encoder(bank.models, model_id)
     table = bank.runtime.dataset(world.schema.hash())
