@@ -241,6 +241,7 @@ def test_reconcile_names_queries_of_one_side(tmp_path: Path) -> None:
         reconcile(tmp_path / "hub", tmp_path / "silent")
 
 
+@pytest.mark.slow
 def test_hundred_thousand_entries_within_a_minute(tmp_path: Path) -> None:
     world = HubWorld(tmp_path)
     world.join(world.witness)

@@ -314,6 +314,7 @@ def test_feed_pages_are_contiguous_and_heads_name_the_end(world: MarketWorld) ->
     reopened.close()
 
 
+@pytest.mark.slow
 def test_a_thousand_consents_take_about_a_second(world: MarketWorld) -> None:
     merchants = [make_merchant(f"shop {number}") for number in range(1000)]
     world.enrol_keys(*merchants)

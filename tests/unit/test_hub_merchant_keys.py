@@ -128,6 +128,7 @@ def test_leaves_that_are_no_public_keys_are_refused(world: HubWorld) -> None:
         world.hub.merchant_keys.store(merchant_batch(twice, *signers(world)))
 
 
+@pytest.mark.slow
 def test_28000_keys_within_ten_seconds(world: HubWorld) -> None:
     # One key for all: making 28,000 is the merchants' work, and each leaf is checked just the same.
     jwk = merchant_leaves(1)[0].jwk
