@@ -3,164 +3,44 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from crypto.keys import fingerprint
 from hub import console
-from hub.commands import audit, campaign, model
-from hub.commands.demo import demo
-from hub.commands.health import health
-from hub.commands.simulate import simulate
-from hub.commands.superlink import superlink
-from hub.commands.synthesize import synthesize
-from hub.commands.worker import campaign_process, worker, worker_health
-from hub.config import load_config
-from hub.db import open_database
-from hub.services import Hub
+from models.command_line import lazy_group
+
+_COMMANDS = {
+    "init": "hub.commands.upkeep:init",
+    "serve": "hub.commands.upkeep:serve",
+    "migrate": "hub.commands.upkeep:migrate",
+    "enrol-token": "hub.commands.upkeep:enrol_token",
+    "parties": "hub.commands.upkeep:parties",
+    "doctor": "hub.commands.upkeep:doctor",
+    "campaign": "hub.commands.campaign:app",
+    "model": "hub.commands.model:app",
+    "audit": "hub.commands.audit:app",
+    "worker": "hub.commands.worker:worker",
+    "superlink": "hub.commands.superlink:superlink",
+    "health": "hub.commands.health:health",
+    "worker-health": "hub.commands.worker:worker_health",
+    "simulate": "hub.commands.simulate:simulate",
+    "synthesize": "hub.commands.synthesize:synthesize",
+    "demo": "hub.commands.demo:demo",
+    "campaign-process": "hub.commands.worker:campaign_process",
+}
 
 app = typer.Typer(
+    cls=lazy_group(_COMMANDS, hidden=frozenset({"campaign-process"})),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="The digua hub. 地瓜枢纽。Exit codes: 0 done, 1 refused or found wrong, 2 usage.",
 )
-app.add_typer(audit.app, name="audit")
-app.add_typer(campaign.app, name="campaign")
-app.add_typer(model.app, name="model")
-app.command()(simulate)
-app.command()(synthesize)
-app.command()(demo)
-app.command()(health)
-app.command()(worker)
-app.command()(superlink)
-app.command("worker-health")(worker_health)
-app.command("campaign-process", hidden=True)(campaign_process)
-
-ConfigOption = Annotated[Path, typer.Option(help="The hub's configuration. 配置文件。")]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-HUB_YAML = Path("hub.yaml")
 
 
-@app.command()
-def init(
-    directory: Annotated[Path, typer.Option("--dir", help="Folder of the new hub.")] = Path(),
-    hub_id: Annotated[str, typer.Option(help="The hub's id: lower-case letters, digits, hyphens.")] = "hub",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 8440,
-    config: Annotated[
-        Path | None, typer.Option(help="A configuration that is there already: make only what it names. 已有配置。")
-    ] = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Make a new hub: configuration, keys, administrator's token, database. 新建枢纽。"""
-    from hub.initialisation import CONFIG_FILE, initialise, initialise_from  # noqa: PLC0415  (Alembic is slow to import)
-
-    path = config or directory / CONFIG_FILE
-    hub = initialise(directory, hub_id=hub_id, port=port) if config is None else initialise_from(config)
-    sign_key, voprf_key = hub.keys.identity.public, hub.keys.voprf.public
-    hub.close()
-    if as_json:
-        console.show_json(
-            {
-                "config": str(path),
-                "hub_id": hub.config.hub_id,
-                "origin": hub.config.log_origin,
-                "sign_key": console.encode_key(sign_key),
-                "sign_key_fingerprint": fingerprint(sign_key),
-                "voprf_key": console.encode_key(voprf_key),
-                "admin_token_file": str(hub.config.admin_token_file),
-            }
-        )
-        return
-    rows = [
-        ("hub_id", hub.config.hub_id),
-        ("config", path),
-        ("sign_key", console.encode_key(sign_key)),
-        ("fingerprint", fingerprint(sign_key)),
-        ("voprf_key", console.encode_key(voprf_key)),
-        ("admin_token_file", hub.config.admin_token_file),
-    ]
-    console.show_table("New hub", ("Name", "Value"), rows)
-    console.say("Give sign_key to every party over another channel; keep the folder keys in your backup.")
-
-
-@app.command()
-def serve(config: ConfigOption = HUB_YAML) -> None:
-    """Serve until SIGTERM. 启动服务。"""
-    from hub import serving  # noqa: PLC0415
-
-    serving.configure_logging()
-    hub = Hub.open(load_config(config))
-    try:
-        serving.serve(hub)
-    finally:
-        hub.close()
-
-
-@app.command()
-def migrate(config: ConfigOption = HUB_YAML) -> None:
-    """Bring the database to this program's schema. 升级数据库。"""
-    from hub.migrations.runner import migrate as upgrade  # noqa: PLC0415
-
-    db = open_database(load_config(config))
-    upgrade(db)
-    db.close()
-    console.say("The database has the newest schema.")
-
-
-@app.command("enrol-token")
-def enrol_token(
-    kind: Annotated[str, typer.Option(help="A source kind such as bank, or client, or witness.")],
-    party: Annotated[str, typer.Option(help="The id that the party will have.")],
-    valid_hours: Annotated[int, typer.Option(min=1, max=8760)] = 72,
-    replace: Annotated[bool, typer.Option("--replace", help="For a party that lost its keys.")] = False,
-    config: ConfigOption = HUB_YAML,
-    as_json: JsonFlag = False,
-) -> None:
-    """Issue a one-time enrolment token for one party. 签发一次性登记令牌。"""
-    hub = Hub.open(load_config(config))
-    token = hub.enrolment.issue_token(kind, party, valid_for=timedelta(hours=valid_hours), replace=replace)
-    hub.close()
-    if as_json:
-        console.show_json({"token": token, "party_id": party, "kind": kind, "valid_hours": valid_hours})
-    else:
-        sys.stdout.write(token + "\n")
-
-
-@app.command()
-def parties(config: ConfigOption = HUB_YAML, as_json: JsonFlag = False) -> None:
-    """List the enrolled parties and who still waits for the witness. 列出各方。"""
-    hub = Hub.open(load_config(config))
-    pending = set(hub.roster.pending())
-    rows = [(p.party_id, p.kind, p.region, p.title, p.party_id not in pending) for p in hub.parties.all()]
-    hub.close()
-    if as_json:
-        names = ("party_id", "kind", "region", "title", "approved")
-        console.show_json([dict(zip(names, row, strict=True)) for row in rows])
-    else:
-        shown = [(*row[:4], console.text("yes" if row[4] else "waits for the witness")) for row in rows]
-        console.show_table("Parties", ("Party", "Kind", "Region", "Title", "Approved"), shown)
-
-
-@app.command()
-def doctor(config: ConfigOption = HUB_YAML, as_json: JsonFlag = False) -> None:
-    """Rebuild the log from its entries and compare. 自检。Exit code 1 where anything is wrong."""
-    from hub.doctor import examine  # noqa: PLC0415
-
-    hub = Hub.open(load_config(config))
-    complaints = examine(hub)
-    hub.close()
-    if as_json:
-        console.show_json({"ok": not complaints, "complaints": complaints})
-    elif complaints:
-        console.show_table("The stored log is NOT whole", ("Finding",), [(each,) for each in complaints])
-    else:
-        console.say("Keys, database and log belong together and are whole.")
-    if complaints:
-        raise typer.Exit(1)
+@app.callback()
+def _digua_hub() -> None:
+    """Make it a group; its help is the one above."""
 
 
 def main() -> None:

@@ -58,6 +58,7 @@ class Supervisor:
         book, locks: of the hub's database.
         command: starts a campaign's process, which takes the id on standard input (see `hub.campaign_process`).
         parallel: processes at a time.
+        beat: called after each look, for the health check (see `hub.worker_pulse`).
         monotonic: seconds of a clock that only goes forward.
     """
 
@@ -68,12 +69,14 @@ class Supervisor:
         command: Sequence[str],
         *,
         parallel: int,
+        beat: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._book = book
         self._locks = locks
         self._command = list(command)
         self._parallel = parallel
+        self._beat = beat
         self._monotonic = monotonic
         self._spare: subprocess.Popen[bytes] | None = None
         self._failures: dict[str, _Failures] = {}
@@ -85,6 +88,7 @@ class Supervisor:
             while not stopping.wait(LOOK_S):
                 try:
                     self.look()
+                    self._beat()
                 except DBAPIError:
                     _logger.exception("campaigns-not-read")
                     stopping.wait(_AGAIN_S)

@@ -7,31 +7,35 @@ from __future__ import annotations
 
 import typer
 
-from nodes.commands import audit, consent, ledger, merchants, query, witness, witness_models  # noqa: F401  (it adds commands)
-from nodes.commands.data import check_data
-from nodes.commands.health import health
-from nodes.commands.rotate import rotate
-from nodes.commands.run import run
-from nodes.commands.setup import enrol, init
+from models.command_line import lazy_group
+
+_COMMANDS = {
+    "init": "nodes.commands.setup:init",
+    "enrol": "nodes.commands.setup:enrol",
+    "rotate": "nodes.commands.rotate:rotate",
+    "check-data": "nodes.commands.data:check_data",
+    "run": "nodes.commands.run:run",
+    "health": "nodes.commands.health:health",
+    "ledger": "nodes.commands.ledger:app",
+    "consent": "nodes.commands.consent:app",
+    "query": "nodes.commands.query:app",
+    "audit": "nodes.commands.audit:app",
+    "merchants": "nodes.commands.merchants:app",
+    "witness": "nodes.commands.witness_models:app",
+}
 
 app = typer.Typer(
+    cls=lazy_group(_COMMANDS),
     help="digua 地瓜: a party's agent. 机构节点。",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(init)
-app.command()(enrol)
-app.command()(rotate)
-app.command("check-data")(check_data)
-app.command()(run)
-app.command()(health)
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(consent.app, name="consent")
-app.add_typer(query.app, name="query")
-app.add_typer(audit.app, name="audit")
-app.add_typer(merchants.app, name="merchants")
-app.add_typer(witness.app, name="witness")
+
+
+@app.callback()
+def _digua_node() -> None:
+    """Make it a group; its help is the one above."""
 
 
 def main() -> None:

@@ -6,8 +6,6 @@ the feed and by `handlers` for requests over the link.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,15 +28,12 @@ from nodes.hub_client import HubClient
 from nodes.keys import NodeKeys, former_public_keys, load_keys
 from nodes.ledger import Ledger
 from nodes.link import Handler
+from nodes.own_files import hold_alone, open_store
 from nodes.pseudonyms import PseudonymMap
 from nodes.roster import RosterBook
 from nodes.sources.table import NodeTable
 from nodes.store import Store
-from nodes.tables.owner import OwnerRow
 from nodes.training_context import ConsentBook, Pseudonyms, TrainingContext, TrainingData
-
-STORE_FILE = "node.db"
-LOCK_FILE = "node.lock"
 
 
 class NoConsents:
@@ -223,47 +218,3 @@ class NodeRuntime:
         """Close the store and the connections."""
         self.hub.close()
         self.store.close()
-
-
-@contextmanager
-def hold_alone(config: NodeConfig) -> Iterator[None]:
-    """Hold a node's data folder alone.
-
-    Raises:
-        ConfigError: another process runs this node.
-    """
-    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(config.data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as problem:
-            raise ConfigError(
-                f"{config.party_id} is running already on {config.data_dir}",
-                field="data_dir",
-                remedy="stop the other process first",
-            ) from problem
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def open_store(config: NodeConfig) -> Store:
-    """The node's store, which must be its own.
-
-    Raises:
-        ConfigError: it belongs to another party, or cannot be used.
-    """
-    store = Store.open(config.data_dir / STORE_FILE)
-    with store.session() as session:
-        owner = session.get(OwnerRow, 1)
-        if owner is None:
-            session.add(OwnerRow(id=1, party_id=config.party_id))
-    if owner is not None and owner.party_id != config.party_id:
-        store.close()
-        raise ConfigError(
-            f"{config.data_dir} holds the ledger of {owner.party_id}",
-            field="data_dir",
-            remedy=f"give {config.party_id} a data_dir of its own",
-        )
-    return store

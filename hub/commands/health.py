@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +11,9 @@ import typer
 from hub import console
 from hub.admin_client import HubAnswerError
 from hub.config import HubConfig, load_config
+from hub.own_address import own_address, own_certificate
 
 TIMEOUT_S = 5.0
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (addresses to compare with, not to bind)
 
 
 def health(
@@ -35,11 +34,9 @@ def ask(config: HubConfig) -> dict[str, object]:
     Raises:
         HubAnswerError: nobody answers where the hub should listen, or it is not well.
     """
-    host = _ANY.get(config.listen.host, config.listen.host)
-    scheme = "https" if config.tls else "http"
-    address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.listen.port}"
+    address = own_address(config)
     try:
-        answer = httpx.get(f"{address}/v1/health", timeout=TIMEOUT_S, verify=_own_certificate(config), trust_env=False)
+        answer = httpx.get(f"{address}/v1/health", timeout=TIMEOUT_S, verify=own_certificate(config), trust_env=False)
         answer.raise_for_status()
     except httpx.HTTPError as problem:
         raise HubAnswerError(
@@ -48,13 +45,3 @@ def ask(config: HubConfig) -> dict[str, object]:
             remedy="Start it with `digua-hub serve`, or read its log.",
         ) from problem
     return dict(answer.json())
-
-
-def _own_certificate(config: HubConfig) -> ssl.SSLContext | bool:
-    """The certificate's name is that of public_url, not of loopback; that it is the hub's own is enough here."""
-    if config.tls is None:
-        return True
-    context = ssl.create_default_context(cafile=str(config.tls.certificate))
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.check_hostname = False
-    return context

@@ -11,14 +11,16 @@ from typing import Annotated
 import typer
 
 from hub import console
-from hub.campaign_locks import campaign_locks
+from hub.clock import utc_now
 from hub.config import load_config
-from hub.relayed_links import RelayedLinks
-from hub.services import Hub
-from hub.supervisor import Supervisor, process_command
+from hub.db import open_database
+from hub.errors import StateError
+from hub.worker_pulse import BEAT_S, WorkerPulse
 
 ConfigOption = Annotated[Path, typer.Option(help="The hub's configuration. 配置文件。")]
 HUB_YAML = Path("hub.yaml")
+LATE_S = 6 * BEAT_S
+"""A look takes as long as the database does; a worker that took none for so long hangs."""
 
 
 def worker(
@@ -26,7 +28,11 @@ def worker(
     leashed: Annotated[bool, typer.Option("--leashed", hidden=True, help="End with standard input.")] = False,
 ) -> None:
     """Run campaigns until SIGTERM; those under way go on when a worker is back. 训练任务进程。"""
+    # The health check of this file's other command imports none of these.
+    from hub.campaign_locks import campaign_locks  # noqa: PLC0415
+    from hub.services import Hub  # noqa: PLC0415
     from hub.serving import configure_logging  # noqa: PLC0415
+    from hub.supervisor import Supervisor, process_command  # noqa: PLC0415
 
     configure_logging()
     stopping = threading.Event()
@@ -42,6 +48,7 @@ def worker(
             campaign_locks(hub.db),
             process_command(loaded.file),
             parallel=loaded.campaigns.parallel,
+            beat=WorkerPulse(hub.db, clock=hub.clock).beat,
         ).run(stopping)
     finally:
         hub.close()
@@ -60,18 +67,24 @@ def worker_health(
     config: ConfigOption = HUB_YAML,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Ask database and serving hub as the worker does; exit code 1 if one does not answer. 训练进程健康检查。"""
-    loaded = load_config(config)
-    hub = Hub.open(loaded)
+    """Say whether this machine's worker looks for campaigns; exit code 1 if not. 训练进程健康检查。"""
+    db = open_database(load_config(config))
     try:
-        with RelayedLinks(loaded) as links:
-            facts = {"connected_parties": len(links.connected()), "unfinished": len(hub.campaigns.book.unfinished())}
+        age = WorkerPulse(db, clock=utc_now).age()
     finally:
-        hub.close()
+        db.close()
+    if age is None or age > LATE_S:
+        raise StateError(
+            "No worker of this machine has looked for campaigns."
+            if age is None
+            else f"The worker last looked for campaigns {age} s ago.",
+            field="campaigns.worker",
+            remedy="Start it with `digua-hub worker`, or read its log; it needs the database.",
+        )
     if as_json:
-        console.show_json(facts)
+        console.show_json({"pulse_age_s": age})
     else:
-        console.show_table("The worker can work", ("Name", "Value"), list(facts.items()))
+        console.show_table("The worker works", ("Name", "Value"), [("pulse_age_s", age)])
 
 
 def _hold_leash(stopping: threading.Event) -> None:

@@ -11,7 +11,7 @@ from nodes.commands.setup import ConfigOption
 from nodes.config import load_node_config
 from nodes.console import JsonOption, print_facts, print_json, reported
 from nodes.journal import Journal, read_export, verify_lines
-from nodes.runtime import open_store
+from nodes.own_files import open_store
 
 app = typer.Typer(help="The node's own journal. 节点自身日志。", no_args_is_help=True)
 journal_app = typer.Typer(help="Queries, refusals, releases. 查询、拒绝、发布记录。", no_args_is_help=True)

@@ -29,8 +29,8 @@ from nodes.console import (
 from nodes.dataset_config import DatasetConfig
 from nodes.errors import ConfigError, SourceError
 from nodes.frozen_counts import FrozenCounts, KeptCounts
+from nodes.own_files import STORE_FILE, open_store
 from nodes.quality import OUTCOMES, WARNINGS, as_plain, assess
-from nodes.runtime import STORE_FILE, open_store
 from nodes.sources.configured import source_of
 from nodes.sources.table import NodeTable
 

@@ -9,10 +9,10 @@ from nodes.clock import system_clock
 from nodes.commands.setup import ConfigOption
 from nodes.config import load_node_config
 from nodes.console import JsonOption, print_facts, print_json, reported
-from nodes.errors import ConfigError, LinkError
+from nodes.errors import LinkError
 from nodes.feed import Feed
+from nodes.own_files import held, open_store
 from nodes.roster import RosterBook
-from nodes.runtime import hold_alone, open_store
 
 
 @reported
@@ -20,7 +20,7 @@ def health(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False
     """Say whether the node runs and its feed is fresh; exit code 1 if not. 健康检查。"""
     settings = load_node_config(config)
     trust = settings.require_trust()
-    if not _runs(config):
+    if not held(settings):
         raise LinkError(
             f"{settings.party_id} does not run",
             field="data_dir",
@@ -43,12 +43,3 @@ def health(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False
         print_json({"party_id": settings.party_id, "feed_age_seconds": seconds, "feed_items": items})
     else:
         print_facts({"party_id": settings.party_id, "feed age (s)": seconds, "feed items": items})
-
-
-def _runs(config: Path) -> bool:
-    """Whether another process holds the node's folder."""
-    try:
-        with hold_alone(load_node_config(config)):
-            return False
-    except ConfigError:
-        return True

@@ -13,7 +13,7 @@ from nodes.commands.setup import ConfigOption
 from nodes.config import load_node_config
 from nodes.console import JsonOption, print_facts, print_json, print_table, reported, say
 from nodes.ledger import Ledger
-from nodes.runtime import open_store
+from nodes.own_files import open_store
 
 app = typer.Typer(help="The node's privacy ledger. 隐私账本。", no_args_is_help=True)
 

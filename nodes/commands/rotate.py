@@ -12,8 +12,8 @@ from nodes.console import JsonOption, print_facts, print_json, reported, say
 from nodes.fingerprint import party_fingerprint
 from nodes.hub_client import HubClient
 from nodes.keys import load_keys
+from nodes.own_files import hold_alone
 from nodes.rotation import rotate as rotate_keys
-from nodes.runtime import hold_alone
 
 
 @reported

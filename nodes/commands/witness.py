@@ -13,7 +13,7 @@ from nodes.config import NodeConfig, load_node_config
 from nodes.console import JsonOption, print_facts, print_json, print_table, reported, say
 from nodes.errors import ConfigError
 from nodes.ledger import Ledger
-from nodes.runtime import open_store
+from nodes.own_files import open_store
 from nodes.witness.approvals import Approvals
 from nodes.witness.budget import programme
 

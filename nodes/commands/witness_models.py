@@ -18,7 +18,7 @@ from nodes.commands.setup import ConfigOption
 from nodes.commands.witness import app, witness_config
 from nodes.console import JsonOption, print_facts, print_json, print_table, reported, say
 from nodes.journal import Journal
-from nodes.runtime import open_store
+from nodes.own_files import open_store
 from nodes.witness.model_approvals import ModelApprovals
 
 ModelName = Annotated[str, typer.Argument(help="The model's id, sha256:… 模型编号。")]

@@ -29,7 +29,7 @@ from nodes.config import key_from_text, key_to_text, load_node_config
 from nodes.hub_client import HubClient
 from nodes.keys import load_keys
 from nodes.ledger import Ledger
-from nodes.runtime import open_store
+from nodes.own_files import open_store
 from tests.node_world import SignerWorld
 from tests.unit.test_nodes_link import HubSocket
 from tests.unit.test_nodes_runtime import SCHEMA, write_table

@@ -20,8 +20,8 @@ from models.schema import Schema
 from models.schema_file import load_schema
 from nodes.cli import app
 from nodes.frozen_counts import BinCounts, FrozenCounts
+from nodes.own_files import STORE_FILE
 from nodes.quality import OUTCOMES, WARNINGS, assess
-from nodes.runtime import STORE_FILE
 from nodes.sources.csv import CsvSource
 from nodes.sources.table import NodeTable
 from nodes.store import Store

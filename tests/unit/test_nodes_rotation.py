@@ -21,7 +21,8 @@ from nodes.errors import ConfigError
 from nodes.fingerprint import party_fingerprint
 from nodes.hub_client import HubClient
 from nodes.keys import NodeKeys, create_keys, load_keys
-from nodes.runtime import NodeRuntime, hold_alone
+from nodes.own_files import hold_alone
+from nodes.runtime import NodeRuntime
 from tests.hub_world import HubWorld, Member
 
 PARTY = "bank-01"

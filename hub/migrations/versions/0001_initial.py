@@ -215,6 +215,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("party_id", "target", name=op.f("pk_voprf_use")),
     )
     op.create_table(
+        "workers",
+        sa.Column("machine", sa.String(length=255), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("machine", name=op.f("pk_workers")),
+    )
+    op.create_table(
         "campaign_attempts",
         sa.Column("attempt", sa.String(length=128), nullable=False),
         sa.Column("campaign_id", sa.String(length=128), nullable=False),
@@ -508,6 +514,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_campaign_attempts_campaign_id"))
 
     op.drop_table("campaign_attempts")
+    op.drop_table("workers")
     op.drop_table("voprf_use")
     with op.batch_alter_table("voprf_nonces", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_voprf_nonces_issued_at"))

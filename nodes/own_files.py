@@ -1,0 +1,76 @@
+"""A node's own files: its store, and the lock that one process holds at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from nodes.config import NodeConfig
+from nodes.errors import ConfigError
+from nodes.store import Store
+from nodes.tables.owner import OwnerRow
+
+STORE_FILE = "node.db"
+LOCK_FILE = "node.lock"
+
+
+@contextmanager
+def hold_alone(config: NodeConfig) -> Iterator[None]:
+    """Hold a node's data folder alone.
+
+    Raises:
+        ConfigError: another process runs this node.
+    """
+    config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(config.data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            raise ConfigError(
+                f"{config.party_id} is running already on {config.data_dir}",
+                field="data_dir",
+                remedy="stop the other process first",
+            ) from problem
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def open_store(config: NodeConfig) -> Store:
+    """The node's store, which must be its own.
+
+    Raises:
+        ConfigError: it belongs to another party, or cannot be used.
+    """
+    store = Store.open(config.data_dir / STORE_FILE)
+    with store.session() as session:
+        owner = session.get(OwnerRow, 1)
+        if owner is None:
+            session.add(OwnerRow(id=1, party_id=config.party_id))
+    if owner is not None and owner.party_id != config.party_id:
+        store.close()
+        raise ConfigError(
+            f"{config.data_dir} holds the ledger of {owner.party_id}",
+            field="data_dir",
+            remedy=f"give {config.party_id} a data_dir of its own",
+        )
+    return store
+
+
+def held(config: NodeConfig) -> bool:
+    """Say whether a process holds the node's data folder. Asking keeps nobody from asking too."""
+    try:
+        descriptor = os.open(config.data_dir / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
