@@ -41,8 +41,8 @@ class Relay:
         self.retoken: Callable[[str, str], str] = lambda source, token: token
         self.reanswer: Callable[[str, str], str] = lambda source, answer: answer
         self.refuse: Callable[[ScoreRequest], bool] = lambda request: False
-        self.before: Callable[[ScoreRequest], None] = lambda request: None
-        """Called with each query that comes in; what it raises the requester's HTTP client gets."""
+        self.before: Callable[[ScoreRequest], httpx.Response | None] = lambda request: None
+        """Called with each query that comes in; what it answers or raises the requester's HTTP client gets."""
         self.after: Callable[[ScoreRequest], None] = lambda request: None
         """Called when a query is answered and its answer has not left yet."""
         self.reproof: Callable[[InclusionProof], InclusionProof] = lambda proof: proof
@@ -82,7 +82,9 @@ class Relay:
     def _query(self, token: str) -> httpx.Response:
         request = ScoreRequest.model_validate_json(payload_of(token))
         request_hash = digest(token.encode())
-        self.before(request)
+        failure = self.before(request)
+        if failure is not None:
+            return failure
         if self.refuse(request):
             return httpx.Response(422, json={"code": "query-refused", "title": "Refused"})
         if self.world.now >= request.expires_at:

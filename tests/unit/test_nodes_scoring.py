@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import func, select
 
 from crypto.canonical import canonical_bytes, digest
 from crypto.errors import SealError
@@ -15,18 +16,19 @@ from crypto.jws import parse_canonical, verify_model
 from crypto.keys import BoxKey
 from crypto.sealed import OVERHEAD_BYTES, open_sealed
 from crypto.wire.consent import DataCategory
-from crypto.wire.scoring import ANSWER_BYTES_PER_ITEM, AnswerBody, AnswerItem, ScoreItem, SourceAnswer
+from crypto.wire.scoring import ANSWER_BYTES_PER_ITEM, AnswerBody, AnswerItem, ScoreItem, ScoreRequest, SourceAnswer
 from models.artefact import EncoderEntry, ModelArtefact
 from models.encoder_scores import encoder_feature_edges
 from models.encoder_spec import spec_for
 from models.errors import ArtefactError
 from nodes.encoder_models import ReleasedEncoder, score_of_probability
 from nodes.enquiries import Enquiry
-from nodes.errors import PeerError, PolicyRefusal
+from nodes.errors import PeerError, PolicyRefusal, ScoreUnavailable
 from nodes.journal import verify_lines
 from nodes.policy import Limits
 from nodes.scoring import Scorer, answer_context, fitting_item, pad_body
 from nodes.services import released_encoder
+from nodes.tables.scoring import UseRow
 from tests.scoring_world import MERCHANTS, POINTS, SOURCES, ScoringWorld, answer_of, ask_all, expected_score
 
 
@@ -259,6 +261,35 @@ def test_an_enquiry_says_why_there_is_no_consent(world: ScoringWorld) -> None:
     with pytest.raises(PolicyRefusal) as caught:
         lender.score(Enquiry("M003"), model_id=f"sha256:{'0' * 64}")
     assert caught.value.reason == "model-unknown"
+
+
+def test_a_source_that_is_away_for_a_moment_is_asked_again(tmp_path: Path) -> None:
+    world = ScoringWorld(tmp_path, retry_seconds=20.0)
+    world.release()
+    record = world.give("M001")
+    lender = world.nodes["lender"].enquiries
+    world.relay.lost = {"tax-01"}
+    tries: list[ScoreRequest] = []
+
+    def back(request: ScoreRequest) -> None:
+        tries.append(request)
+        if len(tries) == 2:
+            world.relay.lost = set()
+
+    world.relay.after = back
+    assert lender.score(Enquiry("M001")).score == expected_score(world, "M001")
+    assert len(tries) == 3
+    assert len({request.nonce for request in tries}) == 1
+    # The bank, which answered every time, has counted one use.
+    with world.nodes["bank-01"].runtime.store.reading() as session:
+        assert session.scalar(select(func.count()).select_from(UseRow).where(UseRow.record_id == record.record_id)) == 1
+    # What will not be gone in a moment is not asked again.
+    world.change(record, "revoked")
+    tries.clear()
+    with pytest.raises(ScoreUnavailable):
+        lender.score(Enquiry("M001", record.record_id))
+    assert len(tries) == 1
+    world.close()
 
 
 # models
