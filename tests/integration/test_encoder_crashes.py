@@ -6,8 +6,6 @@ A party dies in mid-step by an exception that nothing catches, and comes back fr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,81 +20,13 @@ from hub.encoder_stage import run_encoder_stage
 from hub.encoder_terms import encoder_budget
 from hub.grids.base import UnansweredError
 from hub.grids.channel import Channel
-from hub.grids.local import LocalGrid
 from hub.simulation import WITNESS_ID, Budget
 from models.encoder_spec import EncoderSpec, spec_for
-from nodes.attempts import AttemptStore
-from nodes.campaign_rules import CampaignRules
-from nodes.journal import Journal
-from nodes.ledger import Ledger
-from nodes.store import Store
-from nodes.witness.release import ReleaseDesk
-from nodes.witness_attempts import WitnessAttemptStore
 from tests.federation import World, make_world
+from tests.mortals import Killed, MortalGrid, die
 
 ROUNDS = 3
 BUDGET = Budget(3.0, 1e-5)
-
-
-class Killed(BaseException):
-    """The process is gone; nothing in it may handle that."""
-
-
-class MortalGrid(LocalGrid):
-    """A LocalGrid on which a party that dies gives no answer, and is there again for the next message."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world.federation.apps())
-        self._world = world
-        self._names = {number: party for party, number in world.federation.node_ids.items()}
-        self.deaths: list[str] = []
-
-    def deliver(self, node_id: int, wire: bytes, timeout: float | None) -> bytes:
-        try:
-            return super().deliver(node_id, wire, timeout)
-        except Killed as death:
-            party = self._names[node_id]
-            self.deaths.append(party)
-            restart(self._world, party)
-            self._nodes[node_id] = self._world.federation.apps()[node_id]
-            raise UnansweredError(party) from death
-
-
-def restart(world: World, party: str) -> None:
-    """Everything that the party knows comes from its store again."""
-    federation = world.federation
-    path = federation.stores[party].path
-    federation.stores[party].close()
-    store = federation.stores[party] = Store.open(path)
-    ledger, rules = Ledger(store, BUDGET.epsilon, BUDGET.delta), CampaignRules(store)
-    if party == WITNESS_ID:
-        federation.witness_context = replace(
-            federation.witness_context, ledger=ledger, attempts=WitnessAttemptStore(store), campaigns=rules
-        )
-        context = federation.witness_context
-        federation.desk = ReleaseDesk(store, context, Journal(store, WITNESS_ID, clock=context.clock))
-    else:
-        federation.contexts[party] = replace(
-            federation.contexts[party], ledger=ledger, attempts=AttemptStore(store), campaigns=rules
-        )
-
-
-def die(target: Any, method: str, nth: int, *, after: bool) -> None:
-    """The nth call of a method kills the caller, before or after it took effect."""
-    honest: Callable[..., Any] = getattr(target, method)
-    calls = 0
-
-    def mortal(*given: Any, **named: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == nth and not after:
-            raise Killed
-        result = honest(*given, **named)
-        if calls == nth:
-            raise Killed
-        return result
-
-    setattr(target, method, mortal)
 
 
 class Disk(NoStore):
@@ -122,7 +52,7 @@ def small(tmp_path: Path, *, noise: str = "on") -> tuple[World, CampaignPlan, En
     )
     spec = spec_for(world.federation.schema, "bank", rounds=ROUNDS, learning_rate=2.0)
     world.federation.grid.close()
-    world.federation.grid = MortalGrid(world)
+    world.federation.grid = MortalGrid(world, BUDGET)
     return world, world.plan(stages=("encoder",), noise=noise, epsilon=2.0), spec
 
 
