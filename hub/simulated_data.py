@@ -17,7 +17,7 @@ from models.schema import Schema
 
 _SPREAD = 3.0  # Dirichlet parameter of node sizes: the largest node of twelve has about three times the mean
 _ID_BYTES = 12
-_NODE_FILE = re.compile(r"[a-z][a-z0-9_]*-\d+\.(csv|parquet)")
+_NODE_FILE = re.compile(r"[a-z][a-z0-9_]*-\d+\.(csv|parquet|sqlite)")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def read_joined(path: Path) -> pl.DataFrame:
 
 
 def read_folder(schema: Schema, folder: Path) -> SplitTable:
-    """Tables that lie in a folder already, one per node: `<kind>-<number>.csv` or `.parquet`.
+    """Tables that lie in a folder already, one per node: `<kind>-<number>.csv`, `.parquet` or `.sqlite`.
 
     Raises:
         SimulationError: a kind of the schema has none.

@@ -18,6 +18,7 @@ import numpy as np
 from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
+from sqlalchemy import URL
 
 from crypto.canonical import canonical_bytes
 from crypto.jws import sign_model
@@ -39,6 +40,7 @@ from hub.evaluation_stage import EvaluationTask
 from hub.grids.local import LocalGrid
 from hub.server_app import TRIP_TIMEOUT_S, CampaignJob, CampaignResult, run_server_app
 from hub.simulated_data import NodeFile
+from hub.synthetic_files import SQL_QUERY
 from models.artefact import ModelArtefact
 from models.encoder_spec import EncoderSpec
 from models.evaluation_result import EvaluationResult
@@ -51,8 +53,10 @@ from nodes.journal import Journal
 from nodes.ledger import Ledger, Spent
 from nodes.points_book import AssumedUses
 from nodes.roster import RosterBook
+from nodes.sources.base import Source
 from nodes.sources.csv import CsvSource
 from nodes.sources.parquet import ParquetSource
+from nodes.sources.sql import SqlSource
 from nodes.sources.table import NodeTable
 from nodes.store import Store
 from nodes.training import build_client_app
@@ -430,12 +434,18 @@ def load_nodes(schema: Schema, files: Sequence[NodeFile]) -> SimulatedNodes:
 
 
 def _read(schema: Schema, file: NodeFile) -> _Table:
-    source = ParquetSource(file.path) if file.path.suffix == ".parquet" else CsvSource(file.path)
     try:
-        table = NodeTable.load(source, schema, file.kind)
+        table = NodeTable.load(_source(file.path), schema, file.kind)
     except SourceError as refused:
         raise SimulationError(refused.message, field=refused.field, remedy=refused.remedy) from refused
     return _Table(simulated_pseudonyms(table.ids), table.codes, table.outcome)
+
+
+def _source(path: Path) -> Source:
+    """By the file's name; a database has the one table that `hub.synthetic_files` writes."""
+    if path.suffix == ".sqlite":
+        return SqlSource(URL.create("sqlite", database=str(path)), SQL_QUERY)
+    return ParquetSource(path) if path.suffix == ".parquet" else CsvSource(path)
 
 
 @dataclass(frozen=True)

@@ -285,6 +285,7 @@ def _run(
         "bytes_per_node": {party: sent + received for party, (sent, received, _) in traffic.items()},
         "trips": max(trips for party, (_, _, trips) in traffic.items() if party in federation.contexts),
         "model_id": artefact.model_id,
+        "content_id": artefact.content_id,
         "encoder_model_id": None if model.encoder is None else model.encoder.artefact.model_id,
         "table_digest": artefact.table_digest,
     }

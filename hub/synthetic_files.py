@@ -12,6 +12,8 @@ from sqlalchemy import BigInteger, Column, Double, MetaData, Table, Text, create
 Format = Literal["csv", "parquet", "sqlite"]
 SUFFIXES: dict[Format, str] = {"csv": ".csv", "parquet": ".parquet", "sqlite": ".sqlite"}
 SQL_TABLE = "merchants"
+SQL_QUERY = "SELECT * FROM merchants"
+"""All of that table, in the words of a node's configuration."""
 
 _SQL_TYPES = {pl.String: Text, pl.Int64: BigInteger, pl.Float64: Double}
 

@@ -203,7 +203,7 @@ class EncoderEntry(_Closed):
 
 
 class ModelArtefact(_Closed):
-    """A released model. `model_id` is the hash of its canonical bytes.
+    """A released model. `model_id` is the hash of its canonical bytes, `content_id` of what does not tell the campaign.
 
     Attributes:
         campaign_schema: the campaign's schema, canonical JSON; `schema_sha256` is its hash.
@@ -241,6 +241,12 @@ class ModelArtefact(_Closed):
         """``sha256:`` and the hash of the canonical bytes."""
         return f"sha256:{hashlib.sha256(self.to_bytes()).hexdigest()}"
 
+    @property
+    def content_id(self) -> str:
+        """As `model_id`, without which campaign made the model and when: campaigns that gave the same model agree."""
+        plain = self.model_dump(mode="json", exclude={"campaign", "created"})
+        return f"sha256:{hashlib.sha256(_canonical(plain)).hexdigest()}"
+
     def schema_of(self) -> Schema:
         """The campaign's schema.
 
@@ -256,8 +262,7 @@ class ModelArtefact(_Closed):
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
-        plain = self.model_dump(mode="json")
-        return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        return _canonical(self.model_dump(mode="json"))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ModelArtefact:
@@ -321,6 +326,10 @@ class ModelArtefact(_Closed):
             calibration=Calibration(entry.calibration.intercept, entry.calibration.slope),
             points_to_double=entry.calibration.points_to_double,
         )
+
+
+def _canonical(plain: object) -> bytes:
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def mechanism_entries(

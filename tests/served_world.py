@@ -157,7 +157,7 @@ class ServedWorld:
         scores: uses a month of each consent to a credit score for the merchant's bank; without it consents are to
             training alone, as are those of every fifth merchant.
         """
-        self.schema: Schema = small_schema()
+        self.schema: Schema = self._make_schema()
         self.base = base
         base.mkdir(parents=True, exist_ok=True)
         self.schema_file = base / "small.yaml"
@@ -202,7 +202,8 @@ class ServedWorld:
 
     def order(self, **fields: Any) -> httpx.Response:
         """Order a campaign over HTTP."""
-        campaign = {"name": "small", "schema": "small", "stages": ["scorecard"], "epsilon": 3.0, "holdout": 0.2}
+        schema = self.schema.name
+        campaign = {"name": "small", "schema": schema, "stages": ["scorecard"], "epsilon": 3.0, "holdout": 0.2}
         body = {"campaign": campaign | fields, "schema": json.loads(self.schema.canonical_json())}
         return self.http.post("/v1/campaigns", json=body, headers={"Idempotency-Key": IdentityKey.generate().raw.hex()})
 
@@ -237,6 +238,13 @@ class ServedWorld:
         wait_until(lambda: set(self.agents) <= self.hub.links.connected(), what="all links")
 
     # Making it
+
+    def _make_schema(self) -> Schema:
+        return small_schema()
+
+    def _place(self, party: str, kind: str) -> dict[str, Any]:
+        """Where a node has its table, as its configuration says it."""
+        return {"csv": self._write_table(party, kind)}
 
     def _draw(self, rng: np.random.Generator, merchants: int, nodes: Mapping[str, int]) -> None:
         self.ids = [f"merchant-{number:04d}" for number in range(merchants)]
@@ -282,9 +290,7 @@ class ServedWorld:
         }
         self.platform = Member("platform", "client", IdentityKey.generate(), BoxKey.generate())
         for party, kind in kinds.items():
-            datasets = (
-                [] if kind == "witness" else [{"schema": self.schema_file, "csv": self._write_table(party, kind)}]
-            )
+            datasets = [] if kind == "witness" else [{"schema": self.schema_file, **self._place(party, kind)}]
             config = NodeConfig.model_validate(
                 {
                     "party_id": party,
@@ -366,9 +372,9 @@ class ServedWorld:
             for row in range(len(self.ids))
         ]
         leaves = [MerchantKeyLeaf(pseudonym=each.pseudonym, jwk=merchant_public(each.jwk)) for each in self.merchants]
-        countersigner = Member(
-            "bank-1", "bank", self.agents["bank-1"].runtime.identity, self.agents["bank-1"].runtime.box
-        )
+        bank = next(party for party in self.agents if party.startswith("bank"))
+        own = self.agents[bank].runtime
+        countersigner = Member(bank, "bank", own.identity, own.box)
         self.hub.merchant_keys.store(merchant_batch(leaves, self.platform, countersigner, batch_id="ab" * 16))
         signed = [
             consent_of(

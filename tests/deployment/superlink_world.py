@@ -18,7 +18,7 @@ from nodes.supernode import SuperNode
 from tests.served_world import Agent, ServedWorld, free_port, wait_until
 
 NODES = {"bank": 3, "tax": 1, "utility": 1}
-NAME = "superlink.digua.example"
+BUDGETS = dict.fromkeys(("witness", "bank-1", "bank-2", "bank-3", "tax-1", "utility-1"), 95.0)
 
 
 class SuperLinkWorld(ServedWorld):
@@ -30,7 +30,14 @@ class SuperLinkWorld(ServedWorld):
         processes: party → `digua-node run`, of agents that were moved into a process.
     """
 
-    def __init__(self, base: Path, *, nodes: Mapping[str, int] = NODES, campaigns: Mapping[str, Any] | None = None):
+    def __init__(
+        self,
+        base: Path,
+        *,
+        nodes: Mapping[str, int] = NODES,
+        budgets: Mapping[str, float] = BUDGETS,
+        campaigns: Mapping[str, Any] | None = None,
+    ):
         base.mkdir(parents=True, exist_ok=True)
         authority = trustme.CA()
         certificate = authority.issue_cert("127.0.0.1")
@@ -55,7 +62,7 @@ class SuperLinkWorld(ServedWorld):
             base,
             nodes=nodes,
             hub_yaml=yaml.safe_dump(sections),
-            budgets=dict.fromkeys(("witness", "bank-1", "bank-2", "bank-3", "tax-1", "utility-1"), 95.0),
+            budgets=budgets,
         )
         for party in self.agents:
             self.join(party)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +91,15 @@ def test_bytes_round_trip_and_name_the_model(artefact) -> None:
     assert artefact.model_id.startswith("sha256:")
     other = ModelArtefact.from_bytes(altered(artefact, "campaign", value="cross-source-2"))
     assert other.model_id != artefact.model_id
+
+
+def test_the_contents_id_is_of_all_but_campaign_and_time(artefact) -> None:
+    other = artefact.model_copy(update={"campaign": "another", "created": artefact.created + timedelta(days=1)})
+    assert other.model_id != artefact.model_id
+    assert other.content_id == artefact.content_id != artefact.model_id
+    for name in type(artefact).model_fields.keys() - {"campaign", "created"}:
+        changed = artefact.model_copy(update={name: "another"})
+        assert changed.content_id != artefact.content_id, name
 
 
 def test_the_artefact_scores_as_the_fitted_scorecard(trained, artefact) -> None:
