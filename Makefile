@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+LOCK ?= requirements.lock
+BUNDLE := out/bundle
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
@@ -12,10 +14,10 @@ export OPENBLAS_NUM_THREADS := 1
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-deployment test-faults check bench clean
+.PHONY: help demo test test-slow test-deployment test-faults check bench lock bundle bundle-check clean
 
 help: ## show this
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp depends on pyproject.toml only: the package itself is installed in editable form.
 $(VENV)/.installed: pyproject.toml
@@ -49,6 +51,31 @@ check: $(VENV)/.installed ## lint, format, types, import contracts
 
 bench: $(VENV)/.installed ## run the benchmarks; results are printed and kept in benchmarks/results/
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(VENV)/.installed ## resolve requirements.lock anew; ARGS="--upgrade"
+	@$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --output-file $(LOCK) $(ARGS)
+
+# Hashes of the lock file are checked here already; digua's own wheel gets its own.
+bundle: $(VENV)/.installed ## wheels of all that is locked, for machines without Internet (docs/intranet.md); LOCK=… ARGS=…
+	@rm -rf $(BUNDLE) build && mkdir -p $(BUNDLE)/wheelhouse
+	@$(BIN)/python -m pip download --quiet --require-hashes --only-binary :all: --dest $(BUNDLE)/wheelhouse \
+		--requirement $(LOCK) $(ARGS)
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir $(BUNDLE)/wheelhouse .
+	@cp $(LOCK) $(BUNDLE)/requirements.txt
+	@printf '%s ' "$$($(BIN)/digua-node --version | sed 's/ /==/')" >> $(BUNDLE)/requirements.txt
+	@$(BIN)/python -m pip hash $(BUNDLE)/wheelhouse/digua-*.whl | grep -e '^--hash' >> $(BUNDLE)/requirements.txt
+	@cp -r LICENSE configs docs $(BUNDLE)/
+	@cd $(BUNDLE) && find . -type f ! -name SHA256SUMS | sort | xargs sha256sum > SHA256SUMS
+	@du -sh $(BUNDLE)
+
+bundle-check: ## install the bundle into a fresh environment, with nothing but the bundle, and start both commands
+	@rm -rf $(BUNDLE)-check && $(PYTHON) -m venv $(BUNDLE)-check
+	@cd $(BUNDLE) && sha256sum --quiet --check SHA256SUMS
+	@env -i PATH="$$PATH" PIP_CONFIG_FILE=/dev/null $(BUNDLE)-check/bin/pip install --quiet --no-index \
+		--find-links $(BUNDLE)/wheelhouse --require-hashes --requirement $(BUNDLE)/requirements.txt
+	@env -i $(BUNDLE)-check/bin/pip check
+	@cd $(BUNDLE)-check && env -i bin/digua-node --version && env -i bin/digua-hub --version
 
 clean: ## remove what make made
 	@rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

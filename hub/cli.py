@@ -7,7 +7,7 @@ import sys
 import typer
 
 from hub import console
-from models.command_line import lazy_group
+from models.command_line import VersionOption, lazy_group
 
 _COMMANDS = {
     "init": "hub.commands.upkeep:init",
@@ -39,7 +39,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def _digua_hub() -> None:
+def _digua_hub(_version: VersionOption = False) -> None:
     """Make it a group; its help is the one above."""
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated
 
 import click
 import typer
@@ -38,3 +40,15 @@ def lazy_group(commands: Mapping[str, str], *, hidden: frozenset[str] = frozense
             return command
 
     return LazyGroup
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"digua {version('digua')}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version. 显示版本。")
+]
+"""Of the callback of a program's group."""

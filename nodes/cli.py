@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from models.command_line import lazy_group
+from models.command_line import VersionOption, lazy_group
 
 _COMMANDS = {
     "init": "nodes.commands.setup:init",
@@ -34,7 +34,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def _digua_node() -> None:
+def _digua_node(_version: VersionOption = False) -> None:
     """Make it a group; its help is the one above."""
 
 

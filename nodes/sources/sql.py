@@ -44,8 +44,8 @@ class SqlSource:
 
     @property
     def name(self) -> str:
-        """The database's address, without the password."""
-        return self.url.render_as_string(hide_password=True)
+        """The database's address, without the password and without options, among which there may be others."""
+        return self.url.set(query={}).render_as_string(hide_password=True)
 
     def columns(self) -> tuple[str, ...]:
         """Names of the query's columns.
