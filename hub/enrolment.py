@@ -47,16 +47,25 @@ class Enrolment:
         db, log, clock: the hub's.
         hub_id: the actor of tokens in the log.
         on_change: called after a commit that the roster should follow.
+        on_enrol: called within the transaction that enrols a party, with its id.
     """
 
     def __init__(
-        self, db: Database, log: AuditLog, *, hub_id: str, clock: Clock, on_change: Callable[[], None]
+        self,
+        db: Database,
+        log: AuditLog,
+        *,
+        hub_id: str,
+        clock: Clock,
+        on_change: Callable[[], None],
+        on_enrol: Callable[[Session, str], None],
     ) -> None:
         self._db = db
         self._log = log
         self._hub_id = hub_id
         self._clock = clock
         self._on_change = on_change
+        self._on_enrol = on_enrol
 
     def issue_token(self, kind: str, party_id: str, *, valid_for: timedelta, replace: bool = False) -> str:
         """E1: make a token for one party.
@@ -126,6 +135,7 @@ class Enrolment:
             _check_free(session, party.kind, party.party_id, replace=replace)
             session.merge(PartyRow(**party.model_dump(), voprf_key=request.voprf_key, enrolled_at=now, changed_at=now))
             self._log.append(session, "enrolment", party.party_id, facts=_key_facts(party))
+            self._on_enrol(session, party.party_id)
         self._on_change()
         return EnrolmentReceipt(party_id=party.party_id, approved=False)
 

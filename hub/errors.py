@@ -409,8 +409,16 @@ class ModelNotReleasedError(HubError):
     title = "The model is not released"
 
 
+class ModelRolledBackError(HubError):
+    """Another version of the model's line is used instead."""
+
+    code = "model-rolled-back"
+    status = 409
+    title = "The model was rolled back"
+
+
 class ReleaseError(HubError):
-    """The witness signed something else than the release that was proposed."""
+    """The witness signed something else than what was proposed about a model."""
 
     code = "release-mismatch"
     status = 502

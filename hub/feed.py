@@ -28,7 +28,9 @@ from hub.tables.feed import FeedCounterRow, FeedItemRow
 from hub.tables.parties import MerchantKeyBatchRow, MerchantKeyRow
 
 PAGE_ITEMS = 500
-ItemKind: TypeAlias = Literal["consent", "consent-event", "roster", "model-release", "model-withdrawal"]
+ItemKind: TypeAlias = Literal[
+    "consent", "consent-event", "roster", "model-release", "model-withdrawal", "model-rollback"
+]
 
 
 @dataclass(frozen=True)

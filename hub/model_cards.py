@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from crypto.errors import CryptoError
 from crypto.jws import verify_model
@@ -92,26 +93,19 @@ class ModelCards:
 
     def _release(self, model_id: str) -> Release:
         summary = self._models.summary(model_id)
-        release = Release(summary.status, summary.line, summary.version, summary.current)
+        release = Release(summary.status, summary.line, summary.version, summary.current, waiting=summary.waiting)
         witness = self._parties.witness()
         if summary.status == "registered" or witness is None:
             return release
+        rollback = self._models.word(model_id).rollback
+        if rollback is not None:
+            return replace(release, signed_at=rollback.issued_at, witness=witness.party_id, reason=rollback.reason)
         token = self._models.release_token(model_id)
         if summary.status == "withdrawn":
             taken = verify_model(token, witness.sign_key, ModelWithdrawal, typ="model-withdrawal")
-            signed_at, reason = taken.issued_at, taken.reason
-        else:
-            signed_at = verify_model(token, witness.sign_key, ModelRelease, typ="model-release").issued_at
-            reason = None
-        return Release(
-            summary.status,
-            summary.line,
-            summary.version,
-            summary.current,
-            signed_at=signed_at,
-            witness=witness.party_id,
-            reason=reason,
-        )
+            return replace(release, signed_at=taken.issued_at, witness=witness.party_id, reason=taken.reason)
+        signed = verify_model(token, witness.sign_key, ModelRelease, typ="model-release")
+        return replace(release, signed_at=signed.issued_at, witness=witness.party_id)
 
 
 def training_of(terms: Terms, name: str, *, lost: Mapping[str, str], held_out: int | None = None) -> Training:

@@ -1,7 +1,7 @@
 """Lines of models: the models of all campaigns of one name, numbered from 1 as they are registered.
 
-An encoder is a line of its own beside the scorecards that may use it. The current model of a line is its newest
-released version; so withdrawing the newer ones makes an older one current again.
+An encoder is a line of its own beside the scorecards that may use it. The current model of a line is what was released,
+or rolled back to, last.
 """
 
 from __future__ import annotations

@@ -15,15 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from crypto.canonical import canonical_bytes
-from crypto.errors import CryptoError
 from crypto.jws import verify_model
-from crypto.wire.campaign import ModelRelease, ModelWithdrawal
+from crypto.wire.campaign import ModelWithdrawal
 from crypto.wire.link import ReleaseProposal, RoundShares, WithdrawalProposal
 from crypto.wire.party import Party
 from hub.clock import Clock, seconds
@@ -41,17 +40,16 @@ from hub.errors import (
 from hub.feed import Feed
 from hub.log import AuditLog, Fact
 from hub.model_lines import line_of, next_version
+from hub.model_words import WITHDRAWAL, Scope, Status, Word, check_release, signature_row, word_on
 from hub.parties import PartyBook
 from hub.peers import PeerLinks
 from hub.tables.campaigns import EncoderRoundRow, EncoderShareRow
-from hub.tables.models import ModelRow, ModelShareRow, ModelSignatureRow
+from hub.tables.feed import FeedItemRow
+from hub.tables.models import ModelRollbackRow, ModelRow, ModelShareRow, ModelSignatureRow
 from models.artefact import ModelArtefact
 
-Scope: TypeAlias = Literal["evaluation", "release"]
-Event: TypeAlias = Literal["model-release", "model-withdrawal"]
-Status: TypeAlias = Literal["registered", "evaluation", "release", "withdrawn"]
+Event: TypeAlias = Literal["model-release", "model-withdrawal", "model-rollback"]
 RELEASED: frozenset[Status] = frozenset({"evaluation", "release"})
-WITHDRAWAL = "withdrawal"
 WITNESS_TIMEOUT_S = 120.0
 """Opening and fitting a large table again takes the witness seconds; its machine may be slow."""
 
@@ -62,7 +60,7 @@ class ModelSummary:
 
     Attributes:
         line, version: all models of campaigns of one name are a line, numbered from 1.
-        current: the line's newest released version, the one to use.
+        current: the one of its line to use: what was released, or rolled back to, last.
         waiting: a release was asked for, and waits for the word of the witness's owner.
         epsilon: as the artefact states it; None without noise.
     """
@@ -174,11 +172,12 @@ class ModelRegistry:
             status = self.status(model_id)
             if status == scope:
                 return self._token(model_id, scope)
-            if status == "withdrawn" or (status, scope) == ("release", "evaluation"):
+            if status in ("withdrawn", "rolled-back") or (status, scope) == ("release", "evaluation"):
                 raise ModelStateError(
                     f"The model is in state {status}.",
                     field="scope",
-                    remedy="A withdrawn model stays withdrawn; a released one needs no evaluation scope.",
+                    remedy="A withdrawn model stays withdrawn; one that was rolled back comes back by a rollback to it;"
+                    " a released one needs no evaluation scope.",
                 )
             witness = self._witness()
             proposal = ReleaseProposal(
@@ -195,7 +194,7 @@ class ModelRegistry:
                 self._refused(model_id, refused)
                 raise
             token = answer.decode("ascii", "replace")
-            _check_release(token, witness, row, scope)
+            check_release(token, witness, row, scope)
             self._adopt(model_id, scope, token, witness)
         return token
 
@@ -217,41 +216,6 @@ class ModelRegistry:
             problem.detail, field="model_id", remedy=problem.remedy, party=refused.party
         ) from refused
 
-    def rollback(self, line: str, version: int, reason: str) -> tuple[str, ...]:
-        """Make an older version its line's current one: withdraw all newer released ones, the newest first.
-
-        Once more, or after a failure half way, it withdraws what is left to withdraw.
-
-        Returns:
-            the ids of those withdrawn now; none where the version is the current one already.
-
-        Raises:
-            NotFoundError: no such line or version.
-            ModelStateError: that version is not released.
-            PeerError, ReleaseError, SignatureError: as in `release`.
-        """
-        members = [each for each in self.all() if each.line == line]
-        target = next((each for each in members if each.version == version), None)
-        if target is None:
-            raise NotFoundError(
-                f"There is no version {version} of {line}.", field="version", remedy="See GET /v1/models."
-            )
-        if target.status != "release":
-            raise ModelStateError(
-                f"Version {version} of {line} is in state {target.status}.",
-                field="version",
-                remedy="Roll back to a released version, or release this one first.",
-            )
-        newer = [each for each in members if each.version > version and each.status == "release"]
-        if not newer:
-            return ()
-        with self._db.session() as session:
-            facts: dict[str, Fact] = {"line": line, "version": version, "model_id": target.model_id, "over": len(newer)}
-            self._log.append(session, "model-rollback", self._hub_id, facts=facts)
-        for each in sorted(newer, key=lambda one: -one.version):
-            self.withdraw(each.model_id, reason)
-        return tuple(each.model_id for each in newer)
-
     def withdraw(self, model_id: str, reason: str) -> str:
         """R2, R3: have the witness withdraw a model and return its JWS `model-withdrawal`.
 
@@ -265,7 +229,7 @@ class ModelRegistry:
             status = self.status(model_id)
             if status == "withdrawn":
                 return self._token(model_id, WITHDRAWAL)
-            if status not in RELEASED:
+            if status == "registered":
                 raise ModelStateError(
                     "The model was never released.", field="model_id", remedy="There is nothing to withdraw."
                 )
@@ -286,7 +250,7 @@ class ModelRegistry:
         event: Event = "model-withdrawal" if kind == WITHDRAWAL else "model-release"
         with self._db.session() as session:
             now = seconds(self._clock())
-            found = _signature(session, model_id, kind)
+            found = signature_row(session, model_id, kind)
             if found is None:
                 session.add(ModelSignatureRow(model_id=model_id, kind=kind, token=token, received_at=now))
             else:  # by a witness whose key counts no more
@@ -298,18 +262,28 @@ class ModelRegistry:
             self._feed.publish(session, everybody, event, token=token, model_id=model_id)
         self._links().notify_feed(everybody)
 
+    def tell(self, session: Session, party_id: str) -> None:
+        """R3, for a party that joined later: put what the witness signed before, and it was not told, into its feed."""
+        signed: list[tuple[Event, str, str]] = [
+            ("model-withdrawal" if row.kind == WITHDRAWAL else "model-release", row.model_id, row.token)
+            for row in session.scalars(select(ModelSignatureRow).order_by(ModelSignatureRow.id))
+        ]
+        for rollback in session.scalars(select(ModelRollbackRow).order_by(ModelRollbackRow.serial)):
+            signed.append(("model-rollback", rollback.model_id, rollback.token))
+        told = select(FeedItemRow.token).where(FeedItemRow.party_id == party_id, FeedItemRow.model_id.is_not(None))
+        known = set(session.scalars(told))
+        for event, model_id, token in signed:
+            if token not in known:
+                self._feed.publish(session, [party_id], event, token=token, model_id=model_id)
+
     def status(self, model_id: str) -> Status:
         """R4: say what the witness signed about a model; a withdrawal is final."""
-        with self._db.reading() as session:
-            return self._status(session, model_id)
+        return self.word(model_id).status
 
-    def _status(self, session: Session, model_id: str) -> Status:
-        query = select(ModelSignatureRow).where(ModelSignatureRow.model_id == model_id)
-        witness = self._parties.witness()
-        kinds = {row.kind for row in session.scalars(query) if witness and _valid(row, witness)}
-        if WITHDRAWAL in kinds:
-            return "withdrawn"
-        return "release" if "release" in kinds else "evaluation" if "evaluation" in kinds else "registered"
+    def word(self, model_id: str) -> Word:
+        """R4: its status, with the rollback that it is under."""
+        with self._db.reading() as session:
+            return word_on(session, model_id, self._parties.witness())
 
     def all(self) -> tuple[ModelSummary, ...]:
         """Return all models, the newest first."""
@@ -326,11 +300,13 @@ class ModelRegistry:
         query = select(*columns).order_by(ModelRow.registered_at.desc(), ModelRow.version.desc(), ModelRow.model_id)
         with self._db.reading() as session:
             rows = session.execute(query).all()
-            statuses = {row.model_id: self._status(session, row.model_id) for row in rows}
-        current: dict[str, int] = {}
+            witness = self._parties.witness()
+            words = {row.model_id: word_on(session, row.model_id, witness) for row in rows}
+        statuses = {model_id: word.status for model_id, word in words.items()}
+        current: dict[str, tuple[int, int]] = {}
         for row in rows:
             if statuses[row.model_id] == "release":
-                current[row.line] = max(row.version, current.get(row.line, 0))
+                current[row.line] = max((words[row.model_id].since, row.version), current.get(row.line, (0, 0)))
         return tuple(
             ModelSummary(
                 model_id=row.model_id,
@@ -339,8 +315,8 @@ class ModelRegistry:
                 line=row.line,
                 version=row.version,
                 status=statuses[row.model_id],
-                current=current.get(row.line) == row.version,
-                waiting=row.waits_since is not None and statuses[row.model_id] not in ("release", "withdrawn"),
+                current=current.get(row.line) == (words[row.model_id].since, row.version),
+                waiting=row.waits_since is not None and statuses[row.model_id] in ("registered", "evaluation"),
                 epsilon=row.epsilon,
                 registered_at=datetime.fromtimestamp(row.registered_at, UTC),
             )
@@ -364,7 +340,8 @@ class ModelRegistry:
         return row.artefact
 
     def release_token(self, model_id: str) -> str:
-        """Return the witness's newest word on a model: its withdrawal, release or release for evaluation.
+        """Return the witness's newest word on a model: its withdrawal, release or release for evaluation. Rollbacks
+        stand beside it.
 
         Raises:
             NotFoundError: no such model.
@@ -374,7 +351,8 @@ class ModelRegistry:
         status = self.status(model_id)
         if status == "registered":
             raise _not_released(model_id)
-        return self._token(model_id, WITHDRAWAL if status == "withdrawn" else status)
+        kind = {"withdrawn": WITHDRAWAL, "rolled-back": "release"}.get(status, status)
+        return self._token(model_id, kind)
 
     def attempt_of(self, model_id: str) -> str | None:
         """Return the attempt that a model came from; NotFoundError where there is no such model."""
@@ -420,7 +398,7 @@ class ModelRegistry:
 
     def _token(self, model_id: str, kind: str) -> str:
         with self._db.reading() as session:
-            row = _signature(session, model_id, kind)
+            row = signature_row(session, model_id, kind)
         if row is None:
             raise _not_released(model_id)
         return row.token
@@ -430,37 +408,6 @@ class ModelRegistry:
         if witness is None:
             raise PeerError("No witness is enrolled.", remedy="Enrol the regulator's witness first.")
         return witness
-
-
-def _signature(session: Session, model_id: str, kind: str) -> ModelSignatureRow | None:
-    query = select(ModelSignatureRow).where(ModelSignatureRow.model_id == model_id, ModelSignatureRow.kind == kind)
-    return session.scalar(query)
-
-
-def _check_release(token: str, witness: Party, row: ModelRow, scope: Scope) -> None:
-    """R3: the signature is the witness's and over this model, campaign, scope and table."""
-    signed = verify_model(token, witness.sign_key, ModelRelease, typ="model-release", kid=witness.party_id)
-    digest = ModelArtefact.from_bytes(row.artefact).table_digest
-    expected = (row.model_id, row.campaign_id, scope, None if digest is None else bytes.fromhex(digest))
-    if (signed.model_id, signed.campaign_id, signed.scope, signed.table_sha256) != expected:
-        raise ReleaseError(
-            "The witness signed another release than was proposed.",
-            party=witness.party_id,
-            remedy="Look at the witness's own log; the model stays unreleased.",
-        )
-
-
-def _valid(row: ModelSignatureRow, witness: Party) -> bool:
-    try:
-        if row.kind == WITHDRAWAL:
-            withdrawal = verify_model(
-                row.token, witness.sign_key, ModelWithdrawal, typ="model-withdrawal", kid=witness.party_id
-            )
-            return withdrawal.model_id == row.model_id
-        release = verify_model(row.token, witness.sign_key, ModelRelease, typ="model-release", kid=witness.party_id)
-        return (release.model_id, release.scope) == (row.model_id, cast(Scope, row.kind))
-    except CryptoError:
-        return False
 
 
 def _not_released(model_id: str) -> ModelNotReleasedError:

@@ -36,6 +36,7 @@ from hub.db import Database
 from hub.errors import (
     AnswerExpiredError,
     ModelNotReleasedError,
+    ModelRolledBackError,
     NonceReusedError,
     PartyUnknownError,
     PeerError,
@@ -148,7 +149,14 @@ class Queries:
         if row is not None:
             return _again(token, request, row, seconds(now))
         check_times(request, now)
-        if self._models.status(request.model_id) not in RELEASED:
+        status = self._models.status(request.model_id)
+        if status == "rolled-back":
+            raise ModelRolledBackError(
+                "The witness rolled this model back: another version of its line is used instead.",
+                field="model_id",
+                remedy="Take the current one; see GET /v1/models.",
+            )
+        if status not in RELEASED:
             raise ModelNotReleasedError(
                 "The witness has not released this model, or withdrew it.",
                 field="model_id",

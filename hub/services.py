@@ -35,6 +35,7 @@ from hub.merchant_records import MerchantRecordBook
 from hub.migrations.runner import check_schema
 from hub.model_cards import ModelCards
 from hub.model_evaluations import ModelEvaluations
+from hub.model_rollbacks import ModelRollbacks
 from hub.models import ModelRegistry
 from hub.parties import WITNESS, PartyBook
 from hub.peers import NoLinks, PeerLinks
@@ -110,7 +111,6 @@ class Hub:
         )
         self.party_auth = PartyAuth(self.roster, clock=clock)
         self.merchant_auth = MerchantAuth(db, clock=clock)
-        self.enrolment = Enrolment(db, self.log, hub_id=config.hub_id, clock=clock, on_change=self.roster.changed)
         self.merchant_keys = MerchantKeys(db, self.log, self.roster, clock=clock)
         self.link_server = Links(
             self.parties,
@@ -145,6 +145,17 @@ class Hub:
         )
         self.models = ModelRegistry(
             db, self.log, self.feed, self.parties, hub_id=config.hub_id, clock=clock, links=lambda: self.links
+        )
+        self.enrolment = Enrolment(
+            db,
+            self.log,
+            hub_id=config.hub_id,
+            clock=clock,
+            on_change=self.roster.changed,
+            on_enrol=self.models.tell,
+        )
+        self.rollbacks = ModelRollbacks(
+            db, self.log, self.feed, self.parties, self.models, clock=clock, links=lambda: self.links
         )
         self.evaluations = ModelEvaluations(db, self.log, hub_id=config.hub_id, clock=clock)
         book = CampaignBook(db, self.log, hub_id=config.hub_id, clock=clock)

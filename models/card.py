@@ -19,11 +19,11 @@ from models.card_points import bands_section, encoder_section, points_sections
 from models.card_privacy import lead, privacy_section
 from models.card_sections import (
     STATE_NAMES,
-    STATES,
     data_section,
     limits_section,
     model_section,
     reasons_section,
+    state_of,
     training_section,
     use_section,
     verify_section,
@@ -69,7 +69,7 @@ def card_of(facts: CardFacts, lang: str) -> Card:
         lang=say.lang,
         title=say.named("Model card", named),
         subtitle=schema.label.title.text(say.lang),
-        lead=lead(say, artefact.privacy),
+        lead=lead(say, facts),
         private=artefact.privacy.epsilon is not None,
         headlines=_headlines(say, facts),
         sections=tuple(sections),
@@ -112,8 +112,8 @@ def _headlines(say: Voice, facts: CardFacts) -> tuple[Headline, ...]:
         ]
     found.append(Headline(say("Training merchants"), whole(facts.artefact.cohort_size)))
     if facts.release is not None:
-        state = say(STATES[facts.release.status])
-        found.append(Headline(say("State"), say(STATE_NAMES[facts.release.status]), state))
+        name = say(STATE_NAMES[facts.release.status])
+        found.append(Headline(say("State"), name, state_of(say, facts.release)))
     return tuple(found)
 
 

@@ -17,7 +17,7 @@ from models.evaluation import CalibrationRow, Interval, ParityRow
 from models.evaluation_result import EvaluationResult
 from models.tables import FloatArray, OpenedTable
 
-Status: TypeAlias = Literal["registered", "evaluation", "release", "withdrawn"]
+Status: TypeAlias = Literal["registered", "evaluation", "release", "rolled-back", "withdrawn"]
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ class Release:
 
     Attributes:
         line, version: its place among the models of the same campaigns.
-        current: whether it is its line's newest released version.
+        current: whether it is the one of its line to use.
         signed_at: of the witness's newest word on it.
         witness: who signed.
-        reason: of a withdrawal.
+        reason: of a withdrawal or rollback.
+        waiting: a release was asked for, and waits for the word of the witness's owner.
     """
 
     status: Status
@@ -60,6 +61,7 @@ class Release:
     signed_at: datetime | None = None
     witness: str | None = None
     reason: str | None = None
+    waiting: bool = False
 
 
 @dataclass(frozen=True)

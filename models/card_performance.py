@@ -161,7 +161,7 @@ def _bands_calibration(say: Voice, bands: Sequence[ScoreBand]) -> Block:
         if band.observed is not None
     )
     columns = (say("Score"), say("Merchants"), say("Predicted"), say("Observed"), say("95 % interval"))
-    table = Table(columns, rows, numeric=1)
+    table = Table(columns, rows, numeric=0)
     chart = CalibrationChart(
         tuple(predicted for predicted, _ in known),
         tuple(observed.value for _, observed in known),

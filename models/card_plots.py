@@ -99,8 +99,8 @@ def _square() -> tuple[Figure, Axes]:
 
 
 def _wide() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(500 / _POINT, 250 / _POINT))
-    return figure, figure.add_axes((0.11, 0.18, 0.87, 0.78))
+    figure = Figure(figsize=(420 / _POINT, 240 / _POINT))
+    return figure, figure.add_axes((0.13, 0.18, 0.85, 0.78))
 
 
 def _roc(axes: Axes, chart: RocChart) -> None:
@@ -121,15 +121,8 @@ def _calibration(axes: Axes, chart: CalibrationChart) -> None:
     floor = max(0.7 * min(positive, default=_LEAST_SHARE), _LEAST_SHARE)
     top = min(1.3 * max(*chart.predicted, *chart.observed, 2 * floor), 1.0)
     axes.plot([floor, top], [floor, top], color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.annotate(
-        chart.perfect,
-        (top, top),
-        xytext=(-14, -26),
-        textcoords="offset points",
-        color=MUTED,
-        ha="right",
-        va="top",
-    )
+    # Near the lower end of the diagonal, to its right: whatever the model, few bands lie there and none above them.
+    axes.text(0.16, 0.08, chart.perfect, transform=axes.transAxes, color=MUTED, ha="left", va="bottom")
     observed = [max(each, floor) for each in chart.observed]
     below = [max(o - max(low, floor), 0.0) for o, low in zip(observed, chart.low, strict=True)]
     above = [max(high - o, 0.0) for o, high in zip(observed, chart.high, strict=True)]

@@ -7,12 +7,17 @@ from models.card_content import CardFacts, Facts, Section, Table, Text
 from models.card_voice import Voice, factor, whole
 
 
-def lead(say: Voice, privacy: PrivacyEntry) -> str:
-    """The first sentence of the card."""
+def lead(say: Voice, facts: CardFacts) -> str:
+    """The first sentence of the card: what training cost each merchant, and what the evaluation of it did."""
+    privacy = facts.artefact.privacy
     if privacy.epsilon is None or privacy.delta is None:
         return say("No privacy: this model was made without noise, for synthetic data only.")
     stated = say.named("Privacy", f"ε = {privacy.epsilon:.4g}, δ = {privacy.delta:.4g}")
-    return f"{stated} ({say('per merchant, all stages')})"
+    training = f"{stated} ({say('per merchant, all stages of training')})"
+    if facts.evaluation is None or facts.evaluation.epsilon is None:
+        return training
+    spent = say("evaluation on other merchants: ε = {epsilon}", epsilon=f"{facts.evaluation.epsilon:.4g}")
+    return f"{training}{'；' if say.lang == 'zh' else '; '}{spent}"
 
 
 def privacy_section(say: Voice, facts: CardFacts) -> Section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.artefact import ModelArtefact
-from models.card_content import Bullets, CardFacts, Commands, Facts, Section, Table, Text
+from models.card_content import Bullets, CardFacts, Commands, Facts, Release, Section, Table, Text
 from models.card_voice import Voice, whole
 from models.reasons import MAX_REASONS
 from models.schema import Schema
@@ -16,14 +16,24 @@ STATE_NAMES = {
     "registered": "not released",
     "evaluation": "for evaluation",
     "release": "released",
+    "rolled-back": "rolled back",
     "withdrawn": "withdrawn",
 }
+DIRECTIONS = {"increasing": "must rise", "decreasing": "must fall", None: "free"}
+"""How risk goes along a feature's bins, as its schema declares."""
 STATES = {
     "registered": "registered, not released: nobody can use it",
     "evaluation": "released for evaluation on held-out merchants only",
     "release": "released for scoring",
+    "rolled-back": "rolled back: nodes answer with another version instead",
     "withdrawn": "withdrawn: nodes no longer answer with it",
 }
+
+
+def state_of(say: Voice, release: Release) -> str:
+    """Where it stands, in words."""
+    state = say(STATES[release.status])
+    return f"{state} ({say('waiting for the regulator')})" if release.waiting else state
 
 
 def model_section(say: Voice, facts: CardFacts, schema: Schema) -> Section:
@@ -46,7 +56,7 @@ def model_section(say: Voice, facts: CardFacts, schema: Schema) -> Section:
         release = facts.release
         place = f"{release.line}, {say('version {number}', number=release.version)}"
         items.insert(0, (say("Line"), f"{place} ({say('the current one')})" if release.current else place))
-        items.insert(1, (say("State"), say(STATES[release.status])))
+        items.insert(1, (say("State"), state_of(say, release)))
     return Section("model", say("Model"), (Facts(tuple(items)),))
 
 
@@ -82,10 +92,14 @@ def data_section(say: Voice, facts: CardFacts, schema: Schema) -> Section:
         rows.append(tuple(row))
     if training is not None:
         columns += [say("Nodes"), say("Merchants with a record")]
+    bound = any(feature.spec.monotone is not None for feature in schema.all_features())
     listed = []
     for feature in schema.all_features():
         title = feature.spec.title.text(say.lang)
-        listed.append((say.kind(schema, feature.kind), title, feature.spec.class_, str(feature.width)))
+        line = [say.kind(schema, feature.kind), title, feature.spec.class_]
+        line += [say(DIRECTIONS[feature.spec.monotone])] if bound else []
+        listed.append((*line, str(feature.width)))
+    heads = [say("Source"), say("Feature"), say("Data class"), *([say("Risk along the bins")] if bound else [])]
     text = say(
         "Every source keeps its rows. Features are cut into bins that the schema fixed before any data were seen, so "
         "the bins are public and tell nothing about anyone. The outcome is known to its own source alone."
@@ -96,12 +110,7 @@ def data_section(say: Voice, facts: CardFacts, schema: Schema) -> Section:
         (
             Text(text),
             Table(tuple(columns), tuple(rows), numeric=2),
-            Table(
-                (say("Source"), say("Feature"), say("Data class"), say("Bins")),
-                tuple(listed),
-                numeric=3,
-                caption=say("Features"),
-            ),
+            Table((*heads, say("Bins")), tuple(listed), numeric=len(heads), caption=say("Features")),
         ),
     )
 
@@ -150,12 +159,13 @@ def verify_section(say: Voice, facts: CardFacts) -> Section:
     artefact, release = facts.artefact, facts.release
     items = []
     if release is not None:
-        items.append((say("State"), say(STATES[release.status])))
+        items.append((say("State"), state_of(say, release)))
         if release.witness is not None and release.signed_at is not None:
             signed = say("by {witness} at {moment}", witness=release.witness, moment=release.signed_at.isoformat())
             items.append((say("Signed"), signed))
         if release.reason is not None:
-            items.append((say("Why withdrawn"), release.reason))
+            why = say("Why rolled back") if release.status == "rolled-back" else say("Why withdrawn")
+            items.append((why, release.reason))
     items.append((say("Model id"), artefact.model_id))
     if artefact.table_digest is not None:
         items.append((say("Digest of the opened table"), artefact.table_digest))

@@ -16,6 +16,7 @@ import numpy as np
 from models.artefact import ModelArtefact
 from models.card_content import CardFacts
 from models.card_voice import Voice
+from models.evaluation import Interval
 from models.evaluation_result import Estimate, EvaluationResult
 from models.schema import Schema
 from models.scorecard import FeaturePoints
@@ -30,13 +31,16 @@ class FigureChange:
     """A figure of both models; `difference` is after minus before.
 
     Attributes:
-        low, high: its 95 % interval.
-        beyond_noise: whether the interval leaves 0 out.
+        name: AUC, KS, or `calibration`: defaults observed for each one predicted; 1 where the model is right on the
+            whole.
+        before, after: each with its 95 % interval.
+        low, high: the 95 % interval of the difference.
+        beyond_noise: whether that leaves 0 out.
     """
 
     name: str
-    before: float
-    after: float
+    before: Interval
+    after: Interval
     difference: float
     low: float
     high: float
@@ -86,8 +90,9 @@ class ModelComparison:
 
     Attributes:
         epsilon, delta, cohort: of both, before and after.
+        evaluation_epsilon: of what evaluated them; None where nothing did, or without noise.
         same_schema: whether both have the very same schema.
-        figures: AUC and KS where both were evaluated.
+        figures: AUC, KS and calibration where both were evaluated.
         stability: where both evaluations have the same bands.
         features: in the order of the newer model, removed ones last.
         same_points: features with the same bins and the same points.
@@ -97,6 +102,7 @@ class ModelComparison:
     after: str
     epsilon: tuple[float | None, float | None]
     delta: tuple[float | None, float | None]
+    evaluation_epsilon: tuple[float | None, float | None]
     cohort: tuple[int, int]
     same_schema: bool
     figures: tuple[FigureChange, ...]
@@ -116,14 +122,21 @@ def compare(before: CardFacts, after: CardFacts, lang: str) -> ModelComparison:
     figures: tuple[FigureChange, ...] = ()
     stability = None
     if before.evaluation is not None and after.evaluation is not None:
-        pairs = [(each, getattr(before.evaluation, each), getattr(after.evaluation, each)) for each in ("auc", "ks")]
-        figures = tuple(_figure(name.upper(), one, two) for name, one, two in pairs)
-        stability = _stability(before.evaluation, after.evaluation)
+        one, two = before.evaluation, after.evaluation
+        figures = (
+            _figure("AUC", _interval(one.auc), _interval(two.auc)),
+            _figure("KS", _interval(one.ks), _interval(two.ks)),
+        )
+        ratios = calibration_ratio(one), calibration_ratio(two)
+        if ratios[0] is not None and ratios[1] is not None:
+            figures = (*figures, _figure("calibration", ratios[0], ratios[1]))
+        stability = _stability(one, two)
     return ModelComparison(
         before=old.model_id,
         after=new.model_id,
         epsilon=(old.privacy.epsilon, new.privacy.epsilon),
         delta=(old.privacy.delta, new.privacy.delta),
+        evaluation_epsilon=(_spent(before), _spent(after)),
         cohort=(old.cohort_size, new.cohort_size),
         same_schema=old.schema_sha256 == new.schema_sha256,
         figures=figures,
@@ -133,13 +146,44 @@ def compare(before: CardFacts, after: CardFacts, lang: str) -> ModelComparison:
     )
 
 
-def _figure(name: str, before: Estimate, after: Estimate) -> FigureChange:
+def calibration_ratio(result: EvaluationResult) -> Interval | None:
+    """Defaults observed for each one that the model predicts, over all bands, with a 95 % interval.
+
+    The interval allows for the sample (each default is a draw of its band's rate) and for the noise on each count,
+    which stands in both the observed and the predicted number. None where the noise leaves nothing to be said.
+    """
+    bad, good, pds = (
+        np.array([getattr(band, name) for band in result.bands]) for name in ("count_bad", "count_good", "predicted_pd")
+    )
+    observed, predicted = float(bad.sum()), float(((bad + good) * pds).sum())
+    noise = result.sigma * math.sqrt(2 * float((pds**2).sum()))
+    if predicted <= 3 * noise or predicted < 1:
+        return None
+    ratio = max(observed, 0.0) / predicted
+    held = np.maximum(bad, 0) + np.maximum(good, 0)
+    rates = np.divide(np.maximum(bad, 0), held, out=np.zeros_like(held), where=held > 0)
+    sample = float((held * rates * (1 - rates)).sum())
+    # The noise of observed − ratio·predicted: a band's bad count weighs 1 − ratio·pd in it, its good count −ratio·pd.
+    noisy = result.sigma**2 * float(((1 - ratio * pds) ** 2 + (ratio * pds) ** 2).sum())
+    half = 1.96 * math.sqrt(sample + noisy) / predicted
+    return Interval(ratio, max(ratio - half, 0.0), ratio + half)
+
+
+def _spent(facts: CardFacts) -> float | None:
+    return None if facts.evaluation is None else facts.evaluation.epsilon
+
+
+def _interval(of: Estimate) -> Interval:
+    return Interval(of.value, of.low, of.high)
+
+
+def _figure(name: str, before: Interval, after: Interval) -> FigureChange:
     difference = after.value - before.value
     # Intervals need not be symmetric: each side takes the ends that push the difference that way.
     down = math.hypot(after.value - after.low, before.high - before.value)
     up = math.hypot(after.high - after.value, before.value - before.low)
     low, high = difference - down, difference + up
-    return FigureChange(name, before.value, after.value, difference, low, high, not low <= 0 <= high)
+    return FigureChange(name, before, after, difference, low, high, not low <= 0 <= high)
 
 
 def _stability(before: EvaluationResult, after: EvaluationResult) -> Stability | None:

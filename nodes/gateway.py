@@ -318,7 +318,7 @@ def _model_line(listed: ListedModel) -> ModelLine:
         campaign_id=listed.campaign_id,
         model_type=None if artefact is None else artefact.model_type,
         scope=listed.scope,
-        usable=listed.scope == "release" and not listed.withdrawn,
+        usable=listed.usable,
         epsilon=None if artefact is None else artefact.privacy.epsilon,
         issued_at=listed.issued_at,
     )

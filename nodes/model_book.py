@@ -5,7 +5,7 @@ B2  The artefact's bytes hash to the id that was released.
 B3  It is parsed strictly and its points stay within the published bounds (a span of at most 550).
 
 A release is kept although its artefact cannot be fetched yet; it is then fetched when it is asked for. A withdrawal is
-final, whenever it comes.
+final, whenever it comes. A rollback is not (`nodes.rollbacks`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from models.schema import Schema
 from models.scorecard import Scorecard
 from nodes.errors import PeerError, PolicyRefusal
 from nodes.journal import Journal
+from nodes.rollbacks import Place, Rollbacks
 from nodes.roster import RosterBook
 from nodes.store import Store
 from nodes.tables.models import ModelRow
@@ -46,6 +47,7 @@ class BookedModel:
     Attributes:
         scope: what the witness released it for.
         withdrawn: it took it back.
+        rolled_back: another of its line is used instead.
     """
 
     model_id: str
@@ -54,11 +56,17 @@ class BookedModel:
     issued_at: int
     withdrawn: bool
     artefact: ModelArtefact
+    rolled_back: bool = False
+
+    @property
+    def released(self) -> bool:
+        """Whether the witness let it out for scoring, and did not take it back."""
+        return self.scope == "release" and not self.withdrawn
 
     @property
     def usable(self) -> bool:
         """Whether nodes answer with it."""
-        return self.scope == "release" and not self.withdrawn
+        return self.released and not self.rolled_back
 
     @cached_property
     def schema(self) -> Schema:
@@ -92,6 +100,12 @@ class ListedModel:
     issued_at: int
     withdrawn: bool
     artefact: ModelArtefact | None
+    rolled_back: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether nodes answer with it."""
+        return self.scope == "release" and not self.withdrawn and not self.rolled_back
 
 
 class ModelBook:
@@ -106,16 +120,17 @@ class ModelBook:
         self._roster = roster
         self._journal = journal
         self._fetch = fetch
+        self._rollbacks = Rollbacks(store, roster, journal)
         self._lock = threading.Lock()
         self._parsed: dict[str, ModelArtefact] = {}
 
     def apply(self, item: FeedItem) -> None:
-        """Take a `model-release` or `model-withdrawal` of the feed.
+        """Take a `model-release`, `model-withdrawal` or `model-rollback` of the feed.
 
         Raises:
             SignatureError: not signed by the pinned witness key.
             ArtefactError: the artefact is another, malformed, or breaks the bounds.
-            PolicyRefusal: the item has no token.
+            PolicyRefusal: the item has no token, or is a rollback older than one that was taken.
         """
         if item.token is None:
             raise PolicyRefusal(
@@ -123,6 +138,9 @@ class ModelBook:
             )
         if item.kind == "model-withdrawal":
             self._withdraw(item.token)
+            return
+        if item.kind == "model-rollback":
+            self._rollbacks.take(item.token)
             return
         release = verify_model(
             item.token, self._roster.witness_sign_key, ModelRelease, typ="model-release", kid=self._roster.witness_id
@@ -154,13 +172,14 @@ class ModelBook:
             issued_at=row.issued_at,
             withdrawn=row.withdrawal is not None,
             artefact=artefact,
+            rolled_back=self._rollbacks.places().get(model_id, Place()).rolled_back,
         )
 
     def require(self, model_id: str) -> BookedModel:
         """A model that may be used.
 
         Raises:
-            PolicyRefusal: `model-unknown` or `model-not-released`.
+            PolicyRefusal: `model-unknown`, `model-not-released` or `model-rolled-back`.
             ArtefactError: the hub's bytes are not the released model.
         """
         model = self.get(model_id)
@@ -171,12 +190,19 @@ class ModelBook:
                 field="model_id",
                 remedy="take an id from the list of models",
             )
-        if not model.usable:
+        if not model.released:
             raise PolicyRefusal(
                 "model-not-released",
                 f"model {model_id} is not released for scoring, or was withdrawn",
                 field="model_id",
                 remedy="take a released id from the list of models",
+            )
+        if model.rolled_back:
+            raise PolicyRefusal(
+                "model-rolled-back",
+                f"the witness rolled model {model_id} back: another version is used instead",
+                field="model_id",
+                remedy="name no model, so that the one in use is taken, or take its id from the list of models",
             )
         return model
 
@@ -186,9 +212,12 @@ class ModelBook:
         return row is not None and row.withdrawal is not None
 
     def newest(self, model_type: Literal["scorecard", "encoder"] = "scorecard") -> BookedModel | None:
-        """The usable model that was released last, or None."""
-        for listed in self.list():
-            if listed.withdrawn or listed.scope != "release":
+        """The usable model that was released, or rolled back to, last; None where there is none."""
+        places = self._rollbacks.places()
+        listed_ones = self.list()
+        listed_ones.sort(key=lambda each: -max(each.issued_at, places.get(each.model_id, Place()).chosen_at))
+        for listed in listed_ones:
+            if not listed.usable:
                 continue
             model = self.get(listed.model_id)
             if model is not None and model.artefact.model_type == model_type:
@@ -200,6 +229,7 @@ class ModelBook:
         query = select(ModelRow).where(ModelRow.release.is_not(None))
         with self._store.reading() as session:
             rows = session.scalars(query.order_by(ModelRow.issued_at.desc(), ModelRow.arrived.desc())).all()
+        places = self._rollbacks.places()
         return [
             ListedModel(
                 model_id=row.model_id,
@@ -208,6 +238,7 @@ class ModelBook:
                 issued_at=row.issued_at,
                 withdrawn=row.withdrawal is not None,
                 artefact=None if row.artefact is None else self._parse(row.model_id, row.artefact),
+                rolled_back=places.get(row.model_id, Place()).rolled_back,
             )
             for row in rows
         ]

@@ -4,7 +4,7 @@ Signatures come first, elsewhere: a request that does not verify is not looked a
 that fails gives the code; a refusal says nothing about data.
 
 The request: R1 `request-too-large`, R2 `mixed-sources`, R3 `request-expired`, R4 `nonce-reused`, R5 `feed-stale`,
-R6 `model-unknown`, R7 `model-not-released`.
+R6 `model-unknown`, R7 `model-not-released`, R8 `model-rolled-back`.
 
 Each item: I1 `consent-unknown`, I2 its state (`consent-revoked`, `consent-paused`, `consent-expired`,
 `consent-not-yet-valid`, `consent-not-active`), I3 `recipient-not-consented`, I4 `purpose-not-consented`,
@@ -76,12 +76,14 @@ class ModelFacts:
         kinds: in order; one source each.
         data_class: the highest class of the features that this node's kind holds.
         released: the witness released it with scope `release`, and did not withdraw it.
+        rolled_back: the witness has another of its line used instead.
     """
 
     model_id: str
     kinds: tuple[str, ...]
     data_class: DataClass
     released: bool
+    rolled_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ def decide_request(
         return "model-unknown"
     if not model.released:
         return "model-not-released"
+    if model.rolled_back:
+        return "model-rolled-back"
     return None
 
 

@@ -208,7 +208,8 @@ class Scorer:
             model_id=model.model_id,
             kinds=model.kinds,
             data_class=model.data_class(kind) if kind in model.kinds else "C3",
-            released=model.usable,
+            released=model.released,
+            rolled_back=model.rolled_back,
         )
 
     def _decide_request(self, query: _Query, model: BookedModel | None, now: datetime) -> RefusalCode | None:

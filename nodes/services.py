@@ -134,7 +134,7 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
     if desk is not None:
         runtime.handlers["flower"] = desk.answer
     runtime.feed.register_runs(("consent", "consent-event"), consents.apply_all)
-    for kind in ("model-release", "model-withdrawal"):
+    for kind in ("model-release", "model-withdrawal", "model-rollback"):
         runtime.feed.register(kind, models.apply)
     batches = Batches(store, enquiries, folder=config.data_dir, clock=clock)
     return Services(runtime, journal, consents, models, points, enquiries, batches, scorer, witness, desk)

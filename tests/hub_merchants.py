@@ -17,7 +17,7 @@ from crypto.canonical import canonical_bytes
 from crypto.jws import generate_merchant_key, merchant_public, sign_merchant, sign_model
 from crypto.pseudonym import PseudonymKey
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import ModelRelease, ModelWithdrawal
+from crypto.wire.campaign import ModelRelease, ModelRollback, ModelWithdrawal
 from crypto.wire.consent import (
     ConsentEvent,
     ConsentRecord,
@@ -27,7 +27,7 @@ from crypto.wire.consent import (
     PrivacyNotice,
     SeparateConsent,
 )
-from crypto.wire.link import ReleaseProposal, WithdrawalProposal
+from crypto.wire.link import ReleaseProposal, RollbackProposal, WithdrawalProposal
 from crypto.wire.party import MerchantKeyLeaf, VoprfAnswer, VoprfRequest
 from hub.errors import PeerUnreachable
 from models.artefact import ModelArtefact, PrivacyEntry, ScorecardEntry, fit_entry
@@ -98,6 +98,7 @@ class MarketWorld(HubWorld):
     def __init__(self, base: Path) -> None:
         super().__init__(base)
         self.peers = PeerLinks(self.witness)
+        self.rollbacks = 0
         self.links = self.peers
         self.hub.links = self.peers
         kinds = {"platform": "client", "bank-01": "bank", "bank-02": "bank", "tax-01": "tax", "utility-01": "utility"}
@@ -167,9 +168,10 @@ class MarketWorld(HubWorld):
         return merchant.sign(canonical_bytes(ConsentEvent.model_validate(fields | changes)), "consent-event")
 
     def let_witness_release(self) -> None:
-        """Have the witness sign every release and withdrawal that is proposed."""
+        """Have the witness sign every release, withdrawal and rollback that is proposed."""
         self.peers.handlers["witness-zj", "release-model"] = self.sign_release
         self.peers.handlers["witness-zj", "withdraw-model"] = self.sign_withdrawal
+        self.peers.handlers["witness-zj", "rollback-model"] = self.sign_rollback
 
     def sign_release(self, body: bytes, **changes: object) -> bytes:
         proposal = ReleaseProposal.model_validate_json(body)
@@ -191,6 +193,13 @@ class MarketWorld(HubWorld):
             suite=SUITE, model_id=proposal.model_id, reason=proposal.reason, issued_at=self.now
         )
         return sign_model(withdrawal, self.witness.identity, typ="model-withdrawal", kid="witness-zj").encode()
+
+    def sign_rollback(self, body: bytes, **changes: object) -> bytes:
+        proposal = RollbackProposal.model_validate_json(body)
+        self.rollbacks += 1
+        fields: dict[str, object] = {"suite": SUITE, "serial": self.rollbacks, "issued_at": self.now}
+        rollback = ModelRollback.model_validate(fields | proposal.model_dump() | changes)
+        return sign_model(rollback, self.witness.identity, typ="model-rollback", kid="witness-zj").encode()
 
     def released_model(self, seed: int = 1) -> str:
         """A model that the witness has released."""

@@ -18,7 +18,7 @@ from crypto.keys import IdentityKey
 from crypto.merkle import inclusion_proof, leaf_hash
 from crypto.pseudonym import PseudonymKey
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import ModelRelease, ModelWithdrawal
+from crypto.wire.campaign import ModelRelease, ModelRollback, ModelWithdrawal
 from crypto.wire.consent import (
     ConsentEvent,
     ConsentItem,
@@ -435,6 +435,29 @@ class ScoringWorld:
         token = sign_model(withdrawal, self.nodes["witness"].runtime.identity, typ="model-withdrawal", kid="witness")
         for name in self.nodes:
             self.feed(name, FeedItem(seq=1, kind="model-withdrawal", token=token, model_id=model_id))
+
+    def rollback_item(
+        self, model_id: str, *over: str, serial: int, key: IdentityKey | None = None, **changes: object
+    ) -> FeedItem:
+        """The witness's rollback, as it stands in a feed."""
+        fields: dict[str, object] = {
+            "suite": SUITE,
+            "serial": serial,
+            "line": "c1",
+            "model_id": model_id,
+            "over": over,
+            "reason": "drift",
+            "issued_at": self.now,
+        }
+        rollback = ModelRollback.model_validate(fields | changes)
+        signer = key or self.nodes["witness"].runtime.identity
+        token = sign_model(rollback, signer, typ="model-rollback", kid="witness")
+        return FeedItem(seq=1, kind="model-rollback", token=token, model_id=model_id)
+
+    def roll_back(self, item: FeedItem) -> None:
+        """Put a rollback into everybody's feed."""
+        for name in self.nodes:
+            self.feed(name, item)
 
     # requests by hand
 

@@ -257,3 +257,20 @@ class ModelWithdrawal(WireModel):
     model_id: ModelId
     reason: Annotated[str, Field(max_length=200)]
     issued_at: Moment
+
+
+class ModelRollback(WireModel):
+    """JWS type `model-rollback`, by the witness: of a line of models this one is in use from now on, those `over` not.
+
+    They are not withdrawn: a later rollback to one of them brings it back. Of two rollbacks the one with the greater
+    `serial` counts, so that an older one cannot be played again.
+    """
+
+    suite: Suite
+    serial: Annotated[int, Field(ge=1)]
+    """Counted by the witness over all lines, from 1."""
+    line: Annotated[str, Field(min_length=1, max_length=160)]
+    model_id: ModelId
+    over: tuple[ModelId, ...]
+    reason: Annotated[str, Field(max_length=200)]
+    issued_at: Moment

@@ -21,6 +21,7 @@ FrameType = Literal[
     "cosign-roster",
     "release-model",
     "withdraw-model",
+    "rollback-model",
     "reply",
     "problem",
 ]
@@ -105,6 +106,15 @@ class WithdrawalProposal(WireModel):
     """Hub to witness: withdraw this model."""
 
     model_id: str
+    reason: str
+
+
+class RollbackProposal(WireModel):
+    """Hub to witness: of this line use this released model again, and those `over` it no more."""
+
+    line: str
+    model_id: str
+    over: tuple[str, ...]
     reason: str
 
 

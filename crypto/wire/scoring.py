@@ -49,6 +49,7 @@ RefusalCode = Literal[
     "too-few-sources",
     "mixed-sources",
     "model-not-released",
+    "model-rolled-back",
     "model-unknown",
     "model-versions-exceeded",
     "answer-expired",

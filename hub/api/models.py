@@ -57,7 +57,8 @@ PAGE_POLICY = (
 def list_models(hub: HubOf, admin: Admin) -> dict[str, object]:
     """List released and withdrawn models; to the administrator, all.
 
-    Of each line the newest released version is the current one. AUC comes from an evaluation stage.
+    Of each line the model that was released, or rolled back to, last is the current one. AUC comes from an evaluation
+    stage.
     """
     found = hub.evaluations.all()
     return {
@@ -72,6 +73,7 @@ def list_models(hub: HubOf, admin: Admin) -> dict[str, object]:
                 "current": model.current,
                 "waiting": model.waiting,
                 "epsilon": model.epsilon,
+                "evaluation_epsilon": None if model.model_id not in found else found[model.model_id].epsilon,
                 "auc": None if model.model_id not in found else found[model.model_id].auc.model_dump(),
                 "registered_at": model.registered_at.isoformat(),
             }
@@ -79,6 +81,12 @@ def list_models(hub: HubOf, admin: Admin) -> dict[str, object]:
             if admin or model.status != "registered"
         ]
     }
+
+
+@router.get("/rollbacks")
+def list_rollbacks(hub: HubOf) -> dict[str, list[str]]:
+    """List what the witness signed about which models are in use: JWS `model-rollback`, the oldest first."""
+    return {"rollbacks": list(hub.rollbacks.tokens())}
 
 
 @router.get("/{model_id}")
@@ -133,9 +141,9 @@ def read_release(hub: HubOf, model_id: str) -> Response:
 
 @router.post("/rollback", dependencies=[AdminOnly])
 def roll_back(hub: HubOf, body: RawBody) -> dict[str, object]:
-    """Make an older version of a line its current one: the witness withdraws the newer ones."""
+    """Make another version of a line its current one, under the witness's signature: `over` are out of use then."""
     order = parse(body, RollbackOrder)
-    return {"withdrawn": list(hub.models.rollback(order.line, order.version, order.reason))}
+    return asdict(hub.rollbacks.roll_back(order.line, order.version, order.reason))
 
 
 @router.post("/{model_id}/release", dependencies=[AdminOnly])

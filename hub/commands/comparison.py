@@ -14,23 +14,26 @@ CHANGES = {
 }
 """What differs in a feature (`models.comparison.Change`), as a text of the catalogue."""
 
+FIGURES = {"AUC": "AUC", "KS": "KS", "calibration": "Defaults observed for each one predicted"}
+"""Figures of a comparison, as texts of the catalogue."""
+
 
 def show_comparison(found: dict[str, Any]) -> None:
     """Print what GET /v1/models/{model_id}/comparison answers."""
     rows = [
         (console.text("Epsilon"), *(_number(each) for each in found["epsilon"]), ""),
         (console.text("Delta"), *(_number(each) for each in found["delta"]), ""),
+        (console.text("Epsilon of the evaluation"), *(_number(each) for each in found["evaluation_epsilon"]), ""),
         (console.text("Training merchants"), *found["cohort"], ""),
     ]
     for figure in found["figures"]:
         verdict = "more than noise" if figure["beyond_noise"] else "within noise"
         change = f"{figure['difference']:+.4f} ({figure['low']:+.3f} – {figure['high']:+.3f})"
-        rows.append(
-            (figure["name"], f"{figure['before']:.4f}", f"{figure['after']:.4f}", f"{change}, {console.text(verdict)}")
-        )
+        sides = (_interval(figure[side]) for side in ("before", "after"))
+        rows.append((console.text(FIGURES[figure["name"]]), *sides, f"{change}, {console.text(verdict)}"))
     console.show_table("Comparison", ("Figure", "Before", "After", "Difference"), rows)
     if not found["figures"]:
-        console.say("AUC and KS can be compared once both models were evaluated.")
+        console.say("AUC, KS and calibration can be compared once both models were evaluated.")
     if (stability := found["stability"]) is not None:
         console.say(
             "Stability index of the scores: {index}; without any move, noise alone stays below {noise} nineteen times"
@@ -51,6 +54,10 @@ def _lines(feature: dict[str, Any]) -> list[tuple[object, ...]]:
         return [(*head, "–", "–", "–")]
     rows = [(each["label"], f"{each['before']:+d}", f"{each['after']:+d}") for each in feature["bins"]]
     return [(*head, *rows[0]), *(("", "", "", *row) for row in rows[1:])]
+
+
+def _interval(of: dict[str, float]) -> str:
+    return f"{of['value']:.4f} ({of['low']:.3f} – {of['high']:.3f})"
 
 
 def _number(value: float | None) -> str:

@@ -62,14 +62,25 @@ def list_models(config: ConfigOption = HUB_YAML, ca_file: CaOption = None, as_js
             model["line"],
             model["version"],
             _state(model),
-            "–" if model["epsilon"] is None else f"{model['epsilon']:.4g}",
+            _number(model["epsilon"]),
+            _number(model["evaluation_epsilon"]),
             "–" if model["auc"] is None else _estimate(model["auc"]),
             model["campaign_id"],
             model["registered_at"],
         )
         for model in models
     ]
-    titles = ("Model", "Line", "Version", "State", "Epsilon", "AUC (private)", "Campaign", "Registered")
+    titles = (
+        "Model",
+        "Line",
+        "Version",
+        "State",
+        "Epsilon",
+        "Epsilon of the evaluation",
+        "AUC (private)",
+        "Campaign",
+        "Registered",
+    )
     console.show_table("Models", titles, rows)
 
 
@@ -94,23 +105,21 @@ def compare(
 @app.command()
 def rollback(
     line: Annotated[str, typer.Argument(help="The models' line; see `model list`.")],
-    to: Annotated[int, typer.Option(help="The older version to make current again.")],
+    to: Annotated[int, typer.Option(help="The version to use; a newer one that was rolled back comes back so too.")],
     reason: Annotated[str, typer.Option(help="Why; it is signed, logged and public.")],
     config: ConfigOption = HUB_YAML,
     ca_file: CaOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make an older version current again: the witness withdraws the newer ones, for good. 回退到旧版本。"""
+    """Have another released version used instead of the newer ones, under the witness's signature. 回退到旧版本。"""
     with AdminClient(load_config(config), ca_file=ca_file) as hub:
         done = hub.post("/v1/models/rollback", {"line": line, "version": to, "reason": reason}).json()
     if as_json:
         console.show_json(done)
-    elif done["withdrawn"]:
-        console.say(
-            "Withdrawn: {models}. Version {version} is the current one.",
-            models=", ".join(done["withdrawn"]),
-            version=to,
-        )
+    elif done["token"] is not None:
+        console.say("The witness has signed: version {version} is the current one.", version=to)
+        if done["over"]:
+            console.say("Nodes no longer answer with {models}.", models=", ".join(done["over"]))
     else:
         console.say("Version {version} is the current one already.", version=to)
 
@@ -194,7 +203,11 @@ def _state(model: dict[str, Any]) -> str:
     state = console.text(model["status"])
     if model["current"]:
         return f"{state} ({console.text('current')})"
-    return f"{state} ({console.text('waits for the witness')})" if model["waiting"] else state
+    return f"{state} ({console.text('waiting for the regulator')})" if model["waiting"] else state
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
 
 
 def _estimate(of: dict[str, float]) -> str:

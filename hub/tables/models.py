@@ -50,6 +50,20 @@ class ModelShareRow(Base):
     share: Mapped[bytes] = mapped_column(Bytes)
 
 
+class ModelRollbackRow(Base):
+    """A rollback that the witness signed: of this line an older model is in use, and newer ones are not."""
+
+    __tablename__ = "model_rollbacks"
+
+    serial: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    """The witness's number of it, over all lines."""
+    line: Mapped[str] = mapped_column(String(160), index=True)
+    model_id: Mapped[str] = mapped_column(String(80), ForeignKey("models.model_id"))
+    """What is in use from then on."""
+    token: Mapped[str] = mapped_column(LongText)
+    received_at: Mapped[int] = mapped_column(Seconds)
+
+
 class ModelSignatureRow(Base):
     """What the witness signed about a model: `kind` is evaluation, release or withdrawal."""
 

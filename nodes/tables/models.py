@@ -26,3 +26,16 @@ class ModelRow(NodeTableBase):
     artefact: Mapped[bytes | None]
     withdrawal: Mapped[str | None]
     """The witness's JWS."""
+
+
+class ModelRollbackRow(NodeTableBase):
+    """What one rollback of the witness says of one model: whether it is in use from then on, or no more."""
+
+    __tablename__ = "model_rollbacks"
+
+    serial: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[str] = mapped_column(primary_key=True)
+    in_use: Mapped[bool]
+    issued_at: Mapped[int]
+    token: Mapped[str]
+    """The witness's JWS."""

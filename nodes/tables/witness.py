@@ -89,3 +89,13 @@ class SignedReleaseRow(NodeTableBase):
     scope: Mapped[str] = mapped_column(primary_key=True)
     """`evaluation`, `release` or `withdrawn`."""
     token: Mapped[str]
+
+
+class SignedRollbackRow(NodeTableBase):
+    """A rollback that the witness signed, with the proposal's exact bytes."""
+
+    __tablename__ = "witness_rollbacks"
+
+    serial: Mapped[int] = mapped_column(primary_key=True)
+    proposal: Mapped[bytes]
+    token: Mapped[str]

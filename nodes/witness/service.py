@@ -17,6 +17,7 @@ from nodes.witness.approvals import Approvals
 from nodes.witness.checkpoints import CheckpointCosigner
 from nodes.witness.model_approvals import ModelApprovals
 from nodes.witness.release import ReleaseDesk
+from nodes.witness.rollback import RollbackDesk
 from nodes.witness.roster import RosterSigner
 from nodes.witness.voprf import VoprfEvaluator
 from nodes.witness_attempts import WitnessAttemptStore
@@ -76,6 +77,7 @@ class WitnessService:
             "voprf": voprf.evaluate,
             "release-model": desk.release,
             "withdraw-model": desk.withdraw,
+            "rollback-model": RollbackDesk(runtime.store, context, journal).roll_back,
         }
         return cls(approvals, context, handlers)
 

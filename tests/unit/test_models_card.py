@@ -20,7 +20,7 @@ from models.card import card_of, model_card, model_page
 from models.card_charts import CalibrationChart, PointsChart, RocChart
 from models.card_content import CardFacts, Figure, Release
 from models.card_plots import INK, draw
-from models.card_sections import STATE_NAMES, STATES
+from models.card_sections import DIRECTIONS, STATE_NAMES, STATES
 from models.i18n import LANGUAGES, catalogue
 from models.scorecard import BANDS, band_of, points_range
 from tests.card_world import CREATED, CardWorld
@@ -96,7 +96,7 @@ def test_the_chinese_card_has_no_english_sentence_left(world: CardWorld) -> None
 
 
 def test_every_text_of_the_card_is_translated() -> None:
-    texts, found = catalogue("models"), {*STATES.values(), *STATE_NAMES.values()}
+    texts, found = catalogue("models"), {*STATES.values(), *STATE_NAMES.values(), *DIRECTIONS.values()}
     for file in sorted((ROOT / "models").glob("card*.py")):
         found |= set(said(file))
     for template in (ROOT / "models" / "templates").glob("*.j2"):

@@ -311,6 +311,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("model_id", "party_id", name=op.f("pk_model_shares")),
     )
     op.create_table(
+        "model_rollbacks",
+        sa.Column(
+            "serial",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("line", sa.String(length=160), nullable=False),
+        sa.Column("model_id", sa.String(length=80), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.model_id"], name=op.f("fk_model_rollbacks_model_id_models")),
+        sa.PrimaryKeyConstraint("serial", name=op.f("pk_model_rollbacks")),
+    )
+    with op.batch_alter_table("model_rollbacks", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_model_rollbacks_line"), ["line"], unique=False)
+
+    op.create_table(
         "model_signatures",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("model_id", sa.String(length=80), nullable=False),
@@ -492,6 +510,10 @@ def downgrade() -> None:
         batch_op.drop_index("ix_model_signatures_model_kind")
 
     op.drop_table("model_signatures")
+    with op.batch_alter_table("model_rollbacks", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_model_rollbacks_line"))
+
+    op.drop_table("model_rollbacks")
     op.drop_table("model_shares")
     with op.batch_alter_table("model_evaluations", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_model_evaluations_model_id"))
