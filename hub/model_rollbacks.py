@@ -1,8 +1,8 @@
 """Rollback of a line of models to an older version, or forward again, under the witness's signature (7).
 
 Z1  The hub proposes it: the version to use, and the newer ones that it is used instead of.
-Z4  What the witness signed (Z2, Z3) is what was proposed, and newer than all others: it is stored and logged, and told to
-    every party's feed.
+Z4  What the witness signed (Z2, Z3) is what was proposed, and newer than all others: it is stored and logged, and told
+    to every party's feed.
 """
 
 from __future__ import annotations
