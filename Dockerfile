@@ -20,6 +20,8 @@ ENV PATH=/opt/digua/bin:/usr/local/bin:/usr/bin:/bin \
     FLWR_DISABLE_UPDATE_CHECK=1 \
     OPENBLAS_NUM_THREADS=1 \
     OMP_NUM_THREADS=1
+# A new volume takes over owner and mode from here.
+RUN install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/digua
 USER 10001:10001
 WORKDIR /var/lib/digua
 CMD ["digua-hub", "--help"]

@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 LOCK ?= requirements.lock
 BUNDLE := out/bundle
+BASE ?= python:3.11-slim-bookworm
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
@@ -14,7 +15,7 @@ export OPENBLAS_NUM_THREADS := 1
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-deployment test-faults check bench lock bundle bundle-check clean
+.PHONY: help demo test test-slow test-deployment test-faults image check bench lock bundle bundle-check clean
 
 help: ## show this
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +38,15 @@ test-slow: $(VENV)/.installed ## run the measured targets: accuracy, memory, the
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-deployment: $(VENV)/.installed ## as root: run the services of docker-compose.yml and Flower's engine as processes
+	@$(BIN)/python -m tests.deployment.requirements
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/python -m pytest -m deployment $(ARGS)
+	@echo "The image itself was not built here: make image does that."
+
+image: ## build the image of the digua services with buildah, podman or docker; BASE=IMAGE for another base
+	@builder=$$(command -v buildah || command -v podman || command -v docker) || \
+		{ echo "make image needs buildah, podman or docker; none is here." >&2; exit 2; }; \
+	"$$builder" build --build-arg BASE=$(BASE) --tag digua:0.1.0 .
 
 test-faults: $(VENV)/.installed ## kill processes at every step of campaigns and queries
 	@$(BIN)/python -m pytest -m faults $(ARGS)

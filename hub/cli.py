@@ -22,6 +22,7 @@ _COMMANDS = {
     "worker": "hub.commands.worker:worker",
     "superlink": "hub.commands.superlink:superlink",
     "health": "hub.commands.health:health",
+    "superlink-health": "hub.commands.superlink:superlink_health",
     "worker-health": "hub.commands.worker:worker_health",
     "simulate": "hub.commands.simulate:simulate",
     "synthesize": "hub.commands.synthesize:synthesize",

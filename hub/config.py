@@ -96,18 +96,34 @@ class SuperLinkListen(_Section):
     port: Annotated[int, Field(ge=1, le=65535)] = 9092
 
 
+class SuperLinkControl(_Section):
+    """Where the hub's other processes reach Control of a SuperLink that is a service of its own.
+
+    Attributes:
+        host: it listens there and is called there: a name that resolves to an address of the hub's inner network, and
+            that stands in its certificate.
+        root_certificates: PEM of the authority that signed it.
+    """
+
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)] = 9093
+    root_certificates: ConfigPath
+
+
 class SuperLinkOptions(_Section):
     """Flower's SuperLink, for campaigns of ``engine: superlink``.
 
     Attributes:
-        managed: `digua-hub serve` starts and watches one of its own, with `listen`, `tls` and `directory`; else
-            `address` names one that runs elsewhere, with `root_certificates` and, where its Control API asks for a
-            bearer token, `token_file`.
+        managed: one of the hub's own, with `listen`, `tls` and `directory`; else `address` names one that runs
+            elsewhere, with `root_certificates` and, where its Control API asks for a bearer token, `token_file`.
+        control: the one that is managed is a service of its own (`digua-hub superlink`); without it `digua-hub serve`
+            starts and watches it, and all processes of the hub are on one machine.
         directory: keys, database and unpacked apps of the one that is managed.
     """
 
     managed: bool = False
     listen: SuperLinkListen = SuperLinkListen()
+    control: SuperLinkControl | None = None
     tls: Tls | None = None
     directory: ConfigPath = Field(default=Path("superlink"), validate_default=True)
     address: Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")] | None = None
@@ -120,6 +136,8 @@ class SuperLinkOptions(_Section):
             raise ValueError("superlink: one that is managed needs tls, and no address")
         if not self.managed and (self.address is None or self.root_certificates is None):
             raise ValueError("superlink: say managed: true, or give address and root_certificates")
+        if not self.managed and self.control is not None:
+            raise ValueError("superlink: control is for one that is managed")
         return self
 
     @property

@@ -211,7 +211,7 @@ class Hub:
         from hub.superlink.api import SuperLinkApi  # noqa: PLC0415  (Flower is slow to import)
         from hub.superlink.roster import SuperLinkRoster  # noqa: PLC0415
 
-        if options.managed:
+        if options.managed and options.control is None:
             self.parts.append(EmbeddedSuperLink(config))
         self.parts.append(SuperLinkRoster(SuperLinkApi(options), self._roster_parties, shared=not options.managed))
 

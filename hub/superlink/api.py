@@ -137,16 +137,18 @@ class SuperLinkApi:
 
     @contextmanager
     def _client(self) -> Iterator[ControlHttpClient]:
-        options = self._options
+        options, root = self._options, None
         if options.managed:
-            address = address_file(options).read_text().strip()
             token = read_secret(token_file(options)).decode().strip()
+            if options.control is None:
+                address = address_file(options).read_text().strip()
+            else:
+                address, root = f"{options.control.host}:{options.control.port}", options.control.root_certificates
         else:
-            address = options.address or ""
+            address, root = options.address or "", options.root_certificates
             token = "" if options.token_file is None else read_secret(options.token_file).decode().strip()
-        root = None if options.root_certificates is None or options.managed else str(options.root_certificates)
         with ControlHttpClient.from_server_address(
-            address, options.managed, root, [_Bearer(token)] if token else []
+            address, root is None, None if root is None else str(root), [_Bearer(token)] if token else []
         ) as client:
             yield client
 

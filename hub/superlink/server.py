@@ -1,11 +1,12 @@
-"""A SuperLink that the hub runs itself: Flower's own, behind two listeners that offer what each side needs.
+"""A SuperLink that the hub runs itself: Flower's own, behind listeners that offer what each side needs.
 
 Flower serves three APIs on one port: Fleet for the nodes, Control to submit apps (which then run here), Runtime for the
 process that runs them. Whoever reaches Control could run code at the hub. So here:
 
 * the outer listener, with TLS, offers the Fleet API alone; nodes show the keys that the hub registered;
 * the inner one listens on a free port of loopback, asks for a token before Control, and for a shared secret before a
-  process may take a run.
+  process may take a run;
+* where it is a service of its own, a third one offers Control to the hub's other processes, with TLS and that token.
 
 Nothing goes out: no telemetry, no search for updates, no installing of packages.
 """
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
-from hub.config import SuperLinkOptions
+from hub.config import SuperLinkControl, SuperLinkListen, SuperLinkOptions, Tls
 from hub.keys import read_secret
 from hub.superlink import files
 
@@ -77,6 +78,15 @@ def inner(token: bytes) -> Callable[[str, bytes], bool]:
     return passes
 
 
+def control(token: bytes) -> Callable[[str, bytes], bool]:
+    """What the hub's other processes may ask from other machines."""
+
+    def passes(path: str, authorization: bytes) -> bool:
+        return path.startswith(CONTROL) and hmac.compare_digest(authorization, b"Bearer " + token)
+
+    return passes
+
+
 def environment(options: SuperLinkOptions) -> dict[str, str]:
     """The surroundings of Flower's processes."""
     return {
@@ -99,44 +109,44 @@ def serve(options: SuperLinkOptions, stopping: Callable[[], bool]) -> int:
     """
     files.prepare(options)
     os.environ.update(environment(options))
-    logging.getLogger("flwr").setLevel(logging.WARNING)  # it writes down every poll of every node
     token = read_secret(files.token_file(options)).strip()
     with socket.create_server(("127.0.0.1", 0)) as inside:
         host, port = inside.getsockname()[:2]
         app = _superlink(options, host, port)
+        # It writes down every poll of every node; its import sets the level.
+        logging.getLogger("flwr").setLevel(logging.WARNING)
         address = files.address_file(options)
         address.write_text(f"{host}:{port}\n")
         tls = options.required_tls
-        servers = [
-            uvicorn.Server(
-                uvicorn.Config(
-                    Gate(app, inner(token)),
-                    log_config=None,
-                    access_log=False,
-                    timeout_graceful_shutdown=_CLOSE_S,
-                )
-            ),
-            uvicorn.Server(
-                uvicorn.Config(
-                    Gate(app, outer),
-                    host=options.listen.host,
-                    port=options.listen.port,
-                    ssl_certfile=str(tls.certificate),
-                    ssl_keyfile=str(tls.key),
-                    lifespan="off",
-                    log_config=None,
-                    access_log=False,
-                    timeout_graceful_shutdown=_CLOSE_S,
-                )
-            ),
-        ]
+        inside_only = uvicorn.Config(
+            Gate(app, inner(token)), log_config=None, access_log=False, timeout_graceful_shutdown=_CLOSE_S
+        )
+        servers = [uvicorn.Server(inside_only), _with_tls(Gate(app, outer), options.listen, tls)]
+        if options.control is not None:
+            servers.append(_with_tls(Gate(app, control(token)), options.control, tls))
         return asyncio.run(_serve(servers, inside, _executor_command(options, f"{host}:{port}"), stopping))
+
+
+def _with_tls(app: Gate, at: SuperLinkListen | SuperLinkControl, tls: Tls) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        host=at.host,
+        port=at.port,
+        ssl_certfile=str(tls.certificate),
+        ssl_keyfile=str(tls.key),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_CLOSE_S,
+    )
+    return uvicorn.Server(config)
 
 
 async def _serve(
     servers: list[uvicorn.Server], inside: socket.socket, command: list[str], stopping: Callable[[], bool]
 ) -> int:
-    tasks = [asyncio.create_task(servers[0].serve(sockets=[inside])), asyncio.create_task(servers[1].serve())]
+    tasks = [asyncio.create_task(servers[0].serve(sockets=[inside]))]
+    tasks += [asyncio.create_task(server.serve()) for server in servers[1:]]
     executor: subprocess.Popen[bytes] | None = None
     code = 0
     try:

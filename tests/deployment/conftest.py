@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,13 +18,13 @@ from models.schema_file import load_schema
 from tests.deployment.compose_file import Compose, read_compose
 from tests.deployment.federation import SCHEMA, Deployment, write_secrets
 from tests.deployment.networks import Networks
+from tests.deployment.requirements import complaint
 from tests.deployment.sandbox import REPOSITORY, Sandboxes
 from tests.deployment.topology import Topology
 
 MERCHANTS = 400
 POSTGRES = "postgres:16-bookworm"
 NGINX = "nginx:1.28-bookworm"
-TOOLS = ("ip", "bwrap", "setpriv", "nginx")
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +36,9 @@ def compose() -> Compose:
 @pytest.fixture(scope="session")
 def deployment(compose: Compose, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """The whole federation, running."""
-    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if os.geteuid() != 0 or absent:
-        pytest.fail(f"make test-deployment needs root and iproute2, bubblewrap, util-linux, nginx; absent: {absent}")
+    missing = complaint()
+    if missing is not None:
+        pytest.fail(missing)
     root = tmp_path_factory.mktemp("deployment")
     for folder in (root, *root.parents):
         if folder.stat().st_uid == 0 and folder != Path("/"):

@@ -17,6 +17,7 @@ from tests.deployment.sandbox import REPOSITORY, Sandboxes, user_of
 from tests.deployment.topology import Topology
 
 HUB_URL = "https://hub.digua.example:8443"
+SUPERLINK = "superlink.digua.example:9092"
 HUB_YAML = "/etc/digua/hub.yaml"
 NODE_YAML = "/var/lib/digua/node.yaml"
 CA = "/run/secrets/ca"
@@ -29,12 +30,15 @@ def write_secrets(compose: Compose, folder: Path) -> None:
     folder.mkdir(mode=0o755)
     authority = trustme.CA()
     proxy = authority.issue_cert("hub.digua.example")
+    superlink = authority.issue_cert("superlink.digua.example", "superlink-control")
     password = secrets.token_urlsafe(24).encode()
     content = {
         "postgres_password": password,
         "database_password": password,
         "proxy_certificate": b"".join(blob.bytes() for blob in proxy.cert_chain_pems),
         "proxy_key": proxy.private_key_pem.bytes(),
+        "superlink_certificate": b"".join(blob.bytes() for blob in superlink.cert_chain_pems),
+        "superlink_key": superlink.private_key_pem.bytes(),
         "ca": authority.cert_pem.bytes(),
     }
     for name, file in compose.secrets.items():
@@ -71,7 +75,7 @@ class Deployment:
         """From nothing to a federation that waits for merchants."""
         self.topology.start(["postgres"])
         self.hub_key = self.hub("init", "--config", HUB_YAML)["sign_key"]
-        self.topology.start(["hub", "proxy"])
+        self.topology.start(["hub", "superlink", "proxy"])
         self.witness_key = self._init("witness", "witness")["sign_key"]
         self._enrol("witness", "witness")
         self.topology.start(["witness"])
@@ -111,6 +115,8 @@ class Deployment:
         made = self._json(party, "digua-node", *arguments, "--json")
         if kind in ("bank", "client"):
             self._append(party, {"gateway": {"port": 8090, "token_file": "gateway.token"}})
+        if kind != "client":
+            self._append(party, {"superlink": {"address": SUPERLINK, "root_certificates": CA}})
         return made
 
     def _enrol(self, party: str, kind: str) -> None:

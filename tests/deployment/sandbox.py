@@ -119,7 +119,7 @@ class Sandboxes:
     def _environment(self, service: Service) -> dict[str, str]:
         folders = [*map(str, self.images.get(service.image, ())), str(Path(sys.prefix) / "bin")]
         path = ":".join([*folders, "/usr/local/bin", "/usr/bin", "/usr/sbin"])
-        return {"PATH": path, "HOME": "/tmp", "LANG": "C.UTF-8", **service.environment}
+        return {"PATH": path, "HOME": "/", "LANG": "C.UTF-8", **service.environment}
 
 
 def user_of(service: Service) -> tuple[int, int]:

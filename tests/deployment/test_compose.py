@@ -9,13 +9,13 @@ import csv
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import yaml
 
-from models.schema_file import load_schema
-from tests.deployment.federation import CA, HUB_URL, HUB_YAML, KINDS, SCHEMA, Deployment
+from tests.deployment.federation import CA, HUB_URL, HUB_YAML, KINDS, SCHEMA, SUPERLINK, Deployment
 
 pytestmark = [pytest.mark.deployment, pytest.mark.timeout(900)]
 
@@ -41,13 +41,15 @@ def _read(deployment: Deployment, party: str, name: str) -> str:
     return (deployment.sandboxes.volume(party) / name).read_text(encoding="utf-8")
 
 
-def _first_of(deployment: Deployment, bank: str) -> str:
+def _merchant_of(deployment: Deployment, bank: str, number: int = 0) -> str:
+    """A merchant whom the bank and the tax bureau know; number 0 and 1 are two."""
     rows = csv.DictReader(_read(deployment, "platform", "sources.csv").splitlines())
-    return next(row["id"] for row in rows if row["bank"] == bank and row["tax"])
+    return [row["id"] for row in rows if row["bank"] == bank and row["tax"]][number]
 
 
 def test_containers_hold_no_rights(deployment: Deployment) -> None:
-    for name in ("hub", "proxy", "postgres", "worker", "witness", *KINDS):
+    assert set(deployment.topology.running) == set(deployment.sandboxes.compose.services)
+    for name in deployment.topology.running:
         for process in deployment.topology.processes(name):
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
             facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
@@ -56,14 +58,49 @@ def test_containers_hold_no_rights(deployment: Deployment) -> None:
             assert facts["NoNewPrivs"] == "1", name
 
 
-def test_nodes_reach_the_proxy_alone(deployment: Deployment) -> None:
-    """The node's network has no hub, no database; from outside the internal interface is not there."""
-    reach = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
-    assert deployment.sandboxes.run("bank-a", "python", "-c", reach, "hub.digua.example", "8443").returncode == 0
-    addresses = deployment.sandboxes.networks.addresses
-    for name, port in (("hub", "8440"), ("postgres", "5432")):
-        address = addresses[name, "core"]
-        assert deployment.sandboxes.run("bank-a", "python", "-c", reach, address, port).returncode != 0
+def test_containers_write_to_their_volumes_and_memory_alone(deployment: Deployment) -> None:
+    tries = (
+        "import sys, pathlib\n"
+        "for folder in sys.argv[1:]:\n"
+        "    try: pathlib.Path(folder, 'written').write_text('x')\n"
+        "    except OSError: pass\n"
+        "    else: print(folder)\n"
+    )
+    for name, writable in (("bank-a", [HOME, "/tmp"]), ("hub", [HOME, "/tmp"]), ("proxy", ["/tmp"])):
+        folders = [
+            HOME,
+            "/tmp",
+            "/",
+            "/etc",
+            "/etc/digua",
+            "/usr",
+            "/run/secrets",
+            "/var/lib",
+            str(Path(__file__).parent),
+        ]
+        done = deployment.sandboxes.run(name, "python", "-c", tries, *folders)
+        assert done.stdout.split() == writable, (name, done.stdout, done.stderr)
+
+
+def test_nodes_reach_the_proxy_and_the_superlink_alone(deployment: Deployment) -> None:
+    """The node's network has no hub, no database, no Control; from outside the internal interface is not there."""
+    reach = (
+        "import socket, sys\n"
+        "for place in sys.argv[1:]:\n"
+        "    host, _, port = place.rpartition(':')\n"
+        "    try: socket.create_connection((host, int(port)), 1).close()\n"
+        "    except OSError: pass\n"
+        "    else: print(place)\n"
+    )
+    at = deployment.sandboxes.networks.addresses
+    open_to_nodes = ["hub.digua.example:8443", SUPERLINK]
+    closed = [f"{at['hub', 'core']}:8440", f"{at['postgres', 'core']}:5432", f"{at['superlink', 'core']}:9093"]
+    closed += [f"{at['superlink', 'outside']}:9093", f"{at['proxy', 'core']}:8443", f"{at['bank-b', 'outside']}:8090"]
+    found = deployment.sandboxes.run("bank-a", "python", "-c", reach, *open_to_nodes, *closed)
+    assert found.stdout.split() == open_to_nodes, found.stderr
+    inner = ["hub:8440", "postgres:5432", "superlink-control:9093"]
+    found = deployment.sandboxes.run("worker", "python", "-c", reach, *inner)
+    assert found.stdout.split() == inner, found.stderr
     ask = "import httpx, sys; print(httpx.get(sys.argv[1], verify=sys.argv[2], trust_env=False).status_code)"
     inside = deployment.sandboxes.run("bank-a", "python", "-c", ask, f"{HUB_URL}/v1/internal/links", CA)
     assert inside.stdout.strip() == "404", inside.stderr
@@ -106,7 +143,7 @@ def _until_signed(deployment: Deployment, bank: str, batch: str) -> None:
             return
 
 
-def _campaign(deployment: Deployment, **changes: object) -> dict[str, object]:
+def _campaign(deployment: Deployment, **changes: object) -> dict[str, Any]:
     """Order a campaign as the operator does and wait for its end."""
     deployment.put("hub", SCHEMA.name, SCHEMA.read_text(encoding="utf-8"))
     file = deployment.put("hub", "order.yaml", yaml.safe_dump({**ORDER, **changes}, allow_unicode=True))
@@ -118,12 +155,40 @@ def _campaign(deployment: Deployment, **changes: object) -> dict[str, object]:
             break
         assert time.monotonic() < deadline, state
         time.sleep(2)
-    assert state["status"] == "succeeded", json.dumps(state, ensure_ascii=False)
+    if state["status"] != "succeeded":
+        logs = "\n".join(deployment.topology.tail(name) for name in ("worker", "superlink", "hub"))
+        raise AssertionError(f"{json.dumps(state, ensure_ascii=False)}\n{logs}")
     return dict(state)
+
+
+def _run_by(deployment: Deployment, campaign_id: str) -> str:
+    """Machine and process that ran a campaign, from the database."""
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from hub.config import load_config\n"
+        "from hub.db import open_database\n"
+        "from hub.tables.campaigns import CampaignRow\n"
+        "db = open_database(load_config(Path(sys.argv[1])))\n"
+        "assert db.engine.dialect.name == 'postgresql'\n"
+        "with db.reading() as session: print(session.get(CampaignRow, sys.argv[2]).run_by)\n"
+    )
+    done = deployment.sandboxes.run("hub", "python", "-c", script, HUB_YAML, campaign_id)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_campaign_on_the_superlink(deployment: Deployment) -> None:
+    state = _campaign(deployment, name="superlink", engine="superlink")
+    assert [each["what"] for each in state["progress"]].count("engine") == 1
+    assert _run_by(deployment, state["campaign_id"]).startswith("superlink:")
+    facts = deployment.hub("superlink-health", "--config", HUB_YAML)
+    assert facts == {"registered_nodes": 5, "online_nodes": 5}
 
 
 def test_a_campaign_and_its_release(deployment: Deployment) -> None:
     state = _campaign(deployment)
+    assert _run_by(deployment, state["campaign_id"]).startswith("worker:")
     deployment.operator("model", "release", str(state["model_id"]))
     card = deployment.sandboxes.run(
         "hub", "digua-hub", "model", "card", str(state["model_id"]), "--config", HUB_YAML, "--ca-file", CA
@@ -133,13 +198,12 @@ def test_a_campaign_and_its_release(deployment: Deployment) -> None:
 
 
 def test_a_bank_and_the_platform_get_scores(deployment: Deployment) -> None:
-    load_schema(SCHEMA)
-    merchant = _first_of(deployment, "bank-b")
+    merchant = _merchant_of(deployment, "bank-b")
     for party in ("bank-b", "platform"):
         answer = deployment.node(party, "query", "score", "--id", merchant)
         assert answer["score"] is not None
         assert answer["refusals"] == {}
-    other = _first_of(deployment, "bank-a")
+    other = _merchant_of(deployment, "bank-a")
     refused = deployment.sandboxes.run(
         "bank-b", "digua-node", "query", "score", "--id", other, "--config", f"{HOME}/node.yaml", "--json"
     )
@@ -152,7 +216,6 @@ def test_a_revocation_reaches_every_node(deployment: Deployment) -> None:
     merchant, bank = wallet[0]["id"], wallet[0]["sources"]["bank"]
     assert deployment.node(bank, "query", "score", "--id", merchant)["score"] is not None
     _merchants(deployment, "revoke")
-    time.sleep(2)
     refused = deployment.sandboxes.run(
         bank, "digua-node", "query", "score", "--id", merchant, "--config", f"{HOME}/node.yaml", "--json"
     )
@@ -164,12 +227,13 @@ def test_killed_services_come_back(deployment: Deployment) -> None:
     """What `restart: unless-stopped` does after a kill: nothing that was acknowledged is gone, and work goes on."""
     topology = deployment.topology
     entries = deployment.hub("health", "--config", HUB_YAML)["log_size"]
-    for name in ("postgres", "hub", "worker", "proxy", "tax"):
+    killed = ("postgres", "hub", "worker", "superlink", "proxy", "witness", "tax")
+    for name in killed:
         topology.kill(name)
-    topology.start(["postgres", "hub", "worker", "proxy", "tax"])
+    topology.start(killed)
     _until_connected(deployment, len(KINDS) + 1)
     assert deployment.hub("health", "--config", HUB_YAML)["log_size"] >= entries
-    merchant = _first_of(deployment, "bank-b")
+    merchant = _merchant_of(deployment, "bank-b", 1)
     assert deployment.node("bank-b", "query", "score", "--id", merchant)["score"] is not None
 
 

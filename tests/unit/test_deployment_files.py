@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.deployment import requirements
 from tests.deployment.compose_file import Compose, Service, read_compose
 from tests.deployment.sandbox import user_of
 
@@ -114,3 +115,13 @@ def test_anchors_leave_no_unknown_key() -> None:
     """`read_compose` refuses keys that it does not know; this shows that it does."""
     plain = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     assert set(plain["services"]) == set(NAMES)
+
+
+def test_a_machine_that_cannot_run_the_topology_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements.shutil, "which", lambda program: None if program == "bwrap" else f"/bin/{program}")
+    assert "install --no-install-recommends bubblewrap" in (requirements.complaint() or "")
+    monkeypatch.setattr(requirements.shutil, "which", lambda program: f"/bin/{program}")
+    monkeypatch.setattr(requirements.os, "geteuid", lambda: 1000)
+    assert "root" in (requirements.complaint() or "")
+    monkeypatch.setattr(requirements.os, "geteuid", lambda: 0)
+    assert requirements.complaint() is None
