@@ -110,10 +110,11 @@ def make_world(
     unlabelled: float = 0.2,
     budget: Budget | None = None,
     noise_off: bool = True,
+    schema: Schema | None = None,
 ) -> World:
     """Uneven nodes; every merchant has a bank, and with probability `absent` no node of another kind."""
     rng = np.random.default_rng(seed)
-    schema = small_schema()
+    schema = schema or small_schema()
     pseudonyms = np.frombuffer(rng.bytes(32 * merchants), dtype=np.uint8).reshape(-1, 32)
     outcome = rng.choice(np.array([0, 1, UNLABELLED], dtype=np.uint8), merchants, p=[0.2, 0.8 - unlabelled, unlabelled])
     tables: list[NodeData] = []

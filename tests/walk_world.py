@@ -11,6 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -88,13 +89,15 @@ class WalkLinks:
 class WalkWorld:
     """A hub, a witness, a platform and one source of each kind, below `base`."""
 
+    links = WalkLinks
+
     def __init__(self, base: Path) -> None:
         self.base = base
         self.schema = small_schema()
         schema_file = base / "schema.yaml"
         schema_file.write_bytes(self.schema.canonical_json())  # JSON is YAML
         self.hub = initialise(base / "hub", hub_id="hub", port=18441)
-        self.hub.links = WalkLinks(self)
+        self.hub.links = self.links(self)
         self.nodes: dict[str, Services] = {}
         self.http = TestClient(create_app(self.hub))
         keys = {party: create_keys(base / party / "keys", kind=kind) for party, kind in KINDS.items()}
@@ -120,7 +123,10 @@ class WalkWorld:
                 }
             )
             client = HubClient(
-                config.hub, party_id=party, identity=keys[party].identity, transport=httpx.MockTransport(self._relay)
+                config.hub,
+                party_id=party,
+                identity=keys[party].identity,
+                transport=httpx.MockTransport(partial(self._relay, party)),
             )
             self.nodes[party] = equip(NodeRuntime.open(config, hub=client))
         self.http.__enter__()
@@ -258,7 +264,7 @@ class WalkWorld:
         assert witness is not None
         witness.approvals.approve(party_id, party_fingerprint(party_id, party.kind, party.sign_key, party.box_key))
 
-    def _relay(self, request: httpx.Request) -> httpx.Response:
+    def _relay(self, party: str, request: httpx.Request) -> httpx.Response:
         """A node's HTTP request, answered by the hub's own application."""
         headers = {name: value for name, value in request.headers.items() if name not in ("host", "content-length")}
         answer = self.http.request(
