@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,25 +51,19 @@ class Guesses:
         return clopper_pearson(self.right, self.trials)
 
 
-def guess_worlds(
-    classifier: Any, view: Callable[[int, np.random.Generator], NDArray[np.float64]], *, runs: int, seed: int
-) -> Guesses:
+def guess_worlds(classifier: Any, views: NDArray[np.float64], worlds: NDArray[np.int64]) -> Guesses:
     """Trains a classifier on half of the runs and lets it name the world of the other half.
 
     Halves, not folds: the guesses are then independent, and the interval of their rate is exact.
 
     Args:
         classifier: of scikit-learn's kind.
-        view: world (0 or 1) and randomness → features of the view of one run.
-        runs: of both worlds together.
-        seed: of the worlds' order and of every run.
+        views: (runs, features), in random order of worlds.
+        worlds: (runs,) 0 or 1.
     """
-    rng = np.random.default_rng(seed)
-    worlds = rng.permutation(np.arange(runs) % 2)
-    features = np.stack([view(int(world), each) for world, each in zip(worlds, rng.spawn(runs), strict=True)])
-    half = runs // 2
-    classifier.fit(features[:half], worlds[:half])
-    return Guesses(int((classifier.predict(features[half:]) == worlds[half:]).sum()), runs - half)
+    half = len(worlds) // 2
+    classifier.fit(views[:half], worlds[:half])
+    return Guesses(int((classifier.predict(views[half:]) == worlds[half:]).sum()), len(worlds) - half)
 
 
 def excess(found_one: NDArray[np.bool_], found_zero: NDArray[np.bool_], epsilon: float) -> tuple[float, float]:
