@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
+from crypto.wire.link import ReleaseProposal
+from models.artefact import ModelArtefact
 from nodes.enquiries import Enquiry
 from nodes.errors import ScoreUnavailable
 from tests.views.recorder import HUB, text_form
@@ -127,5 +130,20 @@ def run_queries(base: Path) -> RecordedWorld:
     world.revoke(merchant, records[merchant])
     with pytest.raises(ScoreUnavailable):
         enquiries.score(Enquiry(merchant, records[merchant]))
-    world.hub.models.withdraw(world.model_id, "for this test")
+    twin = release_twin(world)
+    world.hub.rollbacks.roll_back("walk", 1, "for this test")
+    world.hub.models.withdraw(twin, "for this test")
     return world
+
+
+def release_twin(world: RecordedWorld) -> str:
+    """A second version of the model, of the same table; its id."""
+    proposal = next(body for body in world.bodies.of("witness") if body.channel == "release-model")
+    offered = ReleaseProposal.model_validate_json(proposal.body)
+    first = ModelArtefact.from_bytes(offered.artefact.encode())
+    artefact = first.model_copy(update={"created": first.created + timedelta(seconds=1)})
+    twin = world.hub.models.register(
+        artefact.to_bytes(), campaign_id="walk", attempt=offered.attempt, shares=offered.shares
+    )
+    world.hub.models.release(twin, "release")
+    return twin
