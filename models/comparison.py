@@ -75,10 +75,16 @@ class BinChange:
 
 @dataclass(frozen=True)
 class FeatureChange:
-    """A feature that only one of them has, whose bins differ, or whose points differ; `bins` are those that differ."""
+    """A feature that only one of them has, whose bins differ, or whose points differ.
+
+    Attributes:
+        source, title: of its kind and of itself, in the reader's language.
+        bins: those whose points differ.
+    """
 
     kind: str
     name: str
+    source: str
     title: str
     change: Change
     bins: tuple[BinChange, ...] = ()
@@ -224,23 +230,24 @@ def _features(old: ModelArtefact, new: ModelArtefact, say: Voice) -> tuple[tuple
     found: list[FeatureChange] = []
     same = 0
     for (kind, name), entry in after.items():
-        title = say.feature(new_schema, kind, name)
+        named = (kind, name, say.kind(new_schema, kind), say.feature(new_schema, kind, name))
         known = before.get((kind, name))
         if known is None:
-            found.append(FeatureChange(kind, name, title, "added"))
+            found.append(FeatureChange(*named, "added"))
         elif _bins(old_schema, known, say) != _bins(new_schema, entry, say):
-            found.append(FeatureChange(kind, name, title, "bins"))
+            found.append(FeatureChange(*named, "bins"))
         else:
             labels = _bins(new_schema, entry, say)
             rows = zip(labels, known.points, entry.points, strict=True)
             bins = tuple(BinChange(label, one, two) for label, one, two in rows if one != two)
             if bins:
-                found.append(FeatureChange(kind, name, title, "points", bins))
+                found.append(FeatureChange(*named, "points", bins))
             else:
                 same += 1
-    for (kind, name), _ in before.items():
+    for kind, name in before:
         if (kind, name) not in after:
-            found.append(FeatureChange(kind, name, say.feature(old_schema, kind, name), "removed"))
+            gone = (kind, name, say.kind(old_schema, kind), say.feature(old_schema, kind, name))
+            found.append(FeatureChange(*gone, "removed"))
     return tuple(found), same
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from hub import console
+from models.card_voice import signed
 
 CHANGES = {
-    "added": "change: added",
-    "removed": "change: removed",
-    "bins": "change: bins",
-    "points": "change: points",
+    "added": "added",
+    "removed": "removed",
+    "bins": "other bins",
+    "points": "other points",
 }
 """What differs in a feature (`models.comparison.Change`), as a text of the catalogue."""
 
@@ -49,10 +50,10 @@ def show_comparison(found: dict[str, Any]) -> None:
 
 
 def _lines(feature: dict[str, Any]) -> list[tuple[object, ...]]:
-    head = (feature["kind"], feature["title"], console.text(CHANGES[feature["change"]]))
+    head = (feature["source"], feature["title"], console.text(CHANGES[feature["change"]]))
     if not feature["bins"]:
         return [(*head, "–", "–", "–")]
-    rows = [(each["label"], f"{each['before']:+d}", f"{each['after']:+d}") for each in feature["bins"]]
+    rows = [(each["label"], signed(each["before"]), signed(each["after"])) for each in feature["bins"]]
     return [(*head, *rows[0]), *(("", "", "", *row) for row in rows[1:])]
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import insert, update
@@ -19,7 +17,6 @@ from crypto.keys import IdentityKey
 from crypto.wire.campaign import ModelRelease, ModelWithdrawal
 from crypto.wire.consent import FeedPage
 from crypto.wire.link import ProblemBody, ReleaseProposal
-from hub import admin_client, cli
 from hub.app import create_app
 from hub.errors import (
     ModelNotReleasedError,
@@ -32,6 +29,7 @@ from hub.errors import (
 from hub.tables.models import ModelRow, ModelSignatureRow
 from models.artefact import ModelArtefact
 from models.errors import ArtefactError
+from tests.hub_cli import command_line
 from tests.hub_merchants import MarketWorld, json_of, small_artefact
 
 
@@ -234,32 +232,7 @@ def test_command_line_works_with_the_running_hub(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     world.let_witness_release()
-    client = TestClient(create_app(world.hub))
-
-    def carry(request: httpx.Request) -> httpx.Response:
-        answer = client.request(
-            request.method, str(request.url.raw_path.decode()), content=request.content, headers=dict(request.headers)
-        )
-        return httpx.Response(answer.status_code, content=answer.content, headers={"content-type": "application/json"})
-
-    ordinary = admin_client.AdminClient
-
-    class InProcess(ordinary):
-        def __init__(self, config: object, *, ca_file: Path | None = None) -> None:
-            super().__init__(config, ca_file=ca_file, transport=httpx.MockTransport(carry))
-
-    monkeypatch.setattr("hub.commands.model.AdminClient", InProcess)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["digua-hub", "model", *arguments, "--config", str(world.base / "hub.yaml")])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
+    run = command_line(world, "model", monkeypatch, capsys)
     code, out, _ = run("list", "--json")
     assert (code, json.loads(out)[0]["model_id"]) == (0, model_id)
     code, out, _ = run("release", model_id, "--json")
