@@ -3,18 +3,21 @@
 A node refuses a whole slice for one merchant whose consent was revoked since the cohort was formed. It is not at fault:
 the cohort is formed from the consents of now, and the same nodes are asked again. Only so often, so that a node that
 always claims it cannot hold a campaign up.
+
+A node that is merely away is left behind, unless the quorum needs it: then it is given time to come back, once, and the
+next attempt asks it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from crypto.wire.campaign import Stage
-from hub.attempt_run import LostNodesError
+from hub.attempt_run import LostNodesError, check_quorum
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
-from hub.errors import CampaignError
-from hub.grids.channel import Channel
+from hub.errors import CampaignError, QuorumError
+from hub.grids.channel import AWAY, LATE, Channel
 
 CONSENTS_CHANGED = frozenset({"consent-unknown", "source-not-consented"})
 """Refusals which say that the slice is not what the node's consents say now."""
@@ -42,6 +45,7 @@ class CohortCourse:
         self._kind = kind
         self._ended = 0
         self._reforms = 0
+        self._awaited: set[str] = set()
         self.lost: dict[str, str] = {}
         self.cohort = self._cut(plan.cohort)
 
@@ -58,8 +62,9 @@ class CohortCourse:
         reform = self._plan.reform
         if not changed or reform is None or self._reforms == MAX_REFORMS:
             self._ended += 1
-            self.lost |= ended.lost
-            self.cohort = self.cohort.without(ended.lost)
+            gone = self._gone_for_good(ended.lost)
+            self.lost |= gone
+            self.cohort = self.cohort.without(gone)
             return
         self._reforms += 1
         gone = {party: why for party, why in ended.lost.items() if party not in changed}
@@ -67,6 +72,24 @@ class CohortCourse:
         self.lost |= gone
         self._channel.wait_for(sorted(changed))
         self.cohort = self._cut(reform()).without(self.lost)
+
+    def _gone_for_good(self, lost: Mapping[str, str]) -> dict[str, str]:
+        """Those who are out; a node that the quorum needs has been waited for, if it is away for the first time."""
+        away = {party for party, why in lost.items() if why in (LATE, AWAY)} - self._awaited
+        gone = {party: why for party, why in lost.items() if party not in away}
+        if not away or self._quorum_without(lost) or not self._quorum_without(gone):
+            return dict(lost)
+        self._awaited |= away
+        self._channel.wait_for(sorted(away))
+        return gone
+
+    def _quorum_without(self, lost: Collection[str]) -> bool:
+        try:
+            kinds = None if self._kind is None else (self._kind,)
+            check_quorum(self._plan, self.cohort.without(lost), {}, kinds=kinds)
+        except QuorumError:
+            return False
+        return True
 
     def used_up(self) -> CampaignError:
         """The error of a stage that has no attempt left."""

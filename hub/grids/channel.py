@@ -21,6 +21,8 @@ class Lost:
     reason: str
 
 
+LATE, AWAY = "no reply in time", "not connected"
+"""Reasons of parties that may come back and answer."""
 Reply = Parcel | Lost
 
 
@@ -80,11 +82,11 @@ class Channel:
             group: as in `ask`.
         """
         parties: dict[int, str] = {}
-        replies: dict[str, Reply] = {party: Lost("no reply in time") for party in steps}
+        replies: dict[str, Reply] = {party: Lost(LATE) for party in steps}
         messages: list[Message] = []
         for party, step in steps.items():
             if party not in self.node_ids:
-                replies[party] = Lost("not connected")
+                replies[party] = Lost(AWAY)
                 continue
             parties[self.node_ids[party]] = party
             content = to_records(parcel_of(party))
@@ -103,7 +105,7 @@ class Channel:
 def _reply(message: Message) -> Reply:
     if message.has_error():
         away = message.error.code == ErrorCode.NODE_UNAVAILABLE
-        return Lost("not connected" if away else f"failed with error code {message.error.code}")
+        return Lost(AWAY if away else f"failed with error code {message.error.code}")
     try:
         return from_records(message.content)
     except (ValueError, TypeError) as malformed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from crypto.parcel import Parcel
 from hub.campaign_plan import NoStore
 from hub.errors import CampaignError, QuorumError
 from hub.scorecard_model import make_scorecard, opened_table
+from hub.server_app import CampaignJob, run_server_app
 from hub.simulation import WITNESS_ID, Budget
 from nodes import table_stage, witness_stage
 from tests.federation import Drive, held_out, lose, make_world, run_scorecard
@@ -156,6 +158,39 @@ def test_too_few_nodes_end_the_campaign(tmp_path: Path) -> None:
     world.disturb(before=lose("tax-1", "train.accept"))
     with pytest.raises(QuorumError, match="tax has 1 nodes of the 2"):
         run_scorecard(world, world.plan(quorum={"tax": 2}))
+
+
+def test_a_node_that_the_quorum_needs_is_waited_for_and_asked_again(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    away, waited = {"tax-1": False}, []
+
+    def hook(party: str, step: str, parcel: Parcel) -> Parcel | None:
+        away["tax-1"] |= (party, step) == ("tax-1", "train.share") and not waited
+        return None if party == "tax-1" and away["tax-1"] else parcel
+
+    def wait_for(parties: Collection[str]) -> None:
+        waited.append(tuple(parties))
+        away["tax-1"] = False
+
+    world.disturb(before=hook)
+    plan = world.plan(quorum={"tax": 2})
+    job = CampaignJob(plan, world.events.append, world.federation.node_ids, wait_for=wait_for)
+    released = run_server_app(world.federation.grid, job).table()
+    assert waited == [("tax-1",)]
+    assert (released.attempts, dict(released.lost)) == (2, {})
+    cohort = plan.cohort.training(plan.holdout_salt, plan.holdout_fraction)
+    assert np.array_equal(opened_table(released).to_vector(), world.exact(cohort))
+
+
+def test_a_node_that_stays_away_is_waited_for_once(tmp_path: Path) -> None:
+    world, waited = make_world(tmp_path), []
+    world.disturb(before=lose("tax-1", "train.accept"))
+    job = CampaignJob(
+        world.plan(quorum={"tax": 2}), world.events.append, world.federation.node_ids, wait_for=waited.append
+    )
+    with pytest.raises(QuorumError, match="tax-1: no reply in time"):
+        run_server_app(world.federation.grid, job)
+    assert waited == [["tax-1"]]
 
 
 def test_a_lost_witness_ends_the_campaign_and_nobody_is_refunded_without_a_void(tmp_path: Path) -> None:
