@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -288,19 +288,38 @@ def read_entries(path: Path) -> Iterator[LogEntry]:
     Raises:
         AuditFileError: the file cannot be read, or an entry is malformed.
     """
+    for number, line in enumerate(read_lines(path), start=1):
+        if isinstance(line.get("entry"), str):
+            try:
+                yield LogEntry.model_validate_json(line["entry"])
+            except ValueError as error:
+                raise _no_line(path, number) from error
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of an export as they are, JSON objects.
+
+    Raises:
+        AuditFileError: the file cannot be read, or a line is none.
+    """
     number = 0
     try:
         with path.open("rb") as file:
             for raw in file:
                 number += 1
                 value = json.loads(raw)
-                if isinstance(value, dict) and isinstance(value.get("entry"), str):
-                    yield LogEntry.model_validate_json(value["entry"])
+                if not isinstance(value, dict):
+                    raise _no_line(path, number)
+                yield value
     except OSError as error:
         raise AuditFileError(
             f"{path} cannot be read ({error.strerror}).", field=str(path), remedy="Check the path."
         ) from error
     except ValueError as error:
-        raise AuditFileError(
-            f"{path}:{number}: no line of an export.", field=str(path), remedy="Export it again, then verify it first."
-        ) from error
+        raise _no_line(path, number) from error
+
+
+def _no_line(path: Path, number: int) -> AuditFileError:
+    return AuditFileError(
+        f"{path}:{number}: no line of an export.", field=str(path), remedy="Export it again, then verify it first."
+    )

@@ -5,6 +5,7 @@ C2  The exact bytes are verified, then parsed; unknown fields and other spelling
 C3  A consent names enrolled parties of the right kinds; an event follows from the consent's state.
 C4  Consent or event, log entry and feed items are committed together: all tokens of a submission, or none.
 C5  Connected parties get their new feed items at once.
+C6  Whoever submitted gets a signed receipt for each artefact, to compare with the log and with nodes' journals.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from crypto.jws import peek_payload
-from crypto.wire.consent import ConsentEvent, ConsentItem, ConsentRecord
+from crypto.wire.consent import ConsentEvent, ConsentItem, ConsentRecord, SubmissionReceipt
 from hub.clock import Clock, seconds
 from hub.consent_checks import GIVEN, check_record, next_state
+from hub.consent_receipts import Artefact, ReceiptDesk
 from hub.db import Database
 from hub.errors import ConsentRefusedError, NotFoundError
 from hub.feed import Feed, NewItem
 from hub.log import AuditLog, NewEntry
+from hub.log_reading import MerchantEntry
 from hub.merchant_keys import statement_of
 from hub.merchant_signatures import Verified, naming, only_new, verify_all
 from hub.parties import PartyBook
@@ -34,14 +37,6 @@ from hub.tables.parties import MerchantKeyBatchRow, MerchantKeyRow
 _AT_ONCE = 500
 _DAY_S = 86_400
 TRAINING = "model-training"
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """How many tokens of a submission were new, and how many were known (or came twice)."""
-
-    stored: int
-    known: int
 
 
 @dataclass(frozen=True)
@@ -60,6 +55,7 @@ class Consents:
     Args:
         db, log, parties, feed, clock: the hub's.
         hub_id: the actor of their log entries; merchants are no parties.
+        receipts: signs them.
         links: gives the links when they are needed.
         recipient_kinds: kinds of parties that may receive scores.
     """
@@ -73,6 +69,7 @@ class Consents:
         *,
         hub_id: str,
         clock: Clock,
+        receipts: ReceiptDesk,
         links: Callable[[], PeerLinks],
         recipient_kinds: Iterable[str],
     ) -> None:
@@ -82,10 +79,11 @@ class Consents:
         self._feed = feed
         self._hub_id = hub_id
         self._clock = clock
+        self._receipts = receipts
         self._links = links
         self._recipient_kinds = frozenset(recipient_kinds)
 
-    def submit(self, tokens: Sequence[str]) -> Receipt:
+    def submit(self, tokens: Sequence[str]) -> SubmissionReceipt:
         """Take consents in, all or none; one that is stored already changes nothing.
 
         Args:
@@ -104,19 +102,26 @@ class Consents:
             for consent in fresh:
                 with naming(consent.place):
                     check_record(consent.body, parties, self._recipient_kinds, now)
-            if fresh:
-                self._store(session, fresh, seconds(now))
+            entries = self._store(session, fresh, seconds(now)) if fresh else {}
         self._links().notify_feed({party for consent in fresh for party in named_parties(consent.body)})
-        return Receipt(stored=len(fresh), known=len(tokens) - len(fresh))
+        artefacts = [_artefact(consent, consent.body) for consent in consents]
+        return SubmissionReceipt(
+            stored=len(fresh),
+            known=len(tokens) - len(fresh),
+            receipts=self._receipts.acknowledge("consent", tokens, artefacts, entries),
+        )
 
-    def _store(self, session: Session, fresh: Sequence[Verified[ConsentRecord]], now: int) -> None:
+    def _store(
+        self, session: Session, fresh: Sequence[Verified[ConsentRecord]], now: int
+    ) -> dict[bytes, MerchantEntry]:
+        """C4; the log entries by payload hash."""
         session.execute(insert(ConsentRow), [_consent_values(consent, now) for consent in fresh])
         named = [(consent, named_parties(consent.body)) for consent in fresh]
         session.execute(
             insert(ConsentPartyRow),
             [{"record_id": consent.body.record_id, "party_id": party} for consent, ids in named for party in ids],
         )
-        self._log.append_many(
+        ids = self._log.append_many(
             session,
             [
                 NewEntry(
@@ -131,12 +136,16 @@ class Consents:
         self._feed.publish_many(
             session,
             [
-                NewItem(ids, "consent", record_id=consent.body.record_id, key_id=consent.key_id)
-                for consent, ids in named
+                NewItem(parties, "consent", record_id=consent.body.record_id, key_id=consent.key_id)
+                for consent, parties in named
             ],
         )
+        return self._opened(session, [consent.sha256 for consent in fresh], ids)
 
-    def submit_events(self, tokens: Sequence[str]) -> Receipt:
+    def _opened(self, session: Session, hashes: Sequence[bytes], ids: Sequence[int]) -> dict[bytes, MerchantEntry]:
+        return dict(zip(hashes, self._log.reader.opened(session, ids), strict=True))
+
+    def submit_events(self, tokens: Sequence[str]) -> SubmissionReceipt:
         """Take changes of state in, in order, all or none; one that is stored already changes nothing.
 
         Args:
@@ -149,11 +158,20 @@ class Consents:
         events = verify_all(self._db, tokens, "consent-event", ConsentEvent)
         with self._db.session() as session:
             fresh = only_new(events, _known_events(session, events), "event_id", lambda event: event.event_id)
-            items = self._change(session, fresh) if fresh else []
+            items, entries = self._change(session, fresh) if fresh else ([], {})
+            rows = _rows(session, [event.body.record_id for event in events])
         self._links().notify_feed({party for item in items for party in item.parties})
-        return Receipt(stored=len(fresh), known=len(tokens) - len(fresh))
+        artefacts = [_artefact(event, record_of(rows[event.body.record_id].token)) for event in events]
+        return SubmissionReceipt(
+            stored=len(fresh),
+            known=len(tokens) - len(fresh),
+            receipts=self._receipts.acknowledge("consent-event", tokens, artefacts, entries),
+        )
 
-    def _change(self, session: Session, fresh: Sequence[Verified[ConsentEvent]]) -> list[NewItem]:
+    def _change(
+        self, session: Session, fresh: Sequence[Verified[ConsentEvent]]
+    ) -> tuple[list[NewItem], dict[bytes, MerchantEntry]]:
+        """C3, C4; feed items, and the log entries by payload hash."""
         now = self._clock()
         rows = _rows(session, [event.body.record_id for event in fresh], locked=True)
         items: list[NewItem] = []
@@ -180,9 +198,9 @@ class Consents:
             )
             for event in fresh
         ]
-        self._log.append_many(session, entries)
+        ids = self._log.append_many(session, entries)
         self._feed.publish_many(session, items)
-        return items
+        return items, self._opened(session, [event.sha256 for event in fresh], ids)
 
     def read(self, record_id: str, *, party_id: str | None = None) -> StoredConsent:
         """Return a consent with its events.
@@ -234,6 +252,10 @@ def forget_receipt(session: Session, pseudonym: bytes) -> None:
 def named_parties(record: ConsentRecord) -> frozenset[str]:
     """Return all parties that a consent names; they hold copies of it."""
     return frozenset((*record.sources.values(), *record.recipients))
+
+
+def _artefact(artefact: Verified[ConsentRecord] | Verified[ConsentEvent], record: ConsentRecord) -> Artefact:
+    return Artefact(artefact.sha256, record.pii_principal_id, named_parties(record))
 
 
 def _ids(consents: Iterable[Verified[ConsentRecord]]) -> list[str]:

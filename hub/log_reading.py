@@ -154,6 +154,20 @@ class LogReader:
                 for row, index, placed, waiting in session.execute(query)
             ]
 
+    @staticmethod
+    def opened(session: Session, pending_ids: Sequence[int]) -> list[MerchantEntry]:
+        """Return entries about merchants that this transaction appended, by the ids that `append_many` gave."""
+        found: dict[int, MerchantEntry] = {}
+        for start in range(0, len(pending_ids), 500):
+            query = (
+                select(SubjectSaltRow.pending_id, SubjectSaltRow.salt, LogPendingRow.leaf)
+                .join(LogPendingRow, LogPendingRow.id == SubjectSaltRow.pending_id)
+                .where(SubjectSaltRow.pending_id.in_(pending_ids[start : start + 500]))
+            )
+            for pending_id, salt, leaf in session.execute(query):
+                found[pending_id] = MerchantEntry(None, leaf.decode(), salt, None)
+        return [found[pending_id] for pending_id in pending_ids]
+
     def root_matches(self) -> bool:
         """Say whether the newest checkpoint has the size and the root of what is stored."""
         with self._db.reading() as session:

@@ -17,6 +17,7 @@ from hub.campaign_services import CampaignServices
 from hub.campaigns import Campaigns
 from hub.clock import Clock, seconds, utc_now
 from hub.config import HubConfig, SuperLinkOptions
+from hub.consent_receipts import ReceiptDesk
 from hub.consents import Consents
 from hub.cosigning import Cosigner
 from hub.db import Database, open_database
@@ -129,6 +130,7 @@ class Hub:
             self.feed,
             hub_id=config.hub_id,
             clock=clock,
+            receipts=ReceiptDesk(self.log.reader, keys.identity, hub_id=config.hub_id, clock=clock),
             links=lambda: self.links,
             recipient_kinds=config.recipient_kinds,
         )

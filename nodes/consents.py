@@ -19,6 +19,7 @@ signed and then by its id.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ from nodes.training_context import Pseudonyms
 ConsentState = Literal["active", "paused", "revoked", "refused", "expired", "not-yet-valid", "unknown"]
 CONSENT_TYPE = "consent"
 EVENT_TYPE = "consent-event"
+TAKEN, REFUSED = "consents-taken", "feed-item-refused"
+"""Notes of the journal: payload hashes of the consents and events of a page of the feed; an item that was refused."""
 _SUPERSEDED = "merchant-key-superseded"
 FINAL = frozenset({"revoked", "refused", "expired"})
 _LOOKUP = 500  # SQLite binds a limited number of values
@@ -131,8 +134,12 @@ class ConsentStore:
             codes = [self._take(session, known, item, each) for item, each in zip(items, verified, strict=True)]
             for item, code in zip(items, codes, strict=True):
                 if code is not None:
-                    facts = {"seq": item.seq, "kind": item.kind, "code": code}
-                    self._journal.note("feed-item-refused", facts, session=session)
+                    facts = {"seq": item.seq, "kind": item.kind, "code": code, "sha256": _payload_sha256(item)}
+                    self._journal.note(REFUSED, facts, session=session)
+            taken = [str(_payload_sha256(item)) for item, code in zip(items, codes, strict=True) if code is None]
+            if taken:
+                # What a hub acknowledged and this node never took shows when its journal is reconciled (8).
+                self._journal.note(TAKEN, {"sha256": ",".join(taken)}, session=session)
         return codes
 
     def get(self, record_id: str, now: datetime, *, session: Session | None = None) -> HeldConsent | None:
@@ -391,6 +398,15 @@ def _is_newest(known: MerchantKeyRow, key: VerifiedKey) -> bool:
         return False
     known.issued_at, known.jwk = stated.issued_at, stated.jwk
     return True
+
+
+def _payload_sha256(item: FeedItem) -> str | None:
+    """Of the artefact that an item brings (hex); None where it is malformed."""
+    token = item.consent.consent if item.kind == CONSENT_TYPE and item.consent is not None else item.token
+    try:
+        return hashlib.sha256(peek_payload(token or "")).hexdigest()
+    except CryptoError:
+        return None
 
 
 def _code_of(problem: CryptoError | ModelsError | NodeError) -> str:

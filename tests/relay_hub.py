@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,9 +12,12 @@ import httpx
 
 from crypto.canonical import canonical_bytes, digest
 from crypto.checkpoint import Checkpoint, assemble, sign_note
+from crypto.jws import sign_model
 from crypto.merkle import consistency_proof, inclusion_proof, leaf_hash
 from crypto.merkle import root as tree_root
 from crypto.wire.audit import CheckpointCosignature, CheckpointOffer, InclusionProof, LogEntry
+from crypto.wire.base import SUITE
+from crypto.wire.consent import Acknowledgement, ArtefactKind, ConsentReceipt, ConsentSubmission, SubmissionReceipt
 from crypto.wire.party import MerchantKeySubmission, VoprfAnswer, VoprfRequest
 from crypto.wire.scoring import QueryResult, ScoreRequest, SourceFailure
 from nodes.errors import NodeError, PolicyRefusal
@@ -61,10 +66,34 @@ class Relay:
         if path == "/v1/merchant-keys":
             self.submissions.append(MerchantKeySubmission.model_validate_json(request.content))
             return httpx.Response(201, json={"batch_id": "x", "stored": 1})
+        if path in ("/v1/consents", "/v1/consent-events"):
+            return self._acknowledge(path, ConsentSubmission.model_validate_json(request.content))
         model_id = path.removeprefix("/v1/models/")
         if model_id in self.models:
             return httpx.Response(200, content=self.models[model_id])
         return httpx.Response(404, json={"code": "not-found", "title": "Not found"})
+
+    def _acknowledge(self, path: str, submission: ConsentSubmission) -> httpx.Response:
+        """Log entries and receipts; nothing is verified, stored or fed."""
+        kind: ArtefactKind = "consent" if path == "/v1/consents" else "consent-event"
+        receipts = []
+        for token in submission.tokens:
+            salt, payload = secrets.token_bytes(16), hashlib.sha256(payload_of(token)).digest()
+            facts: dict[str, str | int | bool | None] = {"artefact": hashlib.sha256(salt + payload).hexdigest()}
+            entry = LogEntry(type=kind, time=self.world.now, actor="hub", subject=bytes(32), facts=facts)
+            self.leaves.append(canonical_bytes(entry))
+            receipt = ConsentReceipt(
+                suite=SUITE,
+                kind=kind,
+                sha256=payload,
+                leaf=leaf_hash(self.leaves[-1]),
+                parties=("bank-01",),
+                time=self.world.now,
+            )
+            signed = sign_model(receipt, self.world.hub_key, typ="consent-receipt", kid="hub")
+            receipts.append(Acknowledgement(receipt=signed, entry=self.leaves[-1].decode(), salt=salt))
+        answer = SubmissionReceipt(stored=len(receipts), known=0, receipts=tuple(receipts))
+        return httpx.Response(201, content=answer.model_dump_json().encode())
 
     def _voprf(self, token: bytes) -> httpx.Response:
         request = VoprfRequest.model_validate_json(payload_of(token))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from crypto.wire.base import (
+    Hash,
     Identifier,
     KindName,
     Moment,
@@ -20,6 +21,7 @@ from crypto.wire.base import (
 from crypto.wire.party import MerchantKeyStatement
 
 Purpose = Literal["credit-scoring", "model-training", "pre-qualification", "programme-statistics"]
+ArtefactKind = Literal["consent", "consent-event"]
 EventType = Literal["given", "paused", "resumed", "revoked", "refused", "expired"]
 Unit = Literal["hour", "day", "week", "month", "year"]
 DataClass = Literal["C1", "C2", "C3"]
@@ -117,6 +119,39 @@ class ConsentSubmission(WireModel):
     """Body of POST /v1/consents and /v1/consent-events: all are taken, or none."""
 
     tokens: Annotated[tuple[Token, ...], Field(min_length=1, max_length=1000)]
+
+
+class ConsentReceipt(WireModel):
+    """JWS type `consent-receipt`, by the hub: it took this artefact, and promises its log entry and its feeds.
+
+    `sha256` is of the artefact's payload, `leaf` the RFC 9162 hash of its entry's leaf, `parties` in whose feeds it is.
+    """
+
+    suite: Suite
+    kind: ArtefactKind
+    sha256: Hash
+    leaf: Hash
+    parties: tuple[PartyId, ...]
+    time: Moment
+
+
+class Acknowledgement(WireModel):
+    """A receipt, the exact leaf that it promises, and the salt that opens it. It links the artefact with the log."""
+
+    receipt: Token
+    entry: str
+    salt: bytes
+
+
+class SubmissionReceipt(WireModel):
+    """Reply to a `ConsentSubmission`: how many artefacts were new, and how many were stored before.
+
+    `receipts` are in order of the tokens; None for one that was stored before and whose link to the log is erased.
+    """
+
+    stored: int
+    known: int
+    receipts: tuple[Acknowledgement | None, ...]
 
 
 class ConsentItem(WireModel):

@@ -6,17 +6,11 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from crypto.wire.base import Token, WireModel
-from crypto.wire.consent import ConsentItem, ConsentSubmission
+from crypto.wire.consent import ConsentItem, ConsentSubmission, SubmissionReceipt
 from hub.api.dependencies import HubOf, RawBody, SignedParty, answer, parse
+from hub.idempotency import NO_STORE
 
 router = APIRouter(prefix="/v1", tags=["consents"])
-
-
-class SubmissionReceipt(WireModel):
-    """How many artefacts were new, and how many were stored before."""
-
-    stored: int
-    known: int
 
 
 class ConsentView(WireModel):
@@ -29,16 +23,14 @@ class ConsentView(WireModel):
 
 @router.post("/consents")
 def submit_consents(hub: HubOf, body: RawBody) -> Response:
-    """Store up to 1,000 consents, all or none; each is authorised by its merchant's signature."""
-    receipt = hub.consents.submit(parse(body, ConsentSubmission).tokens)
-    return answer(SubmissionReceipt(stored=receipt.stored, known=receipt.known), 201)
+    """Store up to 1,000 consents, all or none; each is authorised by its merchant's signature, and gets a receipt."""
+    return _acknowledged(hub.consents.submit(parse(body, ConsentSubmission).tokens))
 
 
 @router.post("/consent-events")
 def submit_events(hub: HubOf, body: RawBody) -> Response:
     """Store up to 1,000 changes of state, all or none, and push them to the nodes that they concern."""
-    receipt = hub.consents.submit_events(parse(body, ConsentSubmission).tokens)
-    return answer(SubmissionReceipt(stored=receipt.stored, known=receipt.known), 201)
+    return _acknowledged(hub.consents.submit_events(parse(body, ConsentSubmission).tokens))
 
 
 @router.get("/consents/{record_id}")
@@ -46,3 +38,11 @@ def read_consent(hub: HubOf, record_id: str, party: SignedParty) -> Response:
     """Return a consent to a party that it names."""
     consent = hub.consents.read(record_id, party_id=party.party_id)
     return answer(ConsentView(state=consent.state, item=consent.item, events=consent.events))
+
+
+def _acknowledged(receipt: SubmissionReceipt) -> Response:
+    response = answer(receipt, 201)
+    # Receipts link log entries to merchants, so they are not kept; a repeated submission changes nothing, and gets them
+    # anew.
+    response.headers["Cache-Control"] = NO_STORE
+    return response

@@ -14,7 +14,7 @@ from hub.audit import Verdict, read_header, verify_export
 from hub.config import load_config
 from hub.erasure import erase_merchant
 from hub.errors import RequestError
-from hub.reconciliation import reconcile
+from hub.reconciliation import Discrepancy, ReceiptVerdict, reconcile, reconcile_receipts
 from hub.services import Hub
 
 app = typer.Typer(no_args_is_help=True, help="Export, verify and reconcile the audit log. 审计日志。")
@@ -119,16 +119,53 @@ def reconcile_exports(
     hub_export: Annotated[Path, typer.Argument(help="Export of the hub's log.")],
     node_export: Annotated[Path, typer.Argument(help="Export of one node's journal.")],
     node: Annotated[str | None, typer.Option(help="The node's party id.")] = None,
+    receipts: Annotated[Path | None, typer.Option(help="Receipts for consents and their events.")] = None,
+    hub_key: Annotated[str | None, typer.Option(help="The hub's public signing key, base64url.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """List the queries that hub or node has and the other lacks. 对账。Exit code 1 where there are any."""
+    """List what hub or node has and the other lacks: queries, and consents by receipts. 对账。Exit code 1 if any."""
     found = reconcile(hub_export, node_export, node=node)
+    verdict = _by_receipts(receipts, hub_key, hub_export, node_export, node)
     if as_json:
-        console.show_json({"ok": not found, "discrepancies": [asdict(each) for each in found]})
-    elif found:
-        rows = [(each.time, each.request_hash, each.item, each.only_in) for each in found]
-        console.show_table("Queries in one log only", ("Time", "Request", "Item", "Only in"), rows)
+        consents = None if verdict is None else asdict(verdict)
+        ok = not found and (verdict is None or not verdict.withheld)
+        console.show_json({"ok": ok, "discrepancies": [asdict(each) for each in found], "consents": consents})
     else:
-        console.say("Hub and node tell of the same queries.")
-    if found:
+        _show_discrepancies(found)
+        if verdict is not None:
+            _show_receipts(verdict)
+    if found or (verdict is not None and verdict.withheld):
         raise typer.Exit(1)
+
+
+def _by_receipts(
+    receipts: Path | None, hub_key: str | None, hub_export: Path, node_export: Path, node: str | None
+) -> ReceiptVerdict | None:
+    if receipts is None:
+        return None
+    if hub_key is None:
+        raise RequestError(
+            "Receipts are verified under the hub's key.", field="--hub-key", remedy="Give the hub's public signing key."
+        )
+    key = console.decode_key(hub_key, "--hub-key")
+    return reconcile_receipts(receipts, hub_export, node_export, hub_key=key, node=node)
+
+
+def _show_discrepancies(found: list[Discrepancy]) -> None:
+    if not found:
+        console.say("Hub and node tell of the same queries.")
+        return
+    rows = [(each.time, each.request_hash, each.item, each.only_in) for each in found]
+    console.show_table("Queries in one log only", ("Time", "Request", "Item", "Only in"), rows)
+
+
+def _show_receipts(verdict: ReceiptVerdict) -> None:
+    if verdict.withheld:
+        rows = [(each.time, each.kind, each.sha256, each.missing_in) for each in verdict.withheld]
+        title = "Acknowledged by the hub, and withheld"
+        console.show_table(title, ("Time", "Kind", "SHA-256", "Missing in"), rows)
+    console.say(
+        "{decided} receipts compared; {undecided} are newer than the exports.",
+        decided=verdict.decided,
+        undecided=verdict.undecided,
+    )

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
+from crypto.wire.consent import ArtefactKind, ConsentSubmission
 from nodes.commands.opened import open_services
 from nodes.commands.setup import ConfigOption
+from nodes.consent_receipts import keep_receipts, submit_artefacts
 from nodes.consents import HeldConsent
 from nodes.console import JsonOption, print_facts, print_json, print_table, reported
-from nodes.errors import PolicyRefusal
+from nodes.errors import ConfigError, PolicyRefusal
 
 app = typer.Typer(help="Consents that name this node. 涉及本节点的授权。", no_args_is_help=True)
 
@@ -73,6 +76,39 @@ def state(record_id: RecordId, config: ConfigOption = Path("node.yaml"), as_json
         print_json({"consent_id": record_id, "state": found})
     else:
         typer.echo(found)
+
+
+@app.command()
+@reported
+def submit(
+    file: Annotated[Path, typer.Argument(help='JSON: {"tokens": [JWS, …]}, up to 1,000. 商户签署的令牌文件。')],
+    receipts: Annotated[Path, typer.Option(help="The hub's receipts are added to this file. 回执追加到此文件。")],
+    config: ConfigOption = Path("node.yaml"),
+    events: Annotated[
+        bool, typer.Option("--events", help="They are changes of state, not consents. 令牌为状态变更。")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring what merchants signed to the hub, and keep its receipts. 向枢纽提交商户签署的授权并保存回执。"""
+    submission = _submission(file)
+    with open_services(config, roster=True) as services:
+        runtime = services.runtime
+        kind: ArtefactKind = "consent-event" if events else "consent"
+        taken = submit_artefacts(runtime.hub, runtime.roster, kind, submission)
+    kept = keep_receipts(taken.receipts, receipts)
+    facts = {"stored": taken.stored, "known": taken.known, "receipts": kept, "file": str(receipts)}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+def _submission(path: Path) -> ConsentSubmission:
+    try:
+        return ConsentSubmission.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as problem:
+        raise ConfigError(
+            f"{path} holds no tokens that merchants signed",
+            field="file",
+            remedy='give a file of the form {"tokens": ["…", "…"]} with 1 to 1,000 compact JWS',
+        ) from problem
 
 
 def _held(record_id: str, config: Path) -> HeldConsent:

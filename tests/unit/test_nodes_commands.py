@@ -22,7 +22,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
+from crypto.consent_receipts import check_acknowledgement
 from crypto.jws import generate_merchant_key, merchant_public
+from crypto.wire.consent import Acknowledgement
 from crypto.wire.party import MerchantKeySubmission
 from nodes.cli import app
 from nodes.config import load_node_config
@@ -199,7 +201,26 @@ def test_consents_are_listed_and_shown(world: ScoringWorld) -> None:
     assert "revoked" in plain.stdout
 
 
-def test_scores_are_asked_for_one_and_for_a_file(world: ScoringWorld, tmp_path: Path) -> None:
+def test_consents_are_brought_to_the_hub_for_receipts(world: ScoringWorld, tmp_path: Path) -> None:
+    record = world.record("M001")
+    items = [world.consent_item(record), world.event_item(record, "revoked")]
+    assert items[0].consent is not None
+    receipts = tmp_path / "receipts.ndjson"
+    for token, more in ((items[0].consent.consent, ()), (items[1].token, ("--events",))):
+        file = tmp_path / "tokens.json"
+        file.write_text(json.dumps({"tokens": [token]}), encoding="utf-8")
+        arguments = ("consent", "submit", file, "--receipts", receipts, *more)
+        facts = done(call(world, "platform", *arguments, "--json"))
+        assert facts == {"stored": 1, "known": 0, "receipts": 1, "file": str(receipts)}
+    kept = [Acknowledgement.model_validate_json(line) for line in receipts.read_text().splitlines()]
+    found = [check_acknowledgement(each, world.hub_key.public, hub_id="hub") for each in kept]
+    assert [each.kind for each in found] == ["consent", "consent-event"]
+    assert call(world, "platform", *arguments).exit_code == 0
+    file.write_text("{}")
+    refused(call(world, "platform", *arguments, "--json"), "config-invalid")
+
+
+def test_scores_are_asked_for(world: ScoringWorld, tmp_path: Path) -> None:
     model_id = world.release()
     for merchant in ("M002", "M004"):
         world.give(merchant)

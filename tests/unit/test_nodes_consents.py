@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,8 +16,9 @@ from crypto.keys import IdentityKey
 from crypto.wire.consent import ConsentEvent, ConsentRecord, FeedItem
 from crypto.wire.party import MerchantKeyLeaf
 from models.schema import Schema
-from nodes.consents import counts_for
+from nodes.consents import REFUSED, TAKEN, counts_for
 from nodes.errors import PolicyRefusal
+from nodes.journal import JournalNote
 from tests.scoring_world import SOURCES, ScoringWorld
 
 NODE = "bank-01"
@@ -212,6 +214,26 @@ def test_the_hub_may_say_that_a_consent_expired_and_nothing_else(world: ScoringW
         token = sign_model(change, world.hub_key, typ="consent-event", kid="hub")
         assert codes(world, FeedItem(seq=1, kind="consent-event", token=token)) == [code]
     assert state(world, record) == "expired"
+
+
+def test_the_journal_tells_what_the_feed_brought(world: ScoringWorld, merchant: str) -> None:
+    record, other = world.record(merchant), world.record(merchant, sources={**SOURCES, NODE[:4]: "bank-02"})
+    items = [
+        world.consent_item(record, merchant=merchant),
+        world.consent_item(other, merchant=merchant),
+        world.event_item(record, "revoked", merchant=merchant),
+    ]
+    journal = world.nodes[NODE].journal
+    before = journal.count()
+    assert codes(world, *items) == [None, "consent-names-others", None]
+    refused, taken = (JournalNote.model_validate_json(line.entry) for line in list(journal.lines())[before:])
+    consent, event = items[0].consent, items[2].token
+    assert consent is not None
+    assert event is not None
+    hashes = [hashlib.sha256(peek_payload(token)).hexdigest() for token in (consent.consent, event)]
+    assert (taken.type, taken.facts) == (TAKEN, {"sha256": ",".join(hashes)})
+    assert refused.type == REFUSED
+    assert refused.facts["sha256"] == hashlib.sha256(canonical_bytes(other)).hexdigest()
 
 
 def test_the_newest_active_consent_for_a_purpose_is_found(world: ScoringWorld, merchant: str) -> None:
