@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, ParamSpec
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.panel import Panel
@@ -65,7 +66,8 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table with translated headings; cells are printed as they are."""
-    table = Table(title=title, title_justify="left")
+    # no lines between columns: names are not broken at eighty columns
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for number, column in enumerate(columns):
         table.add_column(say(column), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:

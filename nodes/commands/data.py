@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -135,25 +136,21 @@ def _print(report: dict[str, Any], *, bins: bool) -> None:
     title = f"{report['source']} · {report['schema']} · {say('{rows} rows', rows=report['rows'])}"
     columns = (
         "feature",
-        "bins",
         "missing",
         "other",
-        "out of range",
+        "outside",
         "largest bin",
-        "its share",
-        "empty bins",
-        "moved by",
+        "empty",
+        "drift",
     )
     rows = [
         (
             each["name"],
-            each["bins"],
             f"{each['missing_share']:.1%}",
             f"{each['other_share']:.1%}",
             "–" if each["out_of_range"] is None else each["out_of_range"],
-            each["largest_bin"],
-            f"{each['largest_share']:.1%}",
-            each["empty_bins"],
+            f"{each['largest_bin']}  {each['largest_share']:.1%}",
+            f"{each['empty_bins']}/{each['bins']}",
             "–" if each["stability_index"] is None else f"{each['stability_index']:.2f}",
         )
         for each in report["features"]
@@ -169,13 +166,13 @@ def _print(report: dict[str, Any], *, bins: bool) -> None:
         counts = [(say(name), labels[name], f"{labels[name] / total:.1%}") for name in OUTCOMES]
         print_table(say("labels"), ("outcome", "rows", "share"), counts)
     if report["compared_with"] is None:
-        typer.echo(say("no campaign was accepted under this schema yet: there is nothing to compare with"))
+        typer.echo(say("this node has accepted no campaign under this schema yet: there is nothing to compare with"))
     else:
         typer.echo(
             say(
-                "compared with the rows frozen for campaign {campaign} at {time}",
+                "drift: against the rows frozen for campaign {campaign} on {time}",
                 campaign=report["compared_with"]["campaign_id"],
-                time=report["compared_with"]["accepted_at"],
+                time=f"{datetime.fromisoformat(report['compared_with']['accepted_at']):%Y-%m-%d %H:%M} UTC",
             )
         )
     for warned in report["warnings"]:

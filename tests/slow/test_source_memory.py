@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import psycopg
 import pytest
+
+from tests.databases import Server
 
 FEW, MANY = 200_000, 1_600_000
 BLOCK_ROWS = 16_384
@@ -24,11 +27,11 @@ from sqlalchemy import make_url
 from nodes.sources.csv import CsvSource
 from nodes.sources.parquet import ParquetSource
 from nodes.sources.sql import SqlSource
-sort, path, block_rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-if sort == "sql":
-    source = SqlSource(make_url(f"sqlite:///{path}"), "SELECT * FROM rows")
+sort, place, block_rows = sys.argv[1], sys.argv[2], int(sys.argv[3])
+if sort in ("sqlite", "postgresql"):
+    source = SqlSource(make_url(place), "SELECT * FROM merchants")
 else:
-    source = CsvSource(path) if sort == "csv" else ParquetSource(path)
+    source = CsvSource(Path(place)) if sort == "csv" else ParquetSource(Path(place))
 rows = largest = 0
 for block in source.read_blocks(["id", *(f"x{at}" for at in range(6))], block_rows):
     rows, largest = rows + block.height, max(largest, block.height)
@@ -38,7 +41,8 @@ print(json.dumps([rows, largest, peak / 1024]))
 """
 
 
-def _write(sort: str, path: Path, rows: int) -> None:
+def _write(sort: str, path: Path, rows: int, server: Server) -> str:
+    """A table of so many rows; returns its path or address."""
     rng = np.random.default_rng(1)
     columns = {f"x{at}": rng.random(rows) for at in range(6)}
     table = pl.DataFrame({"id": [f"M{number:09d}" for number in range(rows)], **columns})
@@ -46,23 +50,32 @@ def _write(sort: str, path: Path, rows: int) -> None:
         table.write_csv(path)
     elif sort == "parquet":
         table.write_parquet(path, row_group_size=65_536)
-    else:
+    elif sort == "sqlite":
         with sqlite3.connect(path) as connection:
-            connection.execute(f"CREATE TABLE rows ({', '.join(table.columns)})")
+            connection.execute(f"CREATE TABLE merchants ({', '.join(table.columns)})")
             for block in table.iter_slices(100_000):
-                connection.executemany(f"INSERT INTO rows VALUES ({', '.join('?' * table.width)})", block.rows())
+                connection.executemany(f"INSERT INTO merchants VALUES ({', '.join('?' * table.width)})", block.rows())
         connection.close()
+        return f"sqlite:///{path}"
+    else:
+        url = server.fresh()
+        with psycopg.connect(url.replace("+psycopg", "", 1)) as connection:
+            numbers = ", ".join(f"{name} double precision" for name in columns)
+            connection.execute(f"CREATE TABLE merchants (id text, {numbers})".encode())
+            with connection.cursor().copy("COPY merchants FROM STDIN (FORMAT csv)") as copy:
+                copy.write(table.write_csv(include_header=False))
+        return url
+    return str(path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sort", ["csv", "parquet", "sql"])
-def test_memory_is_flat_in_rows(tmp_path: Path, sort: str) -> None:
+@pytest.mark.parametrize("sort", ["csv", "parquet", "sqlite", "postgresql"])
+def test_memory_is_flat_in_rows(tmp_path: Path, sort: str, postgresql: Server) -> None:
     peaks: dict[int, float] = {}
     for rows in (FEW, MANY):
-        path = tmp_path / f"{rows}"
-        _write(sort, path, rows)
+        place = _write(sort, tmp_path / f"{rows}", rows, postgresql)
         done = subprocess.run(
-            [sys.executable, "-c", _READ, sort, str(path), str(BLOCK_ROWS)],
+            [sys.executable, "-c", _READ, sort, place, str(BLOCK_ROWS)],
             check=True,
             capture_output=True,
             text=True,
