@@ -65,7 +65,6 @@ def list_models(config: ConfigOption = HUB_YAML, ca_file: CaOption = None, as_js
             _number(model["epsilon"]),
             _number(model["evaluation_epsilon"]),
             "–" if model["auc"] is None else _estimate(model["auc"]),
-            model["campaign_id"],
             model["registered_at"],
         )
         for model in models
@@ -78,7 +77,6 @@ def list_models(config: ConfigOption = HUB_YAML, ca_file: CaOption = None, as_js
         "Epsilon",
         "Epsilon of the evaluation",
         "AUC (private)",
-        "Campaign",
         "Registered",
     )
     console.show_table("Models", titles, rows)

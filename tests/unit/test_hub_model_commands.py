@@ -29,7 +29,7 @@ def world(tmp_path: Path) -> Iterator[MarketWorld]:
 
 @pytest.fixture
 def run(world: MarketWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "260")
     return command_line(world, "model", monkeypatch, capsys)
 
 
