@@ -97,12 +97,26 @@ class CampaignBook:
         self.clock = clock
 
     def create(self, order: CampaignFile, schema: Schema, campaign_id: str) -> None:
-        """Store an order, queued, with a hold-out salt of its own."""
+        """Store an order, queued, with a hold-out salt of its own; the same order under its id changes nothing.
+
+        Raises:
+            CampaignStateError: the id is another order's.
+        """
+        text = order.model_dump_json(by_alias=True)
         with self.db.session() as session:
+            known = session.get(CampaignRow, campaign_id)
+            if known is not None:
+                if known.order != text:
+                    raise CampaignStateError(
+                        f"Campaign {campaign_id} was ordered otherwise.",
+                        field="Idempotency-Key",
+                        remedy="Use a fresh key for each order.",
+                    )
+                return
             session.add(
                 CampaignRow(
                     campaign_id=campaign_id,
-                    order=order.model_dump_json(by_alias=True),
+                    order=text,
                     schema_document=schema.canonical_json().decode(),
                     status="queued",
                     abort_asked=False,

@@ -238,7 +238,8 @@ class CampaignRun:
         return None if attempt is None else self._attempt_terms(attempt)
 
     def _fit(self, released: ReleasedTable) -> None:
-        _, artefact = make_scorecard(released, self._book.clock())
+        # Made again after a kill the artefact is the same to the byte, and is registered once.
+        _, artefact = make_scorecard(released, released.terms.issued_at)
         model_id = self._services.models.register(
             artefact.to_bytes(),
             campaign_id=self._campaign_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 
@@ -28,14 +29,18 @@ class Campaigns:
         self._services = services
         self._locks = locks
 
-    def order(self, order: CampaignFile, schema: Schema) -> str:
+    def order(self, order: CampaignFile, schema: Schema, *, key: str | None = None) -> str:
         """Accept an order, queued for a worker, and return the campaign's id.
+
+        Args:
+            key: of the request. An order that comes again under it, because the hub died before it could answer, is the
+                campaign that it made: ordered twice it would cost its merchants twice.
 
         Raises:
             CampaignOrderError, SchemaError: it could never run.
         """
         check_order(order, schema, self._services.parties.all(), self._services.engines)
-        campaign_id = _name(order.name)
+        campaign_id = _name(order.name, key)
         self.book.create(order, schema, campaign_id)
         return campaign_id
 
@@ -53,7 +58,8 @@ class Campaigns:
         return campaign.status in UNFINISHED and self._locks.taken(campaign.campaign_id)
 
 
-def _name(title: str) -> str:
-    """An id that says what it is, without characters that ids of attempts use."""
+def _name(title: str, key: str | None) -> str:
+    """An id that says what it is, without characters that ids of attempts use; one key gives one id."""
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower())[:_SLUG_CHARS].strip("-")
-    return f"{slug or 'campaign'}-{secrets.token_hex(4)}"
+    number = secrets.token_hex(4) if key is None else hashlib.sha256(key.encode()).hexdigest()[:8]
+    return f"{slug or 'campaign'}-{number}"

@@ -195,7 +195,8 @@ def train_encoder(
 ) -> EncoderResult:
     """Runs the encoder stage and writes its artefact; raises as `run_encoder_stage`."""
     trained = run_encoder_stage(channel, plan, spec, budget, progress, store, resume=resume)
-    return EncoderResult(trained, make_encoder(trained, plan.clock()))
+    # The time of the terms: made again after a kill the artefact is the same to the byte, and is registered once.
+    return EncoderResult(trained, make_encoder(trained, trained.terms.issued_at))
 
 
 def open_table(

@@ -213,6 +213,9 @@ def abort(context: WitnessContext, parcel: Parcel) -> Parcel:
     record = load_record(context, parcel.text("attempt"))
     state = record.state.void()
     context.attempts.save(state, forget_key=True)
+    # Killed between its charge and its release, it has released nothing; a void attempt costs the programme nothing.
+    if any(each.attempt == state.attempt and not each.refunded for each in context.ledger.charges()):
+        context.ledger.refund(state.attempt, state.h)
     decision = Decision(suite=SUITE, attempt=state.attempt, h=state.h, decision="void")
     return Parcel({"decision": sign_model(decision, context.identity, typ="decision", kid=context.party_id)})
 

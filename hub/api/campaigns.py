@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from starlette.responses import JSONResponse, Response
 
 from hub.api.dependencies import AdminOnly, HubOf, RawBody, parse
@@ -16,11 +16,13 @@ router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"], dependencies=[Adm
 
 
 @router.post("")
-def order_campaign(hub: HubOf, body: RawBody) -> Response:
+def order_campaign(
+    hub: HubOf, body: RawBody, idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None
+) -> Response:
     """Accept an order, which a worker takes up; how it goes on is read with GET."""
     submission = parse(body, CampaignSubmission)
     schema = Schema.from_json(json.dumps(submission.schema_document))
-    campaign_id = hub.campaigns.order(submission.campaign, schema)
+    campaign_id = hub.campaigns.order(submission.campaign, schema, key=idempotency_key)
     return JSONResponse({"campaign_id": campaign_id, "status": "queued"}, 201)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crypto.errors import AttemptError
 from crypto.parcel import Parcel
 from hub.campaign_plan import NoStore
 from hub.errors import CampaignError, QuorumError
@@ -200,6 +201,29 @@ def test_a_lost_witness_ends_the_campaign_and_nobody_is_refunded_without_a_void(
         run_scorecard(world, world.noisy_plan())
     assert caught.value.party == WITNESS_ID
     assert all(each.epsilon > 2.9 for each in world.federation.spent().values())
+
+
+def test_a_witness_that_dies_between_charge_and_release_is_charged_for_no_void_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(tmp_path)
+    drive = Drive.start(world).until_exchange()
+    receipts = [reply.text("receipt") for reply in drive.share_all().values()]
+    witness = world.federation.witness_context
+    with monkeypatch.context() as patch:
+        patch.setattr(witness.attempts, "save", _dies)
+        with pytest.raises(KeyboardInterrupt):
+            drive.release(receipts)
+    assert [each.refunded for each in witness.ledger.charges()] == [False]
+    drive.abort()
+    assert [each.refunded for each in witness.ledger.charges()] == [True]
+    assert drive.abort()  # asked again it signs the same, and takes nothing back twice
+    with pytest.raises(AttemptError):
+        drive.release(receipts)
+
+
+def _dies(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_late_node_is_a_lost_node(tmp_path: Path) -> None:
