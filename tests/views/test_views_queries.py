@@ -1,0 +1,248 @@
+"""What hub, requester and sources see of queries: no score and no points at the hub, the sum alone at the requester."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from lightgbm import LGBMClassifier
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from crypto.canonical import canonical_bytes, digest
+from crypto.errors import SealError
+from crypto.jws import parse_canonical
+from crypto.score_masks import open_points
+from crypto.sealed import OVERHEAD_BYTES, open_sealed
+from crypto.wire.consent import ConsentRecord, DataCategory, Frequency
+from crypto.wire.scoring import ANSWER_BYTES_PER_ITEM, AnswerBody, QueryForward, QueryResult, ScoreItem, SourceAnswer
+from models.artefact import ModelArtefact
+from nodes.scoring import answer_context
+from tests.scoring_world import SOURCES, ScoringWorld, answer_of
+from tests.views.figures import guess_worlds
+from tests.views.opening import payload
+from tests.views.recorder import HUB
+from tests.views.services import RecordedWorld
+
+WITH_RECORD, WITHOUT = "M001", "M004"
+"""A merchant with a row at every source, and one with none anywhere."""
+SOURCE = "bank-01"
+"""Names one feature as a reason for the merchant with a record, and two for the other: bodies differ in size."""
+REQUESTS = 240
+ITEMS = 500
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScoringWorld]:
+    made = ScoringWorld(tmp_path_factory.mktemp("queries"))
+    made.release()
+    yield made
+    made.close()
+
+
+def consent(world: ScoringWorld, merchant: str, *, reasons: bool) -> ConsentRecord:
+    categories = (*SOURCES, "reasons") if reasons else tuple(SOURCES)
+    return world.give(
+        merchant,
+        frequency=Frequency(count=100_000, per="day"),
+        pii_information=tuple(DataCategory(category=each, data_class="C2") for each in categories),
+    )
+
+
+def request(world: ScoringWorld, records: list[ConsentRecord]) -> str:
+    items = tuple(
+        ScoreItem(pseudonym=each.pii_principal_id, consent_id=each.record_id, sources=dict(each.sources))
+        for each in records
+    )
+    return world.request(records[0], world.artefact().model_id, items=items)
+
+
+def opened(world: ScoringWorld, source: str, token: str, answer: bytes) -> bytes:
+    """A sealed body as the requester opens it."""
+    context = answer_context(digest(token.encode()), source)
+    return open_sealed(answer_of(answer).sealed, world.nodes["lender"].runtime.box, context=context)
+
+
+# The hub: it relays answers.
+
+
+@pytest.fixture(scope="module")
+def relayed(world: ScoringWorld) -> tuple[list[bytes], NDArray[np.int64], list[int]]:
+    """Answers of one source about either merchant, in random order; which it was; sizes of bodies without padding."""
+    world.heartbeat()
+    records = [consent(world, merchant, reasons=True) for merchant in (WITHOUT, WITH_RECORD)]
+    which = np.random.default_rng(3).permutation(np.arange(REQUESTS) % 2)
+    answers, bare = [], []
+    for place in which:
+        token = request(world, [records[place]])
+        answers.append(world.answer(SOURCE, token))
+        bare.append(len(opened(world, SOURCE, token, answers[-1]).rstrip(b" ")))
+    return answers, which, bare
+
+
+def test_an_answer_has_the_same_size_and_open_parts_whoever_it_is_about(
+    relayed: tuple[list[bytes], NDArray[np.int64], list[int]],
+) -> None:
+    answers, which, bare = relayed
+    assert len({len(each) for each in answers}) == 1
+    read = [answer_of(each) for each in answers]
+    assert {len(each.sealed) for each in read} == {ANSWER_BYTES_PER_ITEM + OVERHEAD_BYTES}
+    open_parts = {each.model_copy(update={"sealed": b"", "request_hash": bytes(32)}) for each in read}
+    assert open_parts == {
+        SourceAnswer(suite="digua-1", request_hash=bytes(32), source=SOURCE, answered=(0,), refusals=(), sealed=b"")
+    }
+    # Without padding the two would be told apart by how many reasons they get.
+    sizes = np.array(bare)
+    assert sizes[which == 0].min() > sizes[which == 1].max()
+
+
+def test_a_classifier_learns_nothing_from_answers_that_the_hub_relays(
+    relayed: tuple[list[bytes], NDArray[np.int64], list[int]],
+) -> None:
+    answers, which, bare = relayed
+    sealed = np.stack([np.frombuffer(answer_of(each).sealed, dtype=np.uint8) for each in answers]).astype(float) / 255
+    models: list[Any] = [LogisticRegression(C=0.1, max_iter=500), trees()]
+    for model in models:
+        low, high = guess_worlds(model, sealed, which).interval
+        assert low <= 0.5 <= high
+    assert guess_worlds(trees(), np.array(bare, dtype=float)[:, None], which).interval[0] > 0.9
+
+
+def trees() -> LGBMClassifier:
+    return LGBMClassifier(n_estimators=40, num_leaves=7, n_jobs=1, random_state=0, verbose=-1)
+
+
+def test_refusals_do_not_depend_on_whether_there_is_a_record(world: ScoringWorld) -> None:
+    world.heartbeat()
+    for change in ("paused", "revoked"):
+        codes = []
+        for merchant in (WITHOUT, WITH_RECORD):
+            record = consent(world, merchant, reasons=True)
+            world.change(record, change, merchant=merchant)
+            codes.append([world.codes(source, request(world, [record])) for source in SOURCES.values()])
+        assert codes[0] == codes[1] == [[f"consent-{change}"]] * 3
+
+
+def test_nothing_that_the_hub_received_opens_or_holds_points_or_score(queries: RecordedWorld) -> None:
+    """Over a whole query through the product's own hub: sealed answers open at the requester alone."""
+    score = queries.scores[0]
+    assert score is not None
+    asked = next(body for body in queries.bodies.of(HUB) if body.channel == "POST /v1/queries")
+    request_hash = digest(asked.body)
+    answers = [body for body in queries.bodies.of(HUB) if body.channel == "query" and body.reply][:3]
+    requester = queries.nodes["platform"].runtime.box
+    masked: list[int] = []
+    for body in answers:
+        answer = answer_of(body.body)
+        assert answer.request_hash == request_hash
+        context = answer_context(request_hash, body.sender)
+        for party, node in queries.nodes.items():
+            if party != "platform":
+                with pytest.raises(SealError):
+                    open_sealed(answer.sealed, node.runtime.box, context=context)
+        plain = open_sealed(answer.sealed, requester, context=context)
+        masked += [item.masked_points for item in parse_canonical(plain.rstrip(b" "), AnswerBody).items]
+    card = next(iter(artefacts(queries))).card()
+    assert len(masked) == 3
+    assert int(card.score_of(open_points(masked))) == score
+    everything = b"\n".join(body.body for body in queries.bodies.of(HUB))
+    for number in masked:
+        assert str(number).encode() not in everything
+    members = {name for body in queries.bodies.of(HUB) for name in names_in(body.body)}
+    assert not members & {"score", "points", "masked_points", "pd", "band", "reasons", "outcome"}
+
+
+def artefacts(queries: RecordedWorld) -> Iterator[Any]:
+    for body in queries.bodies.of("platform"):
+        if "artefact" in body.parts():
+            yield ModelArtefact.from_bytes(body.body)
+
+
+def names_in(data: bytes) -> set[str]:
+    """Names of all members of a JSON body, or of a signed document's payload."""
+    text = data.decode("utf-8", errors="replace")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = payload(text) if text.count(".") == 2 else {}
+    return set(_walk(found))
+
+
+def _walk(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield str(name)
+            yield from _walk(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _walk(inner)
+
+
+# The requester: it opens all answers.
+
+
+@pytest.fixture(scope="module")
+def asked(world: ScoringWorld) -> tuple[dict[str, NDArray[np.uint32]], NDArray[np.int64]]:
+    """Masked points by source as the requester opens them, of one request about both merchants many times."""
+    world.heartbeat()
+    records = [consent(world, merchant, reasons=False) for merchant in (WITHOUT, WITH_RECORD)]
+    which = np.random.default_rng(4).permutation(np.arange(ITEMS) % 2)
+    token = request(world, [records[place] for place in which])
+    words = {}
+    for source in SOURCES.values():
+        body = opened(world, source, token, world.answer(source, token))
+        items = parse_canonical(body.rstrip(b" "), AnswerBody).items
+        assert {each.reasons for each in items} == {()}
+        words[source] = np.array([each.masked_points for each in items], dtype=np.uint32)
+    return words, which
+
+
+@pytest.mark.parametrize("left_out", list(SOURCES.values()))
+def test_the_requester_learns_nothing_from_fewer_answers_than_all(
+    asked: tuple[dict[str, NDArray[np.uint32]], NDArray[np.int64]], left_out: str
+) -> None:
+    words, which = asked
+    seen = np.stack([each.view(np.int32) for source, each in words.items() if source != left_out], axis=1) / 2**31
+    seen = np.concatenate([seen, seen.sum(axis=1, keepdims=True)], axis=1)
+    models: list[Any] = [LogisticRegression(), trees()]
+    for model in models:
+        low, high = guess_worlds(model, seen, which).interval
+        assert low <= 0.5 <= high
+
+
+def test_all_answers_together_are_the_sum_and_nothing_besides(
+    asked: tuple[dict[str, NDArray[np.uint32]], NDArray[np.int64]], world: ScoringWorld
+) -> None:
+    words, which = asked
+    sums = np.array([open_points([int(word) for word in each]) for each in zip(*words.values(), strict=True)])
+    for place in (0, 1):  # one merchant: one sum, however often it is asked, and other words every time
+        assert len(set(sums[which == place])) == 1
+    assert all(len(set(each.tolist())) == ITEMS for each in words.values())
+    assert guess_worlds(trees(), sums[:, None].astype(float), which).interval[0] > 0.9
+    card = world.artefact().card()
+    assert set(sums[which == 0]) == {sum(card.absent[kind] for kind in SOURCES)}
+
+
+# A source: it hears the request.
+
+
+def test_every_source_hears_the_signed_request_and_nothing_of_other_answers(queries: RecordedWorld) -> None:
+    asked = [body.body.decode() for body in queries.bodies.of(HUB) if body.channel == "POST /v1/queries"]
+    assert len(asked) == 2
+    frames = {canonical_bytes(QueryForward(request=token)) for token in asked}
+    for source in SOURCES:
+        heard = [body for body in queries.bodies.of(f"{source}-01") if body.channel not in ("feed", "voprf")]
+        assert {body.body for body in heard if body.channel == "query"} == frames
+        assert {body.name for body in heard} <= {"query", "reply to POST /v1/voprf", "reply to GET /v1/models/ID"}
+
+
+def test_the_requester_hears_what_the_sources_said_and_proofs(queries: RecordedWorld) -> None:
+    replies = [body for body in queries.bodies.of("platform") if body.name == "reply to POST /v1/queries"]
+    first = QueryResult.model_validate_json(replies[0].body)
+    said = [body.body.decode() for body in queries.bodies.of(HUB) if body.channel == "query" and body.reply]
+    assert sorted(first.answers) == sorted(said[:3])
+    assert first.failures == ()
+    assert len(first.proofs) == 1
