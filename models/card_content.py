@@ -93,6 +93,7 @@ class CardFacts:
         metrics: figures that came after the artefact was made.
         exact: of a simulation.
         evaluation: of the evaluation stage.
+        complete: False where evaluations are not known here, e.g. at the witness.
     """
 
     artefact: ModelArtefact
@@ -102,6 +103,7 @@ class CardFacts:
     metrics: tuple[MetricsEntry, ...] = ()
     exact: ExactFigures | None = None
     evaluation: EvaluationResult | None = None
+    complete: bool = True
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ def performance_sections(say: Voice, facts: CardFacts) -> tuple[Section, ...]:
     for entry in (*facts.artefact.metrics, *facts.metrics):
         blocks.append(Facts(_metrics(say, entry)))
     if not parts and not blocks:
-        blocks.append(Text(say("Not evaluated yet.")))
+        unknown = say("Evaluations are not known here: their figures are on the card that the hub gives out.")
+        blocks.append(Text(say("Not evaluated yet.") if facts.complete else unknown))
     return (Section("performance", say("Performance"), tuple(blocks)), *parts)
 
 

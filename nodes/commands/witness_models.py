@@ -68,10 +68,16 @@ def list_models(config: ConfigOption = NODE_YAML, as_json: JsonOption = False) -
         print_json({"models": lines})
         return
     rows = [
-        (line["model_id"], say(STATES[each.state]), line["campaign_id"] or "–", line["epsilon"] or "–")
+        (
+            line["model_id"],
+            say(STATES[each.state]),
+            line["campaign_id"] or "–",
+            line["epsilon"] or "–",
+            line["reason"] or "–",
+        )
         for line, each in zip(lines, found, strict=True)
     ]
-    print_table("", ("model", "state", "campaign", "epsilon"), rows)
+    print_table("", ("model", "state", "campaign", "epsilon", "reason"), rows)
 
 
 @app.command("model-card")
@@ -86,7 +92,7 @@ def model_card(
     """Show the card of a proposed model. 显示待批准模型的说明卡。"""
     with _approvals(config) as approvals:
         artefact = approvals.artefact(model)
-    text = render_card(CardFacts(artefact), lang or language_from_env(), form.value)
+    text = render_card(CardFacts(artefact, complete=False), lang or language_from_env(), form.value)
     if out is None:
         sys.stdout.write(text)
     else:

@@ -203,7 +203,9 @@ def test_the_owner_decides_on_the_command_line(tmp_path: Path, monkeypatch: pyte
     (line,) = json.loads(listed.stdout)["models"]
     assert (line["model_id"], line["state"]) == (artefact.model_id, "pending")
     assert "待批准" in call(world, "models").stdout
-    assert call(world, "model-card", artefact.model_id).stdout.startswith("# 模型说明卡")
+    card = call(world, "model-card", artefact.model_id).stdout
+    assert card.startswith("# 模型说明卡")
+    assert "此处不掌握评估结果" in card
     page = tmp_path / "card.html"
     assert (
         call(world, "model-card", artefact.model_id, "--lang", "en", "--format", "html", "--out", page).exit_code == 0
@@ -212,6 +214,8 @@ def test_the_owner_decides_on_the_command_line(tmp_path: Path, monkeypatch: pyte
     refused = call(world, "refuse-model", artefact.model_id, "--reason", "地区差异过大", "--json")
     assert json.loads(refused.stdout) == {"model_id": artefact.model_id, "approved": False, "reason": "地区差异过大"}
     assert json.loads(call(world, "models", "--json").stdout)["models"][0]["reason"] == "地区差异过大"
+    monkeypatch.setenv("COLUMNS", "260")
+    assert "地区差异过大" in call(world, "models").stdout
     approved = call(world, "approve-model", artefact.model_id, "--json")
     assert json.loads(approved.stdout)["approved"] is True
     approvals.require(artefact)
