@@ -25,7 +25,7 @@ ORDER = {
     "name": "compose",
     "schema": SCHEMA.name,
     "stages": ["scorecard"],
-    "epsilon": 15,
+    "epsilon": 10,
     "delta": 1e-5,
     "holdout": 0.2,
     "quorum": {"bank": 2, "tax": 1, "utility": 1},
@@ -179,7 +179,7 @@ def _run_by(deployment: Deployment, campaign_id: str) -> str:
 
 
 def test_a_campaign_on_the_superlink(deployment: Deployment) -> None:
-    state = _campaign(deployment, name="superlink", engine="superlink")
+    state = _campaign(deployment, name="superlink", engine="superlink", epsilon=3)
     assert [each["what"] for each in state["progress"]].count("engine") == 1
     assert _run_by(deployment, state["campaign_id"]).startswith("superlink:")
     facts = deployment.hub("superlink-health", "--config", HUB_YAML)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -94,6 +96,16 @@ def test_commands_are_those_of_the_command_line(command: tuple[str, ...]) -> Non
     )
     assert done.returncode == 0, done.stderr
     assert "--config" in done.stdout
+
+
+def test_the_file_follows_the_compose_specification() -> None:
+    schema = json.loads((ROOT / "tests" / "vectors" / "compose_spec.json").read_text(encoding="utf-8"))
+    checker = jsonschema.Draft201909Validator(schema)
+    plain = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    assert plain.pop("name") == "digua"  # a later addition to the specification
+    assert [error.message for error in checker.iter_errors(plain)] == []
+    plain["services"]["hub"]["readonly"] = plain["services"]["hub"].pop("read_only")
+    assert not checker.is_valid(plain)
 
 
 def test_what_the_image_needs_is_copied() -> None:
