@@ -106,5 +106,5 @@ class Topology:
         found = self.processes(name) if self.running[name].poll() is None else []
         targets = found if number == signal.SIGKILL else found[:1]
         for process in targets:
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(ProcessLookupError):  # it ended with another
                 os.kill(process.pid, number)
