@@ -8,11 +8,8 @@ every p-value is the same in each run.
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import date, timedelta
-from itertools import count
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +17,15 @@ import pytest
 from numpy.typing import NDArray
 
 from crypto.keys import BoxKey, IdentityKey
-from crypto.prg import keystream
 from crypto.score_masks import RequestMasks, open_points
 from crypto.secure_sum import mask_vector, witness_term
 from crypto.secure_tables import mask_rows, stream_key
-from hub.clock import utc_now
 from hub.server_app import CampaignResult
 from models.schema import Schema
 from tests.federation import World, make_world
 from tests.views.figures import P_VALUE, byte_p_value, successive_p_value
 from tests.views.opening import masked_rows
+from tests.views.randomness import FixedRandomness, at_fixed_time
 from tests.views.recorder import HUB, Record
 from tests.views.world import Campaign, record_grid
 
@@ -66,30 +62,13 @@ def wide_schema(features: int = 10, bins: int = 19) -> Schema:
     )
 
 
-class FixedRandomness:
-    """Keys and bytes from one fixed stream, in the order in which they are asked for."""
-
-    def __init__(self, seed: bytes) -> None:
-        self._seed, self._numbers = seed, count()
-
-    def bytes(self, n: int = 32) -> bytes:
-        key = hashlib.sha256(self._seed + next(self._numbers).to_bytes(8, "big")).digest()
-        return keystream(key, n)
-
-    def install(self, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(secrets, "token_bytes", self.bytes)
-        for sort in (BoxKey, IdentityKey):
-            patch.setattr(sort, "generate", classmethod(lambda cls: cls.from_bytes(self.bytes())))
-
-
 def run_fixed(base: Path, patch: pytest.MonkeyPatch) -> Campaign:
     """A campaign without noise, so that masks alone hide the counts."""
     FixedRandomness(b"views").install(patch)
     world: World = make_world(base, merchants=8000, nodes=NODES, absent=0.1, schema=wide_schema())
     record = Record()
     held = record_grid(world, record, workers=1)
-    began = utc_now().replace(year=2026, month=1, day=1, hour=0, minute=0, second=0, microsecond=0)
-    plan = replace(world.plan(), clock=lambda: began, deadline=timedelta(days=36_500))
+    plan = at_fixed_time(world.plan())
     result: CampaignResult = world.federation.train(plan, world.events.append)
     return Campaign(world, plan, record, held, result)
 

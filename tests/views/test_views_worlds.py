@@ -8,18 +8,25 @@ half. The same classifiers find the merchant at once where a mask is left out, i
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from flwr.supercore.run import Run
 from lightgbm import LGBMClassifier
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from models.bins import ABSENT, UNLABELLED
+from tests.federation import World, held_out, make_world, run_scorecard
 from tests.views.adjacent import Views, exact, opened, run, worlds
 from tests.views.figures import Guesses, guess_worlds
+from tests.views.randomness import FixedRandomness, at_fixed_time
+from tests.views.recorder import Record
+from tests.views.world import record_grid
 
 RUNS = 1000
 EMPTY, FULL, TARGET = worlds()
@@ -104,6 +111,45 @@ def test_all_terms_together_are_the_table_and_show_the_merchant(
 ) -> None:
     """What noise is for: without it the opened table tells the worlds apart in every campaign."""
     assert guess(campaigns, lambda views: features(views.terms.sum(axis=0, dtype=np.uint32)), name).interval[0] > 0.95
+
+
+def sizes(state: Path, *, empty: bool) -> list[tuple[str, str, str, int]]:
+    """Receiver, sender, type and size of every message of a noisy campaign; one merchant's rows empty or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        FixedRandomness(b"sizes").install(patch)
+        world = make_world(state, merchants=60, nodes={"bank": 2, "tax": 2, "utility": 2}, absent=0.1, noise_off=False)
+        if empty:
+            everywhere = np.logical_and.reduce([codes[:, 0] != ABSENT for codes in world.codes.values()])
+            target = int(np.flatnonzero(everywhere & ~held_out(world))[0])
+            take_away(world, target)
+        record = Record()
+        record_grid(world, record, workers=1)
+        world.federation.grid.set_run(Run.create_empty(run_id=1 << 60))  # its length varies where it is drawn
+        run_scorecard(world, at_fixed_time(world.noisy_plan()))
+        world.federation.close()
+    return [(each.by, each.sender, each.message, each.size) for each in record.seen]
+
+
+def take_away(world: World, target: int) -> None:
+    """Empty rows in place of a merchant's data, at every node that holds it."""
+    taken = 0
+    for context in world.federation.contexts.values():
+        data = context.dataset(world.federation.schema.hash())
+        assert data is not None
+        row = int(data.rows(world.pseudonyms[[target]])[0])
+        if row >= 0:
+            data.codes[row] = ABSENT
+            taken += 1
+            if data.outcome is not None:
+                data.outcome[row] = UNLABELLED
+    assert taken == 3
+
+
+def test_messages_are_the_same_in_number_order_and_size(tmp_path: Path) -> None:
+    """What is left to see where contents tell nothing."""
+    full, empty = sizes(tmp_path / "full", empty=False), sizes(tmp_path / "empty", empty=True)
+    assert len(full) > 50
+    assert full == empty
 
 
 @pytest.fixture(scope="module")
