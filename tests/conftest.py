@@ -32,6 +32,7 @@ ON_EVERY_DATABASE = frozenset(
         "test_hub_log",
         "test_hub_merchant_keys",
         "test_hub_merchant_records",
+        "test_hub_model_rollbacks",
         "test_hub_models",
         "test_hub_queries",
         "test_hub_supervisor",

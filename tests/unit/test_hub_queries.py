@@ -27,6 +27,7 @@ from hub.errors import (
     ConsentUnknownError,
     MixedSourcesError,
     ModelNotReleasedError,
+    ModelRolledBackError,
     NonceReusedError,
     PartyUnknownError,
     PeerRefused,
@@ -311,6 +312,12 @@ def test_a_request_is_for_one_set_of_sources(world: QueryWorld) -> None:
 def test_only_released_models_are_asked_for(world: QueryWorld) -> None:
     with pytest.raises(ModelNotReleasedError):
         world.ask(world.request(model_id="sha256:" + "0" * 64))
+    newer = world.released_model(2)
+    world.hub.rollbacks.roll_back("c-1", 1, "drift")
+    with pytest.raises(ModelRolledBackError) as caught:
+        world.ask(world.request(model_id=newer))
+    assert caught.value.remedy is not None
+    world.ask(world.request())
     world.hub.models.withdraw(world.model_id, "test")
     with pytest.raises(ModelNotReleasedError):
         world.ask(world.request())
