@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -319,9 +319,9 @@ def test_a_thousand_consents_take_about_a_second(world: MarketWorld) -> None:
     merchants = [make_merchant(f"shop {number}") for number in range(1000)]
     world.enrol_keys(*merchants)
     tokens = [world.consent(merchant)[1] for merchant in merchants]
-    started = perf_counter()
+    started = process_time()
     assert world.hub.consents.submit(tokens).stored == 1000
-    assert perf_counter() - started < 4  # about 1 s alone on one core; the machine may be shared
+    assert process_time() - started < 3  # about 0.7 s of this process, whoever else shares the machine
 
 
 KINDS = ("bank", "tax", "utility")

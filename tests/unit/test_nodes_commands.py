@@ -2,69 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
-import httpx
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from crypto.consent_receipts import check_acknowledgement
 from crypto.jws import generate_merchant_key, merchant_public
 from crypto.wire.consent import Acknowledgement
 from crypto.wire.party import MerchantKeySubmission
-from nodes.cli import app
-from nodes.config import load_node_config
 from nodes.fingerprint import party_fingerprint
 from nodes.journal import verify_lines
+from tests.node_commands import RelayServer, call, done, refused, running
 from tests.scoring_world import ScoringWorld, expected_score, write_config
-
-
-class RelayServer:
-    """The relay behind a real socket, one request at a time."""
-
-    def __init__(self, world: ScoringWorld) -> None:
-        lock = threading.Lock()
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version: ClassVar[str] = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                length = int(self.headers.get("Content-Length", 0))
-                request = httpx.Request(self.command, f"http://hub{self.path}", content=self.rfile.read(length))
-                with lock:
-                    answer = world.relay.handle(request)
-                self.send_response(answer.status_code)
-                self.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
-                self.send_header("Content-Length", str(len(answer.content)))
-                self.end_headers()
-                self.wfile.write(answer.content)
-
-            do_GET = do_POST  # noqa: N815 (the name that http.server asks for)
-
-            def log_message(self, *_arguments: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -93,30 +48,13 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def call(world: ScoringWorld, party: str, *arguments: object) -> Result:
-    return CliRunner().invoke(app, [*(str(each) for each in arguments), "--config", str(world.config_path(party))])
-
-
 def batch_of(world: ScoringWorld, keys: Path, out: Path, bank: str = "bank-01") -> Result:
     arguments = ("merchants", "batch", "--keys", keys, "--countersigner", bank, "--out", out, "--json")
     return call(world, "platform", *arguments)
 
 
-def done(result: Result) -> dict[str, object]:
-    assert result.exit_code == 0, result.output
-    found: dict[str, object] = json.loads(result.stdout)
-    return found
-
-
-def refused(result: Result, code: str) -> dict[str, str]:
-    assert result.exit_code == 1, result.output
-    facts: dict[str, str] = json.loads(result.stderr)
-    assert facts["code"] == code
-    return facts
-
-
 def test_keys_go_from_platform_to_bank_to_hub_beside_running_agents(world: ScoringWorld, tmp_path: Path) -> None:
-    running = [_running(world, name) for name in ("platform", "bank-01")]
+    agents = [running(world, name) for name in ("platform", "bank-01")]
     try:
         ids = tmp_path / "ids.csv"
         ids.write_text("id\nM001\nM002\nnew-1\n", encoding="utf-8")
@@ -150,11 +88,11 @@ def test_keys_go_from_platform_to_bank_to_hub_beside_running_agents(world: Scori
         # The agents run on, and their own store still takes writes from this process.
         world.give("M001")
         assert world.nodes["bank-01"].consents.of_merchant(world.merchants["M001"].pseudonym, world.now)
-        assert [process.poll() for process in running] == [None, None]
+        assert [process.poll() for process in agents] == [None, None]
     finally:
-        for process in running:
+        for process in agents:
             process.send_signal(signal.SIGTERM)
-        assert [process.wait(20) for process in running] == [0, 0]
+        assert [process.wait(60) for process in agents] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -237,91 +175,6 @@ def test_scores_are_asked_for(world: ScoringWorld, tmp_path: Path) -> None:
     refused(call(world, "lender", "query", "score", "--id", "M002", "--purpose", "fun", "--json"), "config-invalid")
 
 
-def batch(world: ScoringWorld, file: Path, out: Path, *more: str) -> Result:
-    return call(world, "lender", "query", "batch", file, "--out", out, *more)
-
-
-def rows_of(out: Path) -> list[dict[str, str]]:
-    with out.open(encoding="utf-8-sig", newline="") as handle:
-        return list(csv.DictReader(handle))
-
-
-def test_a_file_is_scored_once_and_again_when_asked_to(
-    world: ScoringWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.release()
-    for merchant in ("M002", "M004"):
-        world.give(merchant)
-    file, out = tmp_path / "ids.csv", tmp_path / "scores.csv"
-    file.write_text("id\nM002\nM004\nstranger\n", encoding="utf-8")
-    facts = done(batch(world, file, out, "--json"))
-    assert (facts["state"], facts["total"], facts["scored"]) == ("finished", 3, 2)
-    assert facts["refused"] == {"consent-unknown": 1}
-    rows = rows_of(out)
-    assert [row["score"] for row in rows] == [str(expected_score(world, m)) for m in ("M002", "M004")] + [""]
-    assert [row["code"] for row in rows] == ["", "", "consent-unknown"]
-
-    forwarded, first = len(world.relay.seen), out.read_bytes()
-    monkeypatch.setenv("DIGUA_LANG", "zh")
-    again = batch(world, file, out)
-    assert again.exit_code == 0, again.output
-    assert "该文件此前已查询过" in again.stdout
-    assert len(world.relay.seen) == forwarded
-    assert [row["评分"] for row in rows_of(out)] == [row["score"] for row in rows]
-    monkeypatch.setenv("DIGUA_LANG", "en")
-
-    world.relay.lost = {"tax-01"}
-    anew = done(batch(world, file, out, "--anew", "--json"))
-    world.relay.lost = set()
-    assert (anew["scored"], anew["refused"]) == (0, {"consent-unknown": 1, "source-unreachable": 2})
-    assert {row["party"] for row in rows_of(out)} == {"tax-01", ""}
-    retried = done(batch(world, file, out, "--retry", "--json"))
-    assert (retried["batch_id"], retried["scored"]) == (anew["batch_id"], 2)
-    assert [row["score"] for row in rows_of(out)] == [row["score"] for row in rows]
-    assert first != out.read_bytes()  # other log entries
-
-
-def test_an_interrupted_file_goes_on(world: ScoringWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.release()
-    world.give("M002")
-    file, out = tmp_path / "ids.csv", tmp_path / "scores.csv"
-    file.write_text("id\nM002\nnobody\n", encoding="utf-8")
-    monkeypatch.setattr("nodes.batches.MAX_ITEMS", 1)
-    # Ctrl-C while the first request is under way.
-    world.relay.after = lambda _request: os.kill(os.getpid(), signal.SIGINT)
-    stopped = batch(world, file, out)
-    world.relay.after = lambda _request: None
-    assert stopped.exit_code == 130, stopped.output
-    assert "interrupted after" in stopped.stdout
-    assert not out.exists()
-    forwarded = len(world.relay.seen)
-    facts = done(batch(world, file, out, "--json"))
-    assert (facts["scored"], facts["refused"]) == (1, {"consent-unknown": 1})
-    assert len(world.relay.seen) == forwarded
-    assert len(rows_of(out)) == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "code", "what"),
-    [
-        ("merchant\nM002\n", "batch-invalid", "has no column id"),
-        ("id\nM002\nM002\n", "batch-invalid", "row 2, column id: the merchant is already in row 1"),
-        ("id\nM002\n,\n", "batch-invalid", "row 2, column id: is empty"),
-        ("id\nM\x00\n", "identifier-invalid", "row 1, column id"),
-    ],
-)
-def test_a_file_that_cannot_be_asked_about_is_named(
-    world: ScoringWorld, tmp_path: Path, text: str, code: str, what: str
-) -> None:
-    world.release()
-    file, out = tmp_path / "ids.csv", tmp_path / "scores.csv"
-    file.write_text(text, encoding="utf-8")
-    assert what in refused(batch(world, file, out, "--json"), code)["what"]
-    refused(batch(world, tmp_path / "absent.csv", out, "--json"), "batch-invalid")
-    refused(batch(world, file, out, "--purpose", "fun", "--json"), "config-invalid")
-    assert not out.exists()
-
-
 def test_the_journal_is_exported_and_verified(world: ScoringWorld, tmp_path: Path) -> None:
     world.release(world.artefact(7))
     path = tmp_path / "journal.ndjson"
@@ -352,48 +205,3 @@ def test_the_witnesss_owner_decides(world: ScoringWorld) -> None:
     assert (spent["epsilon_spent"], spent["campaigns"]) == (0.0, [])
     assert call(world, "witness", "witness", "ledger").exit_code == 0
     refused(call(world, "tax-01", "witness", "ledger", "--json"), "config-invalid")
-
-
-def test_a_running_node_serves_its_gateway(served: tuple[ScoringWorld, RelayServer], tmp_path: Path) -> None:
-    world, server = served
-    world.now = _now()
-    world.release(world.artefact(9))
-    world.give("M001", data_life={"unit": "hour", "value": 1})
-    port = _free_port()
-    token = tmp_path / "gateway.token"
-    path = write_config(world, "lender", server.url, gateway={"port": port, "token_file": str(token)})
-    assert load_node_config(path).gateway is not None
-    process = _running(world, "lender")
-    try:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(200):
-            try:
-                health = httpx.get(f"{url}/health", trust_env=False).json()
-                break
-            except httpx.TransportError:
-                assert process.poll() is None
-                time.sleep(0.1)
-        assert health["party_id"] == "lender"
-        headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
-        answer = httpx.post(f"{url}/score", json={"id": "M001"}, headers=headers, timeout=30, trust_env=False)
-        assert answer.json()["score"] == expected_score(world, "M001") + 9, answer.text
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-
-
-def _running(world: ScoringWorld, party: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "nodes.cli", "run", "--config", str(world.config_path(party)), "--json"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
-    assert process.stderr is not None
-    for line in process.stderr:
-        if b"is running" in line:
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            return process
-    raise AssertionError(f"{party} did not start")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
