@@ -266,5 +266,7 @@ def _band_names(bands: Sequence[ScoreBand]) -> list[str]:
     return [f"{band.score_low} – {band.score_high}" for band in bands]
 
 
-def _percents(low: float, high: float, digits: int = 2) -> str:
-    return f"{percent(low, digits)} – {percent(high, digits)}"
+def _percents(low: float, high: float, digits: int | None = None) -> str:
+    """An interval; without `digits` two decimals where it is small, one where it is not."""
+    digits = digits or (1 if high >= 0.1 else 2)
+    return f"{100 * low:.{digits}f} – {percent(high, digits)}"
