@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from crypto.wire.base import WireModel
 from hub.api.dependencies import AdminOnly, HubOf, RawBody, parse
 from hub.api.parties import JOSE
+from hub.errors import NotFoundError
 from hub.problems import language_of_request
 from models.card import Format
 
@@ -113,6 +114,20 @@ def read_card(
         return PlainTextResponse(text, media_type="text/markdown", headers=headers)
     headers["Content-Security-Policy"] = PAGE_POLICY
     return HTMLResponse(text, headers=headers)
+
+
+@router.get("/{model_id}/evaluation")
+def read_evaluation(hub: HubOf, model_id: str, admin: Admin) -> Response:
+    """Return what a model's newest evaluation stage found: noisy counts by band, and figures with intervals."""
+    hub.models.artefact(model_id, unreleased=admin)  # refuses what its card refuses
+    found = hub.evaluations.newest(model_id)
+    if found is None:
+        raise NotFoundError(
+            "The model was not evaluated.",
+            field="model_id",
+            remedy="Order a campaign whose stages end with evaluation.",
+        )
+    return Response(found.model_dump_json(), media_type="application/json")
 
 
 @router.get("/{model_id}/comparison")

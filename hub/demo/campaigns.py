@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
+from numpy.typing import NDArray
 
 from crypto.manifest import holdout_mask
 from hub.demo.data import Population
 from hub.demo.errors import DemoError
 from hub.demo.federation import Federation
+from hub.evaluation_cohort import OTHERS
 from models.artefact import ModelArtefact
-from models.bins import ABSENT, encode
+from models.bins import ABSENT, UNLABELLED, encode
 from models.encoder_scores import encoder_logits
 from models.encoder_spec import EncoderSpec
 from models.evaluation import auc, ks
+from models.evaluation_result import EvaluationResult
 
 _POLL_SECONDS = 0.5
-_LIMIT_SECONDS = 240.0
+_LIMIT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A campaign that ended well."""
+    """A campaign that ended well.
+
+    Attributes:
+        evaluation: what its evaluation stage found, with noise; None where it has no such stage.
+    """
 
     campaign_id: str
     model_id: str
     artefact: ModelArtefact
     holdout_salt: str
+    evaluation: EvaluationResult | None
     seconds: float
 
 
@@ -61,7 +70,15 @@ def run_campaign(federation: Federation, file: Path, show: Callable[[str], None]
     federation.hub_command("model", "release", model_id, "--config", config)
     artefact = ModelArtefact.from_bytes(federation.http.get(f"/v1/models/{model_id}").raise_for_status().content)
     salt = str(state["holdout"]["salt"])
-    return Trained(campaign_id, model_id, artefact, salt, round(time.monotonic() - start, 1))
+    seconds = round(time.monotonic() - start, 1)
+    return Trained(campaign_id, model_id, artefact, salt, _evaluation(federation, model_id), seconds)
+
+
+def _evaluation(federation: Federation, model_id: str) -> EvaluationResult | None:
+    answer = federation.http.get(f"/v1/models/{model_id}/evaluation")
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return None
+    return EvaluationResult.model_validate_json(answer.raise_for_status().content)
 
 
 def _line(state: dict[str, Any]) -> str:
@@ -73,13 +90,38 @@ def _line(state: dict[str, Any]) -> str:
     return f"{last['stage']}: {last['what']}{count} · {last['seconds']:.0f} s {last['detail']}".rstrip()
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Exact figures of held-out merchants, computed where the rows were made.
+
+    Attributes:
+        auc, ks: of all of them.
+        held_out: their number.
+        auc_counted: of those whom the evaluation stage counts; None where the campaign has no such stage.
+        counted: their number.
+    """
+
+    auc: float
+    ks: float
+    held_out: int
+    auc_counted: float | None
+    counted: int
+
+
 def measure(
-    trained: Trained, population: Population, pseudonyms: dict[str, bytes], salt: bytes, fraction: float
-) -> dict[str, float]:
+    trained: Trained,
+    population: Population,
+    pseudonyms: dict[str, bytes],
+    salt: bytes,
+    fraction: float,
+    *,
+    scorable: Collection[str],
+) -> Measured:
     """AUC and KS on held-out merchants, exact, by the driver from the joined rows that it made.
 
     Args:
         salt, fraction: the campaign's hold-out rule, from its terms.
+        scorable: ids whose consent lets their bank have a score.
     """
     schema = population.schema
     names = np.frombuffer(b"".join(pseudonyms[each] for each in population.ids), np.uint8).reshape(-1, 32)
@@ -98,4 +140,21 @@ def measure(
         scores = -encoder_logits(spec, entry.parameters(), codes[schema.label.kind])
     else:
         scores = trained.artefact.card().score(codes).astype(np.float64)
-    return {"auc": auc(scores, outcome), "ks": ks(scores, outcome), "held_out": int(held.sum())}
+    kept = _counted(population, scorable)[held] & (outcome != UNLABELLED)
+    return Measured(
+        auc(scores, outcome),
+        ks(scores, outcome),
+        int(held.sum()),
+        None if trained.evaluation is None else auc(scores[kept], outcome[kept]),
+        0 if trained.evaluation is None else int(kept.sum()),
+    )
+
+
+def _counted(population: Population, scorable: Collection[str]) -> NDArray[np.bool_]:
+    """Whom an evaluation counts: consent to a score for the bank, and enough sources besides it (6)."""
+    kinds = population.schema.kinds_in_order()
+    lets = np.array([each in scorable for each in population.ids], dtype=np.bool_)
+    if len(kinds) == 1:
+        return lets
+    others = [np.array(population.at[kind]) != "" for kind in kinds if kind != population.schema.label.kind]
+    return np.asarray(lets & (np.sum(others, axis=0) >= OTHERS), dtype=np.bool_)

@@ -22,7 +22,7 @@ from hub.demo.errors import DemoError
 from hub.demo.federation import PLATFORM, WITNESS, Federation
 from hub.demo.processes import ProcessGroup
 from hub.demo.queries import run_queries
-from hub.demo.report import CampaignReport, Report, print_summary
+from hub.demo.report import CampaignReport, EvaluationReport, Report, print_summary
 from models.datasets import default_cache
 from models.schema_file import load_campaign, load_schema
 
@@ -103,7 +103,7 @@ class Demo:
             signed = people.submit_consents(federation, plans, tick)
             people.write_wallet(signed, self.out / "consents.csv")
         for name, population in (("consortium", consortium), ("cross", cross)):
-            self._campaign(federation, name, population, pseudonyms)
+            self._campaign(federation, name, population, pseudonyms, signed)
         with self.step("查询 queries: consented, unconsented, revoked"):
             queries = run_queries(federation, signed, _QUERIES)
             self.report.answered, self.report.refused = queries.answered, dict(queries.refused)
@@ -127,14 +127,20 @@ class Demo:
         return files
 
     def _campaign(
-        self, federation: Federation, name: str, population: Population, pseudonyms: dict[str, bytes]
+        self,
+        federation: Federation,
+        name: str,
+        population: Population,
+        pseudonyms: dict[str, bytes],
+        signed: list[people.Signed],
     ) -> None:
         file, _ = load_campaign(CONFIGS / CAMPAIGNS[name])
         title = {"consortium": "银行联盟 bank consortium", "cross": "跨机构评分卡 cross-source"}[name]
         with self.step(f"{title}: {' + '.join(file.stages)}") as show:
             trained = campaigns.run_campaign(federation, CONFIGS / CAMPAIGNS[name], show)
             salt = base64.urlsafe_b64decode(trained.holdout_salt + "=" * (-len(trained.holdout_salt) % 4))
-            found = campaigns.measure(trained, population, pseudonyms, salt, file.holdout)
+            scorable = people.scorable_by_own_bank(signed)
+            found = campaigns.measure(trained, population, pseudonyms, salt, file.holdout, scorable=scorable)
         privacy = trained.artefact.privacy
         self.report.campaigns[name] = CampaignReport(
             trained.campaign_id,
@@ -142,14 +148,15 @@ class Demo:
             tuple(file.stages),
             privacy.epsilon,
             privacy.delta,
-            found["auc"],
-            found["ks"],
-            int(found["held_out"]),
+            found.auc,
+            found.ks,
+            found.held_out,
             len(population.ids),
             trained.seconds,
+            None if trained.evaluation is None else EvaluationReport.of(trained.evaluation, found),
         )
         if name == "cross":
-            self.report.auc, self.report.epsilon, self.report.delta = found["auc"], privacy.epsilon, privacy.delta
+            self.report.auc, self.report.epsilon, self.report.delta = found.auc, privacy.epsilon, privacy.delta
 
     def _verify(self, federation: Federation) -> None:
         """From the export alone, with the two public keys; then each query at hub and nodes is compared."""

@@ -23,7 +23,8 @@ from hub.demo.processes import ProcessGroup, executable, free_port, run_command
 WITNESS = Node("witness", "witness", "浙江", "Regulator's witness")
 PLATFORM = Node("platform", "client", "丽水", "Two Small platform")
 BUDGET_EPSILON = 10.0
-_START_SECONDS = 60.0
+_START_SECONDS = 240.0
+"""A party loads its libraries in seconds; on a machine that is busy with other work it takes minutes."""
 
 
 @dataclass(frozen=True)

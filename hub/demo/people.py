@@ -101,6 +101,15 @@ def plans_of(merchants: list[Merchant], *, recipients: bool) -> list[ConsentPlan
     return plans
 
 
+def scorable_by_own_bank(signed: list[Signed]) -> frozenset[str]:
+    """Ids of merchants whose consent lets their own bank have a score."""
+    return frozenset(
+        each.merchant.merchant_id
+        for each in signed
+        if "credit-scoring" in each.plan.purposes and each.merchant.sources["bank"] in each.plan.recipients
+    )
+
+
 def submit_consents(federation: Federation, plans: list[ConsentPlan], progress: Callable[[int], None]) -> list[Signed]:
     """Sign every consent with its merchant's key and bring it to the hub."""
     done: list[Signed] = []

@@ -10,10 +10,41 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from hub.demo.campaigns import Measured
+from models.evaluation_result import Estimate, EvaluationResult
+
+
+@dataclass
+class EvaluationReport:
+    """A campaign's evaluation stage: what the parties published, and the driver's exact AUC of the same merchants.
+
+    Attributes:
+        result: the published result, as the hub serves it: AUC and KS with intervals, calibration, parity.
+        auc_exact, counted: of the merchants that the banks counted, from the driver's joined rows.
+        within: whether the published interval holds the exact AUC.
+    """
+
+    result: EvaluationResult
+    auc_exact: float | None
+    counted: int
+    within: bool
+
+    @classmethod
+    def of(cls, result: EvaluationResult, found: Measured) -> EvaluationReport:
+        """The published result beside what the driver measured."""
+        exact = found.auc_counted
+        within = exact is not None and result.auc.low <= exact <= result.auc.high
+        return cls(result, exact, found.counted, within)
+
 
 @dataclass
 class CampaignReport:
-    """One campaign's figures. AUC and KS are the driver's, which made the files; no party could compute them."""
+    """One campaign's figures. AUC and KS are the driver's, which made the files; no party could compute them.
+
+    Attributes:
+        epsilon, delta: of the whole campaign, all stages together: its evaluation, on other merchants, composes in
+            parallel with them.
+    """
 
     campaign_id: str
     model_id: str
@@ -25,6 +56,7 @@ class CampaignReport:
     held_out: int
     merchants: int
     seconds: float
+    evaluation: EvaluationReport | None = None
 
 
 @dataclass
@@ -52,7 +84,11 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Write `report.json`."""
-        path.write_text(json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        found = asdict(self)
+        for name, campaign in self.campaigns.items():
+            if campaign.evaluation is not None:
+                found["campaigns"][name]["evaluation"]["result"] = campaign.evaluation.result.model_dump(mode="json")
+        path.write_text(json.dumps(found, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 def print_summary(console: Console, report: Report, example: dict[str, object] | None) -> None:
@@ -62,8 +98,10 @@ def print_summary(console: Console, report: Report, example: dict[str, object] |
         table.add_row(
             f"模型 model: {' + '.join(campaign.stages)}",
             f"AUC {campaign.auc:.4f}, KS {campaign.ks:.3f} ({campaign.held_out:,} held out) · "
-            f"ε = {campaign.epsilon}, δ = {campaign.delta} · {campaign.seconds:.0f} s",
+            f"ε = {campaign.epsilon}, δ = {campaign.delta} 全部阶段 all stages · {campaign.seconds:.0f} s",
         )
+        if campaign.evaluation is not None:
+            table.add_row("　隐私评估 private evaluation", _evaluated(campaign.evaluation))
     table.add_row("AUC 由谁计算 computed by", "演示程序（文件由它制作） the demo driver, which made the files")
     table.add_row("已回答的查询 answered queries", str(report.answered))
     refused = ", ".join(f"{code} × {count}" for code, count in sorted(report.refused.items()))
@@ -75,6 +113,50 @@ def print_summary(console: Console, report: Report, example: dict[str, object] |
     table.add_row("对账 reconciled with nodes", "一致 yes" if report.queries_reconciled else "不一致 NO")
     table.add_row("用时与内存 time, memory", f"{report.seconds:.0f} s, {report.peak_memory_mib} MiB")
     console.print(table)
+    for campaign in report.campaigns.values():
+        if campaign.evaluation is not None:
+            _print_evaluation(console, campaign.evaluation.result)
     if example is not None:
         shown = {key: example[key] for key in ("score", "pd", "band", "reasons", "epsilon") if key in example}
         console.print(Panel(json.dumps(shown, ensure_ascii=False), title="一次评分 one consented score"))
+
+
+def _evaluated(found: EvaluationReport) -> str:
+    result = found.result
+    exact = "–" if found.auc_exact is None else f"{found.auc_exact:.4f}"
+    cost = "" if result.epsilon is None else f" · ε = {result.epsilon:.4g}, 与训练并行 in parallel to training"
+    return (
+        f"AUC {_figure(result.auc)}, KS {_figure(result.ks, 3)}, 95 %; 演示程序的精确值 exact, by the driver: "
+        f"{exact} ({found.counted:,} 户 merchants){cost}"
+    )
+
+
+def _print_evaluation(console: Console, result: EvaluationResult) -> None:
+    """Calibration and parity, as anyone may read them from the published result."""
+    bands = Table(title="校准 calibration: 违约概率 PD, 95 %")
+    for title in ("评分 score", "预测 predicted", "观测 observed"):
+        bands.add_column(title, justify="right")
+    for band in result.bands:
+        bands.add_row(f"{band.score_low}–{band.score_high}", f"{band.predicted_pd:.1%}", _share(band.observed))
+    console.print(bands)
+    for name, groups in result.groups.items():
+        table = Table(title=f"分组对比 parity: {name}")
+        approved = f"PD < {result.approval_pd:.0%}"
+        for title in ("组 group", "商户 merchants", "预测 predicted", "观测 observed", approved, "AUC"):
+            table.add_column(title, justify="right")
+        for group in groups:
+            predicted = "–" if group.mean_pd is None else f"{group.mean_pd:.1%}"
+            size = f"{max(group.count_good + group.count_bad, 0):,.0f}"
+            auc = "–" if group.auc is None else _figure(group.auc, 3)
+            table.add_row(group.group, size, predicted, _share(group.default_rate), _share(group.approved), auc)
+        console.print(table)
+
+
+def _figure(of: Estimate, digits: int = 4) -> str:
+    if (of.low, of.high) == (0.0, 1.0):
+        return "噪声过大 lost in the noise"
+    return f"{of.value:.{digits}f} ({of.low:.3f}–{of.high:.3f})"
+
+
+def _share(of: Estimate | None) -> str:
+    return "–" if of is None else f"{of.value:.1%} ({of.low:.1%}–{of.high:.1%})"
