@@ -195,9 +195,13 @@ def _ks(cells: FloatArray) -> FloatArray:
 
 
 def _basic(value: float, base: float, drawn: FloatArray) -> Estimate:
-    """The basic bootstrap's interval: the figure moves from the truth as draws move from their base."""
+    """The basic bootstrap's interval: the figure moves from the truth as draws move from their base.
+
+    Noise can carry a figure out of 0 to 1; its interval is then that of the nearest one within, not an empty one.
+    """
     low, high = np.quantile(drawn - base, [0.025, 0.975])
-    return Estimate(value=_share(value), low=_share(value - float(high)), high=_share(value - float(low)))
+    shown = _share(value)
+    return Estimate(value=shown, low=_share(shown - float(high)), high=_share(shown - float(low)))
 
 
 def _nearest_counts(cells: FloatArray) -> FloatArray:

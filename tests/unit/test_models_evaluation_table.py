@@ -86,6 +86,15 @@ def test_observed_rates_hold_the_truth_where_they_are_given() -> None:
     assert 0.91 <= held / given <= 0.99
 
 
+def test_a_rate_that_noise_carried_below_zero_has_an_interval_of_its_own() -> None:
+    counts = np.full((BANDS, 2), 100.0)
+    counts[3] = (-12.0, 80.0)
+    observed = evaluation_result(about(5.0), counts, []).bands[3].observed
+    assert observed is not None
+    assert (observed.value, observed.low) == (0.0, 0.0)
+    assert 0.05 < observed.high < 0.25
+
+
 def test_where_noise_drowns_a_count_nothing_is_said() -> None:
     rng = np.random.default_rng(5)
     shares, _ = world()
