@@ -161,14 +161,13 @@ class CampaignRun:
         opened = self._record().released("evaluation")
         if opened is None:
             task, plan = evaluation.task(campaign, self._plan(campaign, recruits), self._release_for_evaluation)
-            undecided = self._book.undecided(self._campaign_id)
             job = CampaignJob(
                 plan,
                 self._tell,
                 {},
                 store=self._record(),
                 timeout=self._services.trip_timeout_s,
-                left=LeftOver(tuple((self._signed(each.terms), each.h) for each in undecided)),
+                left=self._left_over(),
                 evaluate=task,
                 wait_for=self._wait_for,
             )
@@ -191,7 +190,6 @@ class CampaignRun:
         """The stages that are left, over the engine's grid; None for a campaign that opens no table."""
         order = campaign.order
         known = campaign.encoder_model
-        undecided = self._book.undecided(self._campaign_id)
         job = CampaignJob(
             self._plan(campaign, recruits),
             self._tell,
@@ -199,8 +197,8 @@ class CampaignRun:
             store=self._record(),
             timeout=self._services.trip_timeout_s,
             spec=order_spec(order, campaign.schema) if "encoder" in order.stages else None,
-            left=LeftOver(
-                undecided=tuple((self._signed(each.terms), each.h) for each in undecided),
+            left=replace(
+                self._left_over(),
                 checkpoint=checkpoint,
                 encoder=None if known is None else self._services.models.artefact(known, unreleased=True),
                 encoder_terms=None if known is None else self._encoder_terms(known),
@@ -211,6 +209,14 @@ class CampaignRun:
         )
         with self._engine.open(parties) as lease:
             return run_server_app(lease.grid, replace(job, node_ids=lease.node_ids)).released
+
+    def _left_over(self) -> LeftOver:
+        """Attempts without a decision, of whatever stage; a table may be kept and its nodes not told yet."""
+        undecided = self._book.undecided(self._campaign_id)
+        return LeftOver(
+            tuple((self._signed(each.terms), each.h) for each in undecided),
+            frozenset(each.attempt for each in undecided if self._book.opened_counts(each.attempt) is not None),
+        )
 
     def _keep_encoder(self, done: EncoderResult) -> None:
         model_id = self._services.models.register(

@@ -70,13 +70,14 @@ class LeftOver:
 
     Attributes:
         undecided: terms and manifest hash of attempts at a table, or a histogram, that were under way: they are voided
-            first, or opened if
-            the witness has released them.
+            first, or opened if the witness has released them.
+        opened: of these, the attempts whose sum is kept already: their nodes are only told the decision.
         checkpoint: where the encoder run stands.
         encoder, encoder_terms: the finished encoder's artefact and its terms; its stage is not run again.
     """
 
     undecided: tuple[tuple[Terms, bytes], ...] = ()
+    opened: frozenset[str] = frozenset()
     checkpoint: EncoderCheckpoint | None = None
     encoder: bytes | None = None
     encoder_terms: Terms | None = None
@@ -151,7 +152,8 @@ def run_campaign(grid: Grid, job: CampaignJob) -> CampaignResult:
     plan, left = job.plan, job.left
     channel = Channel(grid, job.node_ids, job.timeout, job.wait_for)
     for terms, h in left.undecided:  # T4: charges are taken back before a new attempt is made
-        table = settle_attempt(channel, plan.witness, terms, h, job.store, reopen=True)
+        reopen = terms.attempt not in left.opened
+        table = settle_attempt(channel, plan.witness, terms, h, job.store, reopen=reopen)
         if table is not None:
             return CampaignResult(None, None, table) if job.evaluate else CampaignResult(None, table)
     if job.evaluate is not None:

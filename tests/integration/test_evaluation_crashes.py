@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crypto.jws import verify_model
+from crypto.jws import sign_model, verify_model
 from crypto.parcel import Parcel
 from crypto.wire.campaign import Decision, Terms
 from hub.campaign_plan import CampaignPlan, NoStore, ReleasedTable
@@ -63,6 +63,7 @@ class Trained:
     world: World
     plan: CampaignPlan
     task: EvaluationTask
+    table: ReleasedTable
     disks: Path
 
     def run(self, disk: Disk) -> ReleasedTable:
@@ -80,7 +81,7 @@ class Trained:
             federation.node_ids,
             store=disk,
             timeout=30.0,
-            left=LeftOver(undecided=tuple(undecided)),
+            left=LeftOver(undecided=tuple(undecided), opened=frozenset({self.table.terms.attempt})),
             evaluate=self.task,
         )
         found = run_server_app(federation.grid, job).evaluated
@@ -131,7 +132,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     for store in world.federation.stores.values():
         store.close()
     shutil.copytree(base / "state", base / "disks")
-    yield Trained(world, plan, task, base / "disks")
+    yield Trained(world, plan, task, result.table(), base / "disks")
     world.federation.close()
 
 
@@ -308,4 +309,19 @@ def test_a_hub_that_dies_and_a_node_that_dies_leave_one_histogram(ready: Trained
     assert grid.deaths == ["tax-2"]
     assert found.terms.attempt == "c1/evaluation/1"
     assert np.array_equal(found.counts, np.asarray(reopened.table.counts if reopened.table else []))
+    ready.check(found)
+
+
+def test_a_table_that_was_kept_and_not_announced_is_announced_before_the_evaluation(ready: Trained) -> None:
+    """The hub died between two stages: the table's nodes are told, and it is not taken for the histogram."""
+    use_grid(ready)
+    disk, terms = Disk(), ready.table.terms
+    token = sign_model(terms, ready.world.federation.identity, typ="terms", kid=HUB_ID)
+    disk.manifests[terms.attempt] = (ready.table.h, token)
+    found = ready.run(disk)
+    assert found.terms.stage == "evaluation"
+    decided = verify_model(
+        disk.decisions[terms.attempt], ready.world.federation.witness.sign_key, Decision, typ="decision"
+    )
+    assert (decided.attempt, decided.decision) == (terms.attempt, "released")
     ready.check(found)

@@ -15,6 +15,9 @@ from hub.campaign_plan import ReleasedTable
 from hub.campaign_record import CampaignRecord
 from models.artefact import ModelArtefact
 from models.evaluation_result import EvaluationResult
+from nodes.errors import PolicyRefusal
+from nodes.evaluation_consents import EvaluationConsents
+from nodes.points_book import PointsRequest, Seal
 from tests.served_world import ServedWorld, wait_until
 
 PARTIES = ("witness", "bank-1", "bank-2", "bank-3", "tax-1", "tax-2", "utility-1", "utility-2")
@@ -110,6 +113,10 @@ def test_the_model_may_be_released_after_it(world: ServedWorld, first: str) -> N
     model_id = str(world.state(first)["model_id"])
     assert world.hub.models.status(model_id) == "evaluation"
     assert world.hub.models.release(model_id, "release")
+    response = world.http.get(f"/v1/models/{model_id}/evaluation").raise_for_status()
+    assert EvaluationResult.model_validate_json(response.content) == result_of(world, first)
+    unknown = world.http.get("/v1/models/sha256:" + "0" * 64 + "/evaluation")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not-found")
 
 
 def test_an_evaluation_uses_a_consent_up(world: ServedWorld, first: str) -> None:
@@ -135,3 +142,32 @@ def test_orders_that_no_evaluation_could_follow_are_refused(world: ServedWorld) 
         assert response.status_code in (400, 422), fields
         assert named in response.text
     assert Path(world.base).exists()
+
+
+def test_a_node_that_refuses_in_an_evaluation_is_named_with_its_reason(
+    world: ServedWorld, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scorecard stage is over by then; the campaign ends where its quorum needs the node."""
+    honest = EvaluationConsents.settle
+
+    def refusing(self: EvaluationConsents, request: PointsRequest, seal: Seal) -> bytes:
+        if self._party_id == "utility-2":
+            raise PolicyRefusal(
+                "feed-stale", "the feed is 90 s old", field="feed", remedy="look at the node's connection"
+            )
+        return honest(self, request, seal)
+
+    monkeypatch.setattr(EvaluationConsents, "settle", refusing)
+    campaign_id = world.start(
+        noise="off", stages=["scorecard", "evaluation"], evaluation={"bands": 6}, holdout=0.5, quorum={"utility": 2}
+    )
+    state = world.ended(campaign_id)
+    assert (state["status"], state["failure"]["code"]) == ("failed", "quorum-missed")
+    assert "utility-2: feed-stale" in state["failure"]["detail"]
+    assert state["failure"]["remedy"]
+    (refusal,) = state["refusals"]
+    assert (refusal["party"], refusal["code"]) == ("utility-2", "feed-stale")
+    assert refusal["attempt"] == f"{campaign_id}/evaluation/1"
+    assert world.hub.campaigns.book.decision(refusal["attempt"]) is not None  # void, charges taken back
+    (model,) = [each for each in world.hub.models.all() if each.campaign_id == campaign_id]
+    assert model.status == "evaluation"  # no release without the evaluation that its terms promise
