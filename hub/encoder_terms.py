@@ -74,9 +74,17 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
         rounds = _rounds(noise.sigma_over_sensitivity, spec)
         privacy = _privacy(plan, (rounds,), delta_sum, noise.epsilon_replace_one)
         return EncoderBudget(noise.sigma_grid, with_evaluation(plan, privacy, label_nodes))
+    budget = _both_stages(plan, spec, 0.0)
+    of_rounds = _rounds_delta(plan, spec, budget.sigma_grid, label_nodes)
+    # A merchant who is trained on meets both stages' noise. More noise in the rounds only makes their distance smaller.
+    return _both_stages(plan, spec, of_rounds) if of_rounds > 0 else budget
+
+
+def _both_stages(plan: CampaignPlan, spec: EncoderSpec, rounds_delta: float) -> EncoderBudget:
+    """The budget of encoder and scorecard, where the rounds' noise shares are so far from discrete Gaussians."""
     layout = _scorecard_layout(plan, {plan.schema.label.kind: ENCODER_FEATURE_WIDTH})
     n_nodes = len(plan.cohort.nodes)
-    delta_sum = largest_delta(plan, table_delta(n_nodes, layout.n_cells), n_nodes)
+    delta_sum = largest_delta(plan, rounds_delta + table_delta(n_nodes, layout.n_cells), n_nodes)
     scale_of = partial(table_scale, n_nodes=n_nodes, t_collude=plan.t_collude)
     mu = split_budget(
         plan.epsilon,

@@ -223,7 +223,7 @@ def _privacy(
     delta_sum = largest_delta(plan, table_delta(n_nodes, layout.n_cells), n_nodes)
     scale_of = partial(table_scale, n_nodes=n_nodes, t_collude=plan.t_collude)
     if promised is not None:
-        return _promised(promised, delta_sum, scale_of)
+        return _promised(promised, max(delta_sum, promised.delta_sum), scale_of)
     noise = calibrate_tables(
         layout.n_features,
         plan.epsilon,
