@@ -9,7 +9,7 @@ from crypto.keys import IdentityKey
 from crypto.wire.campaign import RosterEntry
 from crypto.wire.party import Party, Roster
 from hub.campaign_book import Campaign
-from hub.campaign_plan import CampaignPlan
+from hub.campaign_plan import BLOCK_ROWS, CampaignPlan
 from hub.clock import Clock
 from hub.cohort import Cohort
 from hub.errors import CampaignOrderError, PeerUnreachable, QuorumError
@@ -197,6 +197,7 @@ def make_plan(
         encoder_share=order.encoder_share,
         bands=evaluation.bands,
         parity=evaluation.parity,
+        block_rows=order.block_rows or BLOCK_ROWS,
         reform=form,
         attempts_before=attempts_before,
         clock=clock,

@@ -82,6 +82,8 @@ class CampaignFile(BaseModel):
         encoder_share: part of μ² spent on the encoder when both stages run.
         nodes: ids of the nodes invited; all enrolled ones when left out.
         engine: how messages reach the nodes; the hub must offer it.
+        block_rows: most merchants of the cohort that travel at a time in the scorecard stage; the hub's default when
+            left out. Fewer need less memory and more trips; the table is the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
@@ -101,6 +103,7 @@ class CampaignFile(BaseModel):
     encoder_share: float = Field(default=0.5, ge=0.05, le=0.95)
     nodes: tuple[Name, ...] | None = Field(default=None, min_length=1)
     engine: EngineName = "agent"
+    block_rows: Annotated[int, Field(ge=64, le=1 << 20, strict=True)] | None = None
 
     @field_validator("epsilon", "delta", "holdout", "pair_share", "encoder_share", mode="before")
     @classmethod

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from crypto.blocks import terms_blocks
 from crypto.manifest import holdout_mask
+from hub.campaign_plan import ReleasedTable
 from hub.campaign_record import CampaignRecord
 from hub.cli import app as hub_cli
 from hub.cohort import Holding
@@ -62,14 +64,18 @@ def local_counts(world: ServedWorld, state: dict[str, object], base: Path):
         federation.close()
 
 
-def opened_counts(world: ServedWorld, campaign_id: str):
+def opened_of(world: ServedWorld, campaign_id: str) -> ReleasedTable:
     witness = world.hub.parties.witness()
     assert witness is not None
     book = world.hub.campaigns.book
     record = CampaignRecord(book, campaign_id, hub_key=world.hub.keys.identity.public, witness=witness)
     released = record.released()
     assert released is not None
-    return released.counts
+    return released
+
+
+def opened_counts(world: ServedWorld, campaign_id: str):
+    return opened_of(world, campaign_id).counts
 
 
 def log_types(world: ServedWorld, campaign_id: str) -> list[str]:
@@ -112,6 +118,20 @@ def test_a_campaign_over_links_gives_the_table_of_the_local_grid(world: ServedWo
     assert release.status_code == 200, release.text
     artefact = ModelArtefact.from_bytes(world.http.get(f"/v1/models/{state['model_id']}").content)
     assert artefact.campaign == campaign_id
+
+
+def test_a_campaign_in_blocks_over_links_gives_the_same_table(world: ServedWorld, tmp_path: Path) -> None:
+    campaign_id = world.start(noise="off", block_rows=128)
+    state = world.ended(campaign_id)
+    assert state["status"] == "succeeded", state["failure"]
+    opened = opened_of(world, campaign_id)
+    blocks = terms_blocks(opened.terms)
+    assert blocks.rows <= 64
+    assert blocks.count > 4
+    whole = local_counts(world, state, tmp_path)  # in one block
+    assert np.array_equal(opened.counts, whole)
+    trips = [each["what"] for each in state["progress"] if each["done"] == each["total"]]
+    assert trips.count("share") == blocks.count
 
 
 def test_a_node_over_its_budget_is_left_out_and_named_with_the_numbers(world: ServedWorld) -> None:
