@@ -27,7 +27,8 @@ WAITING, ASKED, DONE = "waiting", "asked", "done"
 EXPIRED = "answer-expired"
 AGAIN = frozenset({EXPIRED, *MOMENTARY})
 """Outcomes after which the owner may have a merchant asked again."""
-MAX_BATCH = 1_000_000
+MAX_BATCH = 200_000
+"""A batch is stored in one transaction (a second for 100,000 merchants), during which the node answers no query."""
 
 State = Literal["running", "finished"]
 

@@ -49,6 +49,7 @@ _STATUS = {
     "score-unavailable": 409,
     "hub-unreachable": 503,
     "request-too-large": 413,
+    "answer-expired": 410,
     "batch-invalid": 422,
     "batch-unknown": 404,
     "batch-running": 409,

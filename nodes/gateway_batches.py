@@ -28,7 +28,7 @@ from nodes.errors import BatchBusy, GatewayError, NodeError, PolicyRefusal
 
 _LOG = logging.getLogger(__name__)
 _PAUSE_SECONDS = 5.0
-MAX_BODY = 128 << 20
+MAX_BODY = 64 << 20
 CSV = "text/csv"
 Key = Annotated[str, Header(alias="Idempotency-Key", min_length=8, max_length=128)]
 Languages = Annotated[str, Header(alias="Accept-Language", description="zh or en")]

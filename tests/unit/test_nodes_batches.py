@@ -197,6 +197,10 @@ def test_what_breaks_while_a_batch_is_stored_leaves_nothing(world: ScoringWorld,
         create(world, [*(f"m{number}" for number in range(1199)), "M2"], model_id=model_id)
     with pytest.raises(BatchError, match="no merchants"):
         create(world, [], model_id=model_id)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nodes.batch_book.MAX_BATCH", 1000)
+        with pytest.raises(BatchError, match="more than 1000 merchants"):
+            create(world, [f"m{number}" for number in range(1001)], model_id=model_id)
     assert rows(world) == before
 
 

@@ -226,6 +226,22 @@ def test_a_score_under_one_key_is_asked_once(world: ScoringWorld, client: TestCl
     assert uses(world, record.record_id) == 2
 
 
+def test_a_key_whose_first_request_runs_is_refused(world: ScoringWorld, client: TestClient) -> None:
+    merchant, record = customer(world)
+    body, headers = {"id": merchant}, {"Idempotency-Key": "score-under-way"}
+    meanwhile: list[httpx.Response] = []
+
+    def ask_too(request: ScoreRequest) -> None:
+        meanwhile.append(client.post("/score", json=body, headers=headers))
+
+    world.relay.before = ask_too
+    assert client.post("/score", json=body, headers=headers).json()["score"] == expected_score(world, merchant)
+    world.relay.before = lambda request: None
+    (second,) = meanwhile
+    assert "has not ended" in str(problem(second, 400, "gateway-refused")["detail"])
+    assert uses(world, record.record_id) == 1
+
+
 def test_a_lost_answer_is_asked_for_again_under_its_key(world: ScoringWorld, client: TestClient) -> None:
     merchant, record = customer(world)
     headers = {"Idempotency-Key": "score-that-is-lost"}
@@ -238,9 +254,16 @@ def test_a_lost_answer_is_asked_for_again_under_its_key(world: ScoringWorld, cli
     world.relay.after = lambda request: None
     assert client.post("/score", json={"id": merchant}, headers=headers).json()["score"]
     assert uses(world, record.record_id) == 1
+    headers["Idempotency-Key"] = "score-that-is-late"
+    world.relay.after = lose
+    problem(client.post("/score", json={"id": merchant}, headers=headers), 503, "hub-unreachable")
+    world.relay.after = lambda request: None
+    world.pass_time(minutes=5)
+    problem(client.post("/score", json={"id": merchant}, headers=headers), 410, "answer-expired")
+    headers["Idempotency-Key"] = "score-that-is-lost"
     world.pass_time(hours=25)  # a day later the key is forgotten
     assert client.post("/score", json={"id": merchant}, headers=headers).json()["score"]
-    assert uses(world, record.record_id) == 2
+    assert uses(world, record.record_id) == 3
 
 
 def customer(world: ScoringWorld) -> tuple[str, ConsentRecord]:
