@@ -171,13 +171,67 @@ WATCHED = (
 
 def points() -> list[str]:
     """All functions that are wrapped."""
-    return sorted({p for each in CAMPAIGN for p in (each.point, each.within) if p} | set(WATCHED))
+    return sorted({p for each in (*CAMPAIGN, *QUERY) for p in (each.point, each.within) if p} | set(WATCHED))
+
+
+QUERIES = "hub.queries:Queries"
+QUERY: tuple[Cell, ...] = (
+    Cell("hub", "Q1", "the request is not on record", f"{QUERIES}._accept", "before", stage=""),
+    Cell("hub", "Q2", "stored and logged, not forwarded", f"{QUERIES}._accept", stage=""),
+    Cell("hub", "Q3", "the sources have answered, not stored", f"{QUERIES}._store", "before", stage=""),
+    Cell("hub", "Q4", "the answers are stored, not sent", f"{QUERIES}._store", stage=""),
+    Cell("hub", "Q5", "in the log, not cosigned", "hub.cosigning:Cosigner._ask", "before", stage=""),
+    Cell("hub", "Q5", "cosigned, the cosignature is not kept", "hub.cosigning:Cosigner._ask", stage=""),
+    Cell("tax-1", "S5", "the answer is not on record", "nodes.scoring:Scorer._answer_items", "before", stage=""),
+    Cell("tax-1", "S5", "the answer is on record, not sent", "nodes.scoring:Scorer._answer_items", stage=""),
+    Cell(
+        "witness",
+        "Q5",
+        "the checkpoint is not cosigned",
+        "nodes.witness.checkpoints:CheckpointCosigner.cosign",
+        "before",
+        stage="",
+    ),
+    Cell("bank-1", "A1", "the request is signed, not kept", "nodes.requester:Requester.prepare", stage=""),
+    Cell("bank-1", "A1", "the request is kept, not sent", "nodes.requester:Requester.send", "before", stage=""),
+    Cell("bank-1", "A3", "answered, not kept", "nodes.requester:Requester.send", stage=""),
+    Cell("bank-1", "B1", "the batch is stored, not answered", "nodes.batch_book:BatchBook.create", stage=""),
+    Cell("bank-1", "B2", "its requests are stored, not sent", "nodes.batches:Batches._ask_next", stage=""),
+    Cell("bank-1", "B3", "its answers came, not kept", "nodes.enquiries:Enquiries.send", stage=""),
+    Cell("hub", "C4", "the consent is not stored", "hub.consents:Consents._store", stage=""),
+    Cell("hub", "C4", "the consent is stored, not answered", "hub.consents:Consents.submit", stage=""),
+    Cell(
+        "tax-1",
+        "feed",
+        "the consent is not kept",
+        "nodes.consents:ConsentStore.apply_all",
+        "before",
+        holds="",
+        stage="",
+    ),
+    Cell(
+        "tax-1",
+        "feed",
+        "the consent is kept, its place in the feed is not",
+        "nodes.consents:ConsentStore.apply_all",
+        stage="",
+    ),
+    Cell("hub", "C4", "the revocation is not stored", "hub.consents:Consents._change", stage=""),
+    Cell("hub", "C4", "the revocation is stored, not answered", "hub.consents:Consents.submit_events", stage=""),
+    Cell(
+        "tax-1",
+        "feed",
+        "the revocation is kept, its place in the feed is not",
+        "nodes.consents:ConsentStore.apply_all",
+        stage="",
+    ),
+)
 
 
 def table() -> list[str]:
     """The matrix as the documentation shows it: a row for each process and step, and what follows."""
     rows: dict[tuple[str, str, str], list[str]] = {}
-    for each in CAMPAIGN:
+    for each in (*CAMPAIGN, *QUERY):
         rows.setdefault((each.process.partition("-")[0], each.step, each.follows), []).append(each.where)
     lines = ["| process | step | killed when | what follows |", "| --- | --- | --- | --- |"]
     for (process, step, follows), where in sorted(rows.items(), key=lambda row: row[0][0]):

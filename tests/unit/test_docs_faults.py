@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.cells import CAMPAIGN, points, table
+from tests.faults.cells import CAMPAIGN, QUERY, points, table
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -19,7 +19,7 @@ def test_the_documented_table_is_the_matrix() -> None:
 
 
 def test_cells_have_names_of_their_own() -> None:
-    names = [each.name + each.stage + each.point for each in CAMPAIGN]
+    names = [each.name + each.stage + each.point for each in (*CAMPAIGN, *QUERY)]
     assert len(names) == len(set(names))
 
 
