@@ -101,6 +101,14 @@ def test_terms_that_the_hub_receives_are_uniform(fixed: Campaign) -> None:
     check_uniform(terms_of(fixed, "train.share", "query.release"))
 
 
+def test_nodes_terms_added_up_without_the_witnesss_are_uniform(fixed: Campaign) -> None:
+    """Until the witness releases its own term the total is hidden too."""
+    shares = [np.frombuffer(each, "<u4") for each in fixed.result.table().shares.values()]
+    total = np.sum(shares, axis=0, dtype=np.uint32)
+    assert byte_p_value(total) > P_VALUE
+    assert byte_p_value(fixed.result.table().counts.astype(np.uint32)) < 1e-100
+
+
 def test_terms_from_which_the_witness_takes_its_own_masks_are_uniform(fixed: Campaign) -> None:
     """What the witness has of the nodes' terms when it makes a model again: pairwise masks still lie on them."""
     check_uniform(np.concatenate([np.frombuffer(each, "<u4") for each in fixed.result.table().shares.values()]))

@@ -68,6 +68,9 @@ VIEWS: dict[str, View] = {
     "the merchant's bank: masked rows": lambda views: features(views.rows[own_node("bank")]),
     "the merchant's tax node: masked rows": lambda views: features(views.rows[own_node("tax")]),
     "hub: all terms but one": lambda views: features(views.terms[:-1]),
+    "hub: sum of all nodes' terms, without the witness's": lambda views: features(
+        views.terms[:-1].sum(axis=0, dtype=np.uint32)
+    ),
     "hub: terms of the merchant's own nodes": lambda views: features(views.terms[own_nodes()]),
     "witness: terms less its own masks, but one": lambda views: features((views.terms[:-1] - views.masks)[:-1]),
 }
