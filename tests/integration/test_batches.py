@@ -36,7 +36,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WalkWorld]:
 
 
 def lose(world: WalkWorld, patch: pytest.MonkeyPatch, error: BaseException, *, at: int) -> Counter[str]:
-    """The answer to the `at`-th query is lost: the hub has given it, and the requester gets an error; counts requests."""
+    """The answer to the `at`-th query is lost: the hub has given it, the requester gets an error; counts requests."""
     http = world.nodes["platform"].runtime.hub._http
     send, queries = http.request, Counter[str]()
 
