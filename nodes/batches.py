@@ -5,7 +5,7 @@ B2  Up to 500 merchants at a time are turned into signed requests; these are sto
     asked, in one transaction, before the first of them is sent.
 B3  A request's answers and its end are one transaction. After a crash a stored request is sent again as it is: the hub
     and the sources answer the same bytes, and it counts as one use.
-    A model that is withdrawn meanwhile gives no more scores: the merchants that are left are refused under its code.
+    A model that is withdrawn or rolled back meanwhile gives no more scores: merchants that are left are refused so.
 B4  A request that expired before its answers came is never made anew by itself: what the sources answered has used the
     consents. Its merchants are `answer-expired`; the owner may have them asked again.
 """
@@ -34,6 +34,7 @@ DEFINITE = frozenset(
         "consent-unknown",
         "mixed-sources",
         "model-not-released",
+        "model-rolled-back",
         "nonce-reused",
         "query-refused",
         "recipient-not-consented",

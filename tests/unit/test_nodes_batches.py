@@ -373,6 +373,22 @@ def test_a_model_that_is_withdrawn_gives_no_more_scores(world: ScoringWorld, fiv
     assert len(requests(world)) == 2
 
 
+def test_a_batch_does_not_go_on_with_a_model_that_was_rolled_back(
+    world: ScoringWorld, five: dict[str, ConsentRecord]
+) -> None:
+    older, model_id = world.release(world.artefact(6)), world.release(world.artefact(7))
+    made = create(world, five, model_id=model_id)
+    crash_answered(world)
+    with pytest.raises(Crash):
+        batches(world).run(made)
+    world.relay.after = lambda request: None
+    world.roll_back(world.rollback_item(older, model_id, serial=1))
+    ended = batches(world).run(made)
+    assert (ended.state, ended.refused["model-rolled-back"]) == ("finished", 5 - ended.scored)
+    again = create(world, five, model_id=older)
+    assert batches(world).run(again).scored == 5
+
+
 def test_model_versions_are_counted_over_batches(world: ScoringWorld) -> None:
     one = customers(world, 1)
     found: list[str | None] = []
