@@ -276,7 +276,8 @@ class CampaignRun:
         """Who can take part now; a campaign that is taken up again gives the links time to come back."""
         began = time.monotonic()
         patience = self._services.reconnect_s if self._resumed else 0.0
-        waiting = self._waiting(campaign, patience)
+        rejoin = min(patience, _REJOIN_S)
+        for_quorum, for_others = self._waiting(campaign, patience), self._waiting(campaign, rejoin)
         while True:
             self._services.roster.reload()
             current = self._services.roster.current()
@@ -290,11 +291,13 @@ class CampaignRun:
                     enrolled=self._enrolled(),
                     connected=connected,
                 )
-                if not found.missing or passed >= min(patience, _REJOIN_S):
+                if not found.missing or passed >= rejoin:
                     return found
+                waiting = for_others
             except (QuorumError, PeerUnreachable):
                 if passed >= patience:
                     raise
+                waiting = for_quorum
             wanted = [party.party_id for party in invited(campaign.order, campaign.schema, self._enrolled())]
             witness = self._services.parties.witness()
             waiting.note(wanted if witness is None else [*wanted, witness.party_id], connected)

@@ -135,6 +135,33 @@ class SuperLinkWorld(ServedWorld):
         pid = self.superlink_pid()
         os.kill(pid, signal.SIGKILL)
 
+    def kill_worker(self) -> None:
+        """Kill the worker; a campaign's process of its notices by its leash."""
+        worker = next(each for each in psutil.Process().children() if "worker" in _command_of(each))
+        worker.kill()
+        worker.wait(10)
+
+    def processes_for(self, word: str) -> int:
+        """How many processes of this world have a word in their command, or in the name of their program."""
+        return sum(any(word in part for part in _command_of(each)) for each in self._own())
+
+    def stray(self) -> list[str]:
+        """Commands of processes that speak of this world's folder or SuperLink."""
+        return [" ".join(_command_of(each)) for each in self._own()]
+
+    def _own(self) -> list[psutil.Process]:
+        words = (str(self.base), self._inner())
+        return [
+            each
+            for each in psutil.process_iter()
+            if each.pid != os.getpid() and any(word and word in part for part in _command_of(each) for word in words)
+        ]
+
+    def _inner(self) -> str:
+        """Host and port by which Flower's processes know the SuperLink."""
+        path = self.base / "hub" / "superlink" / "control.address"
+        return path.read_text().strip() if path.exists() else ""
+
     def steps(self, campaign_id: str) -> list[tuple[str, str, str]]:
         return [(each["attempt"], each["what"], each["detail"]) for each in self.state(campaign_id)["progress"]]
 
@@ -145,3 +172,10 @@ class SuperLinkWorld(ServedWorld):
             process.kill()
             process.wait()
         super().close()
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
+    except psutil.NoSuchProcess:
+        return []

@@ -22,7 +22,7 @@ from models.artefact import ModelArtefact
 from tests.databases import on_postgresql
 from tests.deployment.lishui_world import SCHEMA_FILE, LishuiWorld
 
-pytestmark = [pytest.mark.deployment, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.deployment, pytest.mark.timeout(600)]
 
 MERCHANTS = 600
 NODES = {"bank": 2, "tax": 1, "utility": 1}
@@ -88,7 +88,7 @@ def served(world: LishuiWorld, source: Format, engine: str) -> Result:
     """The campaign by real nodes at the serving hub."""
     world.read_from(source)
     campaign_id = world.start(engine=engine, noise="off", epsilon=EPSILON, holdout=0.0)
-    state = world.ended(campaign_id, seconds=150)
+    state = world.ended(campaign_id, seconds=240)
     assert state["status"] == "succeeded", state["failure"]
     assert state["engine"] == engine
     witness = world.hub.parties.witness()

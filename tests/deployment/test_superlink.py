@@ -23,7 +23,8 @@ from nodes.supernode import SuperNode
 from tests.deployment.superlink_world import SuperLinkWorld
 from tests.served_world import wait_until
 
-pytestmark = [pytest.mark.deployment, pytest.mark.timeout(280)]
+PATIENCE_S = 240.0
+pytestmark = [pytest.mark.deployment, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +78,17 @@ def submissions(world: SuperLinkWorld, campaign_id: str) -> int:
 
 
 def wait_for_step(world: SuperLinkWorld, campaign_id: str, step: str) -> None:
+    """A trip takes seconds, a run's start more, and many times that on a busy machine."""
     wait_until(
         lambda: any(what == step for _, what, _ in world.steps(campaign_id)),
         what=f"{step} of {campaign_id}",
-        seconds=90,
+        seconds=PATIENCE_S,
     )
 
 
 def test_the_table_is_the_local_grids_bit_for_bit(world: SuperLinkWorld, tmp_path: Path) -> None:
     campaign_id = world.start(engine="superlink", noise="off")
-    state = world.ended(campaign_id, seconds=120)
+    state = world.ended(campaign_id, seconds=PATIENCE_S)
     assert state["status"] == "succeeded", state["failure"]
     assert submissions(world, campaign_id) == 1
     assert np.array_equal(opened_counts(world, campaign_id), local_counts(world, campaign_id, tmp_path))
@@ -177,11 +179,70 @@ def test_a_killed_superlink_comes_back_and_the_campaign_goes_on(world: SuperLink
     campaign_id = world.start(engine="superlink", noise="off")
     wait_for_step(world, campaign_id, "accept")
     world.kill_superlink()
-    state = world.ended(campaign_id, seconds=200)
+    state = world.ended(campaign_id, seconds=PATIENCE_S)
     assert state["status"] == "succeeded", state["failure"]
     assert submissions(world, campaign_id) >= 2
     assert np.array_equal(opened_counts(world, campaign_id), local_counts(world, campaign_id, tmp_path))
     world.wait_joined()
+
+
+def test_a_killed_node_that_the_quorum_needs_comes_back_and_the_table_is_the_same(
+    world: SuperLinkWorld, tmp_path: Path
+) -> None:
+    process = world.move_to_process("bank-3")
+    campaign_id = world.start(engine="superlink", noise="off", quorum={"bank": 3})
+    wait_for_step(world, campaign_id, "seeds")
+    process.kill()
+    process.wait()
+    wait_for_step(world, campaign_id, "void")
+    world.take_back("bank-3")
+    state = world.ended(campaign_id, seconds=PATIENCE_S)
+    assert state["status"] == "succeeded", state["failure"]
+    assert {each["party"] for each in state["refusals"]} == {"bank-3"}
+    assert np.array_equal(opened_counts(world, campaign_id), local_counts(world, campaign_id, tmp_path))
+
+
+def test_a_node_with_another_partys_training_key_takes_no_part(world: SuperLinkWorld) -> None:
+    for party in ("bank-1", "bank-2"):
+        world.supernodes.pop(party).stop()
+    stolen, thief = world.agents["bank-2"].services.runtime.keys.training, world.agents["bank-1"].services.desk
+    assert stolen is not None
+    assert thief is not None
+    impostor = SuperNode(world.address, world.root, stolen.private_key, thief.reply, poll_seconds=0.1)
+    impostor.start()
+    wait_until(lambda: impostor.connected, what="the impostor at the SuperLink")
+    try:
+        nodes = ["bank-2", "bank-3", "tax-1", "utility-1"]
+        state = world.ended(world.start(engine="superlink", noise="off", nodes=nodes), seconds=PATIENCE_S)
+    finally:
+        impostor.stop()
+    assert state["status"] == "succeeded", state["failure"]
+    assert {each["party"] for each in state["refusals"]} == {"bank-2"}
+    for party in ("bank-1", "bank-2"):
+        world.join(party)
+    world.wait_joined()
+
+
+def test_a_killed_worker_leaves_one_run_which_its_successor_watches(world: SuperLinkWorld, tmp_path: Path) -> None:
+    campaign_id = world.start(engine="superlink", noise="off")
+    wait_for_step(world, campaign_id, "cosign")
+    world.kill_worker()
+    state = world.ended(campaign_id, seconds=PATIENCE_S)
+    assert state["status"] == "succeeded", state["failure"]
+    assert submissions(world, campaign_id) == 1
+    assert np.array_equal(opened_counts(world, campaign_id), local_counts(world, campaign_id, tmp_path))
+    wait_until(lambda: not any(run.alive for run in api_of(world).runs(campaign_id)), what="the run's end")
+    wait_until(lambda: world.processes_for("campaign-process") <= 1, what="the end of all but the warm process")
+    wait_until(lambda: world.processes_for("flwr-serverapp") == 0, what="the end of the run's process")
+
+
+def test_an_aborted_campaign_leaves_no_run(world: SuperLinkWorld) -> None:
+    campaign_id = world.start(engine="superlink", noise="off")
+    wait_for_step(world, campaign_id, "cosign")
+    asked = world.http.post(f"/v1/campaigns/{campaign_id}/abort", headers={"Idempotency-Key": campaign_id})
+    assert asked.status_code == 200, asked.text
+    assert world.ended(campaign_id, seconds=PATIENCE_S)["status"] == "aborted"
+    wait_until(lambda: not any(run.alive for run in api_of(world).runs(campaign_id)), what="the run's end", seconds=60)
 
 
 def test_a_killed_node_is_named_and_the_quorum_decides(world: SuperLinkWorld) -> None:
@@ -189,14 +250,25 @@ def test_a_killed_node_is_named_and_the_quorum_decides(world: SuperLinkWorld) ->
     campaign_id = world.start(engine="superlink", noise="off", quorum={"bank": 2})
     wait_for_step(world, campaign_id, "seeds")
     process.kill()
-    state = world.ended(campaign_id, seconds=150)
+    state = world.ended(campaign_id, seconds=PATIENCE_S)
     assert state["status"] == "succeeded", state["failure"]
     assert {each["party"] for each in state["refusals"]} == {"bank-3"}
 
-    short = world.ended(world.start(engine="superlink", noise="off", quorum={"bank": 3}), seconds=150)
+    short = world.ended(world.start(engine="superlink", noise="off", quorum={"bank": 3}), seconds=PATIENCE_S)
     assert short["status"] == "failed"
     assert short["failure"]["code"] == "quorum-missed"
     assert "bank-3 is not connected" in short["failure"]["detail"]
     waits = [each for each in short["progress"] if each["what"] == "wait"]
     assert [(each["done"], each["total"], each["wait"]["parties"]) for each in waits[-1:]] == [(5, 6, ["bank-3"])]
     world.take_back("bank-3")
+
+
+def test_a_stopped_hub_leaves_no_process(tmp_path: Path) -> None:
+    """Stopped while a run is under way: the SuperLink, its executor and the run's own process end with the hub."""
+    world = SuperLinkWorld(tmp_path, nodes={"bank": 1, "tax": 1, "utility": 1})
+    try:
+        campaign_id = world.start(engine="superlink", noise="off")
+        wait_for_step(world, campaign_id, "cosign")
+    finally:
+        world.close()
+    wait_until(lambda: world.stray() == [], what="the end of all processes", seconds=60)
