@@ -6,6 +6,7 @@ that a run that died is submitted again and goes on from there. One process at a
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ app = ServerApp()
 _LOCK_S = 90.0
 """The process of a run that the SuperLink stopped notices by its heartbeat, every half minute."""
 _LOOK_S = 0.5
+_END_S = 10.0
+"""So long may a run whose SuperLink is gone take to end by itself."""
 
 
 @app.main()
@@ -45,6 +48,7 @@ def main(grid: Grid, context: Context) -> None:
     Raises:
         SuperLinkError: it was interrupted and stays unfinished; Flower then shows the run as failed.
     """
+    threading.Thread(target=_end_with, args=(os.getppid(),), name="leash", daemon=True).start()
     configure_logging()
     campaign_id = str(context.run_config[CAMPAIGN])
     structlog.contextvars.bind_contextvars(campaign=campaign_id, run=context.run_id)
@@ -55,6 +59,14 @@ def main(grid: Grid, context: Context) -> None:
         with _alone(campaign_locks(hub.db), campaign_id):
             if campaign_id in hub.campaigns.book.unfinished() and not _run(hub, grid, campaign_id):
                 raise _interrupted("The campaign was interrupted and stays unfinished.")
+
+
+def _end_with(parent: int) -> None:
+    """End with the executor that started this process: Flower's own way out waits for a SuperLink that is gone."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    time.sleep(_END_S)
+    os._exit(1)
 
 
 def _run(hub: Hub, grid: Grid, campaign_id: str) -> bool:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FLEET, CONTROL = "/v1/fleet/", "/v1/control/"
 _LOOK_S = 0.5
 _CLOSE_S = 3
+_END_S = 1
 _logger = structlog.get_logger("hub.superlink")
 
 
@@ -152,7 +153,7 @@ async def _serve(
     try:
         while not stopping() and not any(task.done() for task in tasks):
             if executor is None and all(server.started for server in servers):
-                executor = subprocess.Popen(command)  # noqa: S603
+                executor = subprocess.Popen(command, start_new_session=True)  # noqa: S603
                 _logger.info("superlink-serves")
             if executor is not None and executor.poll() is not None:
                 _logger.error("superlink-executor-died", code=executor.returncode)
@@ -161,11 +162,33 @@ async def _serve(
             await asyncio.sleep(_LOOK_S)
     finally:
         if executor is not None:
-            executor.send_signal(signal.SIGTERM)
+            _signal_group(executor.pid, signal.SIGTERM)
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*tasks, return_exceptions=True)
+        if executor is not None:
+            await _end_group(executor)
     return code
+
+
+async def _end_group(executor: subprocess.Popen[bytes]) -> None:
+    """Let the executor and the processes of runs end, then end what is left: runs go on from the hub's database."""
+    for _ in range(int(_END_S / _LOOK_S)):
+        executor.poll()
+        if not _signal_group(executor.pid, 0):
+            return
+        await asyncio.sleep(_LOOK_S)
+    _signal_group(executor.pid, signal.SIGKILL)
+    executor.wait()
+
+
+def _signal_group(leader: int, number: int) -> bool:
+    """Signal all processes of the executor's session; False where none is left. 0 only asks."""
+    try:
+        os.killpg(leader, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _executor_command(options: SuperLinkOptions, address: str) -> list[str]:
