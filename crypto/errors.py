@@ -45,9 +45,21 @@ class SealError(CryptoError):
 
 
 class IdentifierError(CryptoError):
-    """An identifier is malformed or its check digit is wrong."""
+    """An identifier is malformed or its check digit is wrong.
+
+    Attributes:
+        wrong: what is wrong, without the identifier, with ``{number}`` where one is named.
+        number: that number.
+    """
 
     code = "identifier-invalid"
+
+    def __init__(
+        self, message: str, *, field: str | None = None, remedy: str | None = None, wrong: str = "", number: int = 0
+    ) -> None:
+        super().__init__(message, field=field, remedy=remedy)
+        self.wrong = wrong
+        self.number = number
 
 
 class PseudonymError(CryptoError):

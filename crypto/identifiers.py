@@ -31,8 +31,9 @@ def masked(value: str) -> str:
     return value[:2] + "*" * (len(value) - 4) + value[-2:]
 
 
-def _refuse(id_type: str, value: str, wrong: str, remedy: str) -> NoReturn:
-    raise IdentifierError(f"{id_type} {masked(value)}: {wrong}.", field=id_type, remedy=remedy)
+def _refuse(id_type: str, value: str, wrong: str, remedy: str, *, number: int = 0) -> NoReturn:
+    message = f"{id_type} {masked(value)}: {wrong.format(number=number)}."
+    raise IdentifierError(message, field=id_type, remedy=remedy, wrong=wrong, number=number)
 
 
 def _canonical_text(value: str) -> str:
@@ -57,7 +58,7 @@ def resident_check_digit(body: str) -> str:
 
 def _check_uscc(code: str) -> None:
     if len(code) != LENGTH:
-        _refuse("uscc", code, f"has {len(code)} characters, not {LENGTH}", "Enter all 18 characters.")
+        _refuse("uscc", code, "has {number} characters, not 18", "Enter all 18 characters.", number=len(code))
     if not set(code) <= set(USCC_ALPHABET):
         _refuse("uscc", code, "has a character that the code never has", "I, O, S, V and Z do not occur.")
     if not set(code[2:8]) <= _DIGITS:
@@ -68,7 +69,9 @@ def _check_uscc(code: str) -> None:
 
 def _check_resident(number: str) -> None:
     if len(number) != LENGTH:
-        _refuse("resident-id", number, f"has {len(number)} characters, not {LENGTH}", "Enter the 18-digit number.")
+        _refuse(
+            "resident-id", number, "has {number} characters, not 18", "Enter the 18-digit number.", number=len(number)
+        )
     if not (set(number[:-1]) <= _DIGITS and number[-1] in _RESIDENT_CHECKS):
         _refuse("resident-id", number, "is not 17 digits and a digit or X", "Compare with the card.")
     try:
@@ -85,7 +88,7 @@ def _check_opaque(value: str) -> None:
     if not value:
         _refuse("opaque", value, "is empty", "Enter an identifier.")
     if len(value.encode("utf-8", "surrogatepass")) > MAX_OPAQUE_BYTES:
-        _refuse("opaque", value, f"is longer than {MAX_OPAQUE_BYTES} bytes", "Use a shorter identifier.")
+        _refuse("opaque", value, "is longer than {number} bytes", "Use a shorter identifier.", number=MAX_OPAQUE_BYTES)
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in value):
         _refuse("opaque", value, "has a control character", "Take control characters out.")
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from models.errors import DataError
 from models.feature import Feature
+from models.said import Said, said
 from models.schema import FeatureSpec, Label, Schema
 
 Codes = npt.NDArray[np.uint8]
@@ -36,7 +37,7 @@ class CellProblem:
 
     row: int
     column: str
-    what: str
+    what: Said
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def outcome_checked(label: Label, series: pl.Series) -> tuple[Codes, list[CellPr
     codes[is_positive] = DEFAULTED
     codes[is_negative] = PERFORMING
     wrong = np.flatnonzero(text.is_not_null().to_numpy() & ~is_positive & ~is_negative)
-    what = f"is neither {positive} nor {negative}"
+    what = said("is neither {positive} nor {negative}", positive=positive, negative=negative)
     return codes, [CellProblem(int(row), series.name, what) for row in wrong]
 
 
@@ -294,11 +295,11 @@ def _numbers(series: pl.Series) -> tuple[Values, list[CellProblem]]:
         # dates, lists, bytes: no cell of such a column can be a number
         empty = np.full(len(series), np.nan)
         rows = np.flatnonzero(series.is_not_null().to_numpy())
-        return empty, [CellProblem(int(row), name, f"is {series.dtype}, not a number") for row in rows]
+        return empty, [CellProblem(int(row), name, said("is {type}, not a number", type=series.dtype)) for row in rows]
     values = numbers.fill_null(float("nan")).to_numpy().astype(np.float64)
     unread = given.is_not_null().to_numpy() & numbers.is_null().to_numpy()
-    problems = [CellProblem(int(row), name, "is text, not a number") for row in np.flatnonzero(unread)]
-    problems += [CellProblem(int(row), name, "is infinite") for row in np.flatnonzero(np.isinf(values))]
+    problems = [CellProblem(int(row), name, said("is text, not a number")) for row in np.flatnonzero(unread)]
+    problems += [CellProblem(int(row), name, said("is infinite")) for row in np.flatnonzero(np.isinf(values))]
     return values, sorted(problems, key=lambda problem: problem.row)
 
 
@@ -318,7 +319,9 @@ def _categories(spec: Feature, series: pl.Series) -> tuple[Codes, list[CellProbl
     if series.dtype.is_nested() or series.dtype == pl.Binary:
         rows = np.flatnonzero(series.is_not_null().to_numpy())
         codes = np.full(len(series), spec.missing_bin, dtype=np.uint8)
-        return codes, [CellProblem(int(row), series.name, f"is {series.dtype}, not text") for row in rows]
+        return codes, [
+            CellProblem(int(row), series.name, said("is {type}, not text", type=series.dtype)) for row in rows
+        ]
     names = spec.categories or ()
     other = len(names)
     index = {name: position for position, name in enumerate(names)}

@@ -20,7 +20,8 @@ from rich.text import Text
 from crypto.errors import CryptoError
 from models.errors import ModelsError
 from models.i18n import catalogue, language_from_env, title_of
-from nodes.errors import NodeError, PeerError, PolicyRefusal
+from models.said import Said
+from nodes.errors import NodeError, PeerError, PolicyRefusal, SourceError
 
 P = ParamSpec("P")
 
@@ -47,6 +48,14 @@ def speaking(lang: str | None) -> Iterator[None]:
 def say(text: str, **params: object) -> str:
     """A text of this package in the user's language."""
     return catalogue("nodes").translate(language_from_env(), text, **params)
+
+
+def tell(text: Said) -> str:
+    """A text of this package or of the models, in the user's language."""
+    params = {name: tell(value) if isinstance(value, Said) else value for name, value in text.params.items()}
+    lang = language_from_env()
+    found = catalogue("nodes") if catalogue("nodes").has(lang, text.text) else catalogue("models")
+    return found.translate(lang, text.text, **params)
 
 
 def out() -> Console:
@@ -111,11 +120,17 @@ def describe(error: BaseException) -> dict[str, str | None]:
     return {
         "code": code,
         "title": _title(code) or _title(error.code),
-        "what": error.message,
+        "what": "\n".join(map(tell, error.lines)) if isinstance(error, SourceError) else error.message,
         "field": error.field,
-        "remedy": say(error.remedy) if error.remedy else None,
+        "remedy": _remedy(error),
         "party": party,
     }
+
+
+def _remedy(error: CryptoError | ModelsError | NodeError) -> str | None:
+    if isinstance(error, SourceError) and error.said_remedy is not None:
+        return tell(error.said_remedy)
+    return say(error.remedy) if error.remedy else None
 
 
 def reported(command: Callable[P, None]) -> Callable[P, None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from models.said import Said
+
 
 class NodeError(Exception):
     """Base of everything a node refuses.
@@ -24,9 +26,19 @@ class NodeError(Exception):
 
 
 class SourceError(NodeError):
-    """A data source does not fit the schema; the message names rows and columns, identifiers are masked."""
+    """A data source does not fit the schema; the message names rows and columns, identifiers are masked.
+
+    Attributes:
+        lines: the message, for a console to say in a language.
+        said_remedy: the remedy likewise.
+    """
 
     code = "source-invalid"
+
+    def __init__(self, *lines: Said, field: str | None = None, remedy: Said | None = None) -> None:
+        super().__init__("\n".join(map(str, lines)), field=field, remedy=str(remedy) if remedy else None)
+        self.lines = lines
+        self.said_remedy = remedy
 
 
 class ConfigError(NodeError):

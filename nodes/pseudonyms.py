@@ -18,6 +18,7 @@ from crypto.errors import PseudonymError
 from crypto.identifiers import IdentifierType, masked
 from crypto.pseudonym import PSEUDONYM_BYTES, BlindedBatch, pseudonym, voprf_input
 from crypto.wire.party import VoprfAnswer
+from models.said import said
 from nodes.errors import SourceError
 from nodes.roster import RosterBook
 from nodes.store import Store
@@ -91,9 +92,9 @@ class PseudonymMap:
         absent = next((each for each in ids if each not in known), None)
         if absent is not None:
             raise SourceError(
-                f"identifier {masked(absent)} has no pseudonym yet",
+                said("identifier {masked} has no pseudonym yet", masked=masked(absent)),
                 field="id",
-                remedy="run digua-node run, which evaluates new identifiers first",
+                remedy=said("run digua-node run, which evaluates new identifiers first"),
             )
         joined = b"".join(known[each] for each in ids)
         return np.frombuffer(joined, dtype=np.uint8).reshape(len(ids), PSEUDONYM_BYTES).copy()

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import polars as pl
 
+from models.said import said
 from nodes.errors import SourceError
 
 
@@ -46,5 +47,7 @@ def require_columns(source: Source, columns: Sequence[str]) -> None:
     absent = [name for name in columns if name not in present]
     if absent:
         raise SourceError(
-            f"{source.name}: missing columns: {', '.join(absent)}", field=absent[0], remedy="add the columns"
+            said("{name}: missing columns: {columns}", name=source.name, columns=", ".join(absent)),
+            field=absent[0],
+            remedy=said("add the columns"),
         )

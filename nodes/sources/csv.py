@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import polars as pl
 
+from models.said import Said, said
 from nodes.errors import SourceError
 from nodes.sources.base import require_columns
 
@@ -75,12 +76,12 @@ class CsvSource:
                     )
                     if segment.height != rows:
                         raise self._badly_quoted(
-                            "its records cannot be told apart, or it was changed while it was read"
+                            said("its records cannot be told apart, or it was changed while it was read")
                         )
                     yield from segment.select(list(columns)).iter_slices(block_rows)
         except (pl.exceptions.PolarsError, OSError) as problem:
             # the library's own message may quote cells
-            raise self._badly_quoted("the file cannot be read as CSV") from problem
+            raise self._badly_quoted(said("the file cannot be read as CSV")) from problem
 
     def _check_records(self) -> tuple[str, ...]:
         """Every record must have the header's length: a cut row would else read as missing values."""
@@ -96,45 +97,53 @@ class CsvSource:
                         segments.append((lines.read, _SEGMENT_ROWS))
                     if len(record) not in (len(header), 0):
                         raise SourceError(
-                            f"{self.path}: row {row} has {len(record)} cells, the header has {len(header)}",
+                            said(
+                                "{name}: row {row} has {cells} cells, the header has {columns}",
+                                name=self.path,
+                                row=row,
+                                cells=len(record),
+                                columns=len(header),
+                            ),
                             field=f"row {row}",
-                            remedy="complete the row, or quote cells that contain the separator",
+                            remedy=said("complete the row, or quote cells that contain the separator"),
                         )
         except UnicodeDecodeError as problem:
             raise SourceError(
-                f"{self.path}: not UTF-8 text",
+                said("{name}: not UTF-8 text", name=self.path),
                 field="path",
-                remedy="save it as UTF-8, e.g. iconv -f GB18030 -t UTF-8 old.csv > new.csv",
+                remedy=said("save it as UTF-8, e.g. iconv -f GB18030 -t UTF-8 old.csv > new.csv"),
             ) from problem
         except OSError as problem:
             raise SourceError(
-                f"{self.path}: cannot be read ({problem.strerror})",
+                said("{name}: cannot be read ({reason})", name=self.path, reason=problem.strerror),
                 field="path",
-                remedy="check the path and its permissions",
+                remedy=said("check the path and its permissions"),
             ) from problem
         except csv.Error as problem:
-            raise self._badly_quoted(f"after row {max(row, 1)}: badly quoted") from problem
+            raise self._badly_quoted(said("after row {row}: badly quoted", row=max(row, 1))) from problem
         if not header:
             raise SourceError(
-                f"{self.path}: the file is empty", field="path", remedy="put the column names in the first row"
+                said("{name}: the file is empty", name=self.path),
+                field="path",
+                remedy=said("put the column names in the first row"),
             )
         twice = sorted({name for name in header if header.count(name) > 1})
         if twice:
             raise SourceError(
-                f"{self.path}: row 1: the column {twice[0]!r} occurs twice",
+                said("{name}: row 1: the column {column} occurs twice", name=self.path, column=repr(twice[0])),
                 field=twice[0],
-                remedy="rename or drop one of them",
+                remedy=said("rename or drop one of them"),
             )
         if lines.read > segments[-1][0]:
             segments.append((lines.read, max(row - 1, 0) % _SEGMENT_ROWS))
         self._segments = segments
         return header
 
-    def _badly_quoted(self, what: str) -> SourceError:
+    def _badly_quoted(self, what: Said) -> SourceError:
         return SourceError(
-            f"{self.path}: {what}",
+            said("{name}: {what}", name=self.path, what=what),
             field="path",
-            remedy="check the quotes: a quoted cell starts and ends with one, inner ones are doubled",
+            remedy=said("check the quotes: a quoted cell starts and ends with one, inner ones are doubled"),
         )
 
 

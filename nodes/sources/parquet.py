@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from models.said import said
 from nodes.errors import SourceError
 from nodes.sources.base import require_columns
 
@@ -61,10 +62,11 @@ class ParquetSource:
 
     def _unreadable(self, problem: Exception) -> SourceError:
         if isinstance(problem, OSError) and problem.errno is not None:
-            what, remedy = f"cannot be read ({problem.strerror})", "check the path and its permissions"
+            what = said("cannot be read ({reason})", reason=problem.strerror)
+            remedy = said("check the path and its permissions")
         elif not self.path.is_file():
-            what, remedy = "is no file", "check the path"
+            what, remedy = said("is no file"), said("check the path")
         else:
             # the library's own message may quote cells
-            what, remedy = "is not a Parquet file, or is damaged", "write the file again"
-        return SourceError(f"{self.path}: {what}", field="path", remedy=remedy)
+            what, remedy = said("is not a Parquet file, or is damaged"), said("write the file again")
+        return SourceError(said("{name}: {what}", name=self.path, what=what), field="path", remedy=remedy)

@@ -21,6 +21,7 @@ from sqlalchemy import URL, Connection, CursorResult, TextClause, create_engine,
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from models.said import Said, said
 from nodes.errors import SourceError
 from nodes.sources.base import require_columns
 
@@ -91,7 +92,9 @@ class SqlSource:
         dialect, database = self.url.get_backend_name(), self.url.database
         if dialect == "sqlite" and not (database and Path(database).is_file()):
             raise SourceError(
-                f"{self.name}: there is no such database file", field="sql.url", remedy="check the path in the address"
+                said("{name}: there is no such database file", name=self.name),
+                field="sql.url",
+                remedy=said("check the path in the address"),
             )
         engine = create_engine(self.url, poolclass=NullPool, hide_parameters=True)
         try:
@@ -108,15 +111,17 @@ class SqlSource:
     def _names(self, result: CursorResult[tuple[object, ...]]) -> tuple[str, ...]:
         if not result.returns_rows:
             raise SourceError(
-                f"{self.name}: the query gives no rows", field="sql.query", remedy="write a SELECT of one table"
+                said("{name}: the query gives no rows", name=self.name),
+                field="sql.query",
+                remedy=said("write a SELECT of one table"),
             )
         names = tuple(result.keys())
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise SourceError(
-                f"{self.name}: the query has the column {twice[0]!r} twice",
+                said("{name}: the query has the column {column} twice", name=self.name, column=repr(twice[0])),
                 field=twice[0],
-                remedy="rename or drop one of them",
+                remedy=said("rename or drop one of them"),
             )
         return names
 
@@ -126,30 +131,36 @@ class SqlSource:
             writer = _WRITERS.get(type(cell)) or _writer(cell)
             if writer is None:
                 raise SourceError(
-                    f"{self.name}: row {first_row + offset}, column {column}: "
-                    f"is {type(cell).__name__}, neither text nor a number",
+                    said(
+                        "{name}: row {row}, column {column}: is {type}, neither text nor a number",
+                        name=self.name,
+                        row=first_row + offset,
+                        column=column,
+                        type=type(cell).__name__,
+                    ),
                     field=column,
-                    remedy="convert it in the query, or leave the column out",
+                    remedy=said("convert it in the query, or leave the column out"),
                 )
             found.append(writer(cell))
         return found
 
     def _refused(self, problem: Exception) -> SourceError:
+        what: Said | str
         if isinstance(problem, ImportError):
-            what, remedy = f"no driver for {self.url.drivername}", "install the database's Python driver"
+            what = said("no driver for {database}", database=self.url.drivername)
+            remedy = said("install the database's Python driver")
         elif isinstance(problem, (ProgrammingError, OperationalError, InterfaceError)):
             lines = str(problem.orig).strip().splitlines()
-            what, remedy = lines[0] if lines else "refused", "check address, password, rights and query"
+            what = lines[0] if lines else said("refused")
+            remedy = said("check address, password, rights and query")
         elif isinstance(problem, DBAPIError):
             # the database's own message may quote cells
-            what, remedy = (
-                f"the query failed ({type(problem.orig).__name__})",
-                "run the query in the database's own client",
-            )
+            what = said("the query failed ({reason})", reason=type(problem.orig).__name__)
+            remedy = said("run the query in the database's own client")
         else:
-            what = f"the query cannot be run ({type(problem).__name__})"
-            remedy = "check that the address names a database and its driver"
-        return SourceError(f"{self.name}: {what}", field="sql", remedy=remedy)
+            what = said("the query cannot be run ({reason})", reason=type(problem).__name__)
+            remedy = said("check that the address names a database and its driver")
+        return SourceError(said("{name}: {what}", name=self.name, what=what), field="sql", remedy=remedy)
 
 
 def _literal(query: str) -> TextClause:

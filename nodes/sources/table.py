@@ -11,6 +11,7 @@ import polars as pl
 from crypto.errors import IdentifierError
 from crypto.identifiers import IdentifierType, masked, normalise
 from models.bins import CellProblem, Codes, bin_frame, outcome_checked, text_values
+from models.said import Said, said
 from models.schema import Schema
 from nodes.errors import SourceError
 from nodes.sources.base import Source
@@ -77,7 +78,11 @@ class NodeTable:
                 report.add_cells(problems, numbers.tolist())
                 outcomes.append(outcome)
         if not ids.values and not report.total:
-            raise SourceError(f"{source.name}: no rows", field="rows", remedy="give a table with one row per merchant")
+            raise SourceError(
+                said("{name}: no rows", name=source.name),
+                field="rows",
+                remedy=said("give a table with one row per merchant"),
+            )
         report.refuse(source.name)
         outcome_or_none = np.concatenate(outcomes) if labelled else None
         return cls(ids.values, np.concatenate(codes), outcome_or_none, tuple(outside.tolist()))
@@ -87,10 +92,10 @@ class NodeTable:
 class _Report:
     """The first problems by row, and how many there are in all."""
 
-    lines: list[tuple[int, str, str]] = field(default_factory=list)
+    lines: list[tuple[int, str, Said]] = field(default_factory=list)
     total: int = 0
 
-    def add(self, row: int, column: str, what: str) -> None:
+    def add(self, row: int, column: str, what: Said) -> None:
         self.total += 1
         self.lines.append((row, column, what))
         if len(self.lines) >= 50 * MAX_REPORTED:
@@ -104,14 +109,18 @@ class _Report:
         if not self.total:
             return
         self._trim()
-        lines = [f"row {row}, column {column}: {what}" for row, column, what in self.lines]
+        lines = [
+            said("row {row}, column {column}: {what}", row=row, column=column, what=what)
+            for row, column, what in self.lines
+        ]
         if self.total > len(lines):
-            lines.append(f"and {self.total - len(lines)} more")
-        count = f"{self.total} problem{'s' if self.total > 1 else ''}"
+            lines.append(said("and {number} more", number=self.total - len(lines)))
+        one = said("{name}: 1 problem", name=name)
         raise SourceError(
-            "\n".join([f"{name}: {count}", *lines]),
+            one if self.total == 1 else said("{name}: {number} problems", name=name, number=self.total),
+            *lines,
             field=self.lines[0][1],
-            remedy="correct these cells; leave a cell empty where its value is unknown",
+            remedy=said("correct these cells; leave a cell empty where its value is unknown"),
         )
 
     def _trim(self) -> None:
@@ -130,16 +139,18 @@ class _Identifiers:
     def add(self, texts: list[str | None], numbers: list[int], report: _Report) -> None:
         for text, row in zip(texts, numbers, strict=True):
             if text is None:
-                report.add(row, self.column, "has no identifier")
+                report.add(row, self.column, said("has no identifier"))
                 continue
             try:
                 value = normalise(self.id_type, text)
             except IdentifierError as problem:
-                report.add(row, self.column, problem.message.removesuffix("."))
+                wrong, what = said(problem.wrong, number=problem.number), f"{self.id_type} {masked(text)}"
+                report.add(row, self.column, said("{what}: {wrong}", what=what, wrong=wrong))
                 continue
             first = self._rows.setdefault(value, row)
             if first != row:
-                report.add(row, self.column, f"identifier {masked(value)} is already in row {first}")
+                again = said("identifier {masked} is already in row {row}", masked=masked(value), row=first)
+                report.add(row, self.column, again)
             self.values.append(value)
 
 
@@ -148,9 +159,9 @@ def _check_columns(source: Source, wanted: list[str], kind: str) -> None:
     absent = [name for name in wanted if name not in present]
     if absent:
         raise SourceError(
-            f"{source.name}: missing columns: {', '.join(absent)}",
+            said("{name}: missing columns: {columns}", name=source.name, columns=", ".join(absent)),
             field=absent[0],
-            remedy=f"a {kind} table needs the columns {', '.join(wanted)}",
+            remedy=said("a {kind} table needs the columns {columns}", kind=kind, columns=", ".join(wanted)),
         )
 
 

@@ -21,6 +21,7 @@ from nodes.sources.parquet import ParquetSource
 from nodes.sources.sql import SqlSource
 from nodes.sources.table import NodeTable
 from tests.databases import Server
+from tests.served_world import wait_until
 from tests.unit.test_nodes_source_types import ROWS, frame, schema
 
 READER, WRITER = "digua_reader", "digua_writer"
@@ -57,6 +58,14 @@ class Bank:
         return SqlSource(self.reader.set(**changes), query)
 
 
+def lets_in(address: str, user: str, password: str) -> bool:
+    try:
+        psycopg.connect(address, user=user, password=password).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 @pytest.fixture(scope="module")
 def bank(postgresql: Server) -> Iterator[Bank]:
     url = make_url(postgresql.fresh())
@@ -86,6 +95,8 @@ def bank(postgresql: Server) -> Iterator[Bank]:
             )
         connection.execute(f"GRANT SELECT ON customers TO {READER}")
         connection.execute(f"GRANT ALL ON customers TO {WRITER}")
+    # the server takes up its rules a little after it is told to
+    wait_until(lambda: not lets_in(admin, READER, "any word"), what="the rules that ask for passwords")
     yield Bank(admin, url.set(username=READER, password=password), password)
     with psycopg.connect(admin, autocommit=True) as connection:
         for name in (READER, WRITER):

@@ -102,7 +102,7 @@ def test_categories() -> None:
     assert bin_column(TRADE, pl.Series("t", ["inn", None]).cast(pl.Categorical)).tolist() == [1, 4]
     codes, (problem,) = bin_checked(TRADE, pl.Series("t", [b"inn"]))
     assert codes.tolist() == [4]
-    assert (problem.row, problem.column, problem.what) == (0, "t", "is Binary, not text")
+    assert (problem.row, problem.column, str(problem.what)) == (0, "t", "is Binary, not text")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from crypto.jws import verify_model
 from crypto.wire.consent import FeedItem
 from crypto.wire.link import Challenge, FeedAck, Frame, Hello, ProblemBody, Welcome
 from models.errors import DataError
+from models.said import said
 from nodes.errors import LinkError, PolicyRefusal, SourceError
 from nodes.link import Link, problem_of
 from nodes.runtime import NodeRuntime
@@ -193,7 +194,7 @@ def test_another_hub_gets_no_hello(world: SignerWorld) -> None:
 
 
 def test_data_errors_do_not_quote_data() -> None:
-    for error in (SourceError("row 7: income '12,5'"), DataError("row 7: income '12,5'")):
+    for error in (SourceError(said("row 7: income '12,5'")), DataError("row 7: income '12,5'")):
         problem = problem_of(error, party="bank-01")
         assert problem.code == error.code
         assert "12,5" not in problem.model_dump_json()

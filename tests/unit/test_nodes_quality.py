@@ -221,6 +221,29 @@ def test_a_table_that_cannot_take_part_exits_1_and_names_duplicates(node: Path) 
     assert "row 42, column id: identifier ** is already in row 2" in found["problem"]["what"]
 
 
+def test_what_is_wrong_with_a_table_is_said_in_both_languages(node: Path) -> None:
+    table = node.parents[1] / "table.csv"
+    cells = pl.read_csv(table, infer_schema=False)
+    rows = pl.concat(
+        [cells.with_columns(age=pl.when(pl.col("id") == "m3").then(pl.lit("old")).otherwise("age")), cells[0]]
+    )
+    rows.write_csv(table)
+    chinese = call("check-data", "--config", node, "--lang", "zh", "--json")
+    assert chinese.exit_code == 1
+    (problem,) = [each["problem"] for each in json.loads(chinese.stdout)["datasets"]]
+    first, *lines = problem["what"].splitlines()
+    assert first.endswith("table.csv：2 处问题")
+    assert lines == ["第 5 行，age 列：是文本，不是数值", "第 42 行，id 列：标识 ** 已在第 2 行出现"]
+    assert problem["remedy"] == "请更正这些单元格；值未知处请留空"
+    english = call("check-data", "--config", node, "--lang", "en", "--json")
+    (problem,) = [each["problem"] for each in json.loads(english.stdout)["datasets"]]
+    assert "row 5, column age: is text, not a number" in problem["what"]
+    table.unlink()
+    absent = call("check-data", "--config", node, "--lang", "zh")
+    assert absent.exit_code == 1
+    assert "无法读取" in absent.stderr
+
+
 def test_shares_of_a_table_are_over_its_rows(node: Path) -> None:
     schema = _schema(node)
     table = NodeTable.load(CsvSource(node.parents[1] / "table.csv"), schema, "bank")

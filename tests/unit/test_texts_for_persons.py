@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -80,6 +80,26 @@ def test_every_text_of_a_console_is_translated(package: str) -> None:
     assert not missing, "\n".join(missing)
     for place, text in found:
         assert places(texts.translate("zh", text)) == places(text), place
+
+
+def arguments_of(paths: Iterable[Path], function: str, position: int) -> Iterator[str]:
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == function:
+                yield from literals(node.args[position])
+
+
+def test_what_is_wrong_with_a_table_is_translated() -> None:
+    texts = [
+        *arguments_of((ROOT / "nodes").rglob("*.py"), "said", 0),
+        *arguments_of([ROOT / "models" / "bins.py"], "said", 0),
+        *arguments_of([ROOT / "crypto" / "identifiers.py"], "_refuse", 2),
+    ]
+    assert len(texts) > 40
+    missing = sorted({text for text in texts if not catalogue("nodes").has("zh", text)})
+    assert not missing, "\n".join(missing)
+    for text in texts:
+        assert places(catalogue("nodes").translate("zh", text)) == places(text)
 
 
 def test_what_a_campaign_and_a_simulation_report_is_translated() -> None:
