@@ -98,17 +98,30 @@ def masked_rows(campaign: Campaign, party: str) -> NDArray[np.uint32]:
     )
 
 
-def masked_points(campaign: Campaign, bank: str) -> dict[str, tuple[Positions, Words, Marks]]:
-    """Sender → positions, masked points and marks that a bank received in an evaluation."""
-    found: dict[str, tuple[Positions, Words, Marks]] = {}
+@dataclass(frozen=True)
+class PointsBox:
+    """Masked points of one source, opened by the bank.
+
+    Attributes:
+        pseudonyms: (n, 32) whose points these are.
+    """
+
+    sender: str
+    pseudonyms: NDArray[np.uint8]
+    words: Words
+    answered: Marks
+
+
+def masked_points(campaign: Campaign, bank: str) -> Iterator[PointsBox]:
+    """What a bank received of each source in an evaluation, which is of one block."""
     for seen in campaign.record.of(bank, "train.count"):
         attempt = seen.parcel.text("attempt")
         told = known(campaign.record, bank, attempt)
+        own = told.pieces[0].parcel
         for sender, name in seen.parcel.names("from.").items():
             positions = told.shared(sender, 0)
             trip = PointsTrip(attempt, told.h, sender, bank, positions)
-            words, marks = open_sealed_points(
-                trip, seen.parcel.blob(name), campaign.keys[bank, attempt], told.sign_key(sender)
-            )
-            found[sender] = positions, words, marks
-    return found
+            key = campaign.keys[bank, attempt]
+            words, marks = open_sealed_points(trip, seen.parcel.blob(name), key, told.sign_key(sender))
+            places = np.searchsorted(own.array("positions", np.uint32, 1), positions)
+            yield PointsBox(sender, own.array("pseudonyms", np.uint8, 2)[places], words, marks)

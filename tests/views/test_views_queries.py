@@ -23,9 +23,10 @@ from models.artefact import ModelArtefact
 from nodes.scoring import answer_context
 from tests.scoring_world import SOURCES, ScoringWorld, answer_of
 from tests.views.figures import guess_worlds
-from tests.views.opening import payload
+from tests.views.opening import masked_points, payload
 from tests.views.recorder import HUB
 from tests.views.services import RecordedWorld
+from tests.views.world import Campaign
 
 WITH_RECORD, WITHOUT = "M001", "M004"
 """A merchant with a row at every source, and one with none anywhere."""
@@ -246,3 +247,32 @@ def test_the_requester_hears_what_the_sources_said_and_proofs(queries: RecordedW
     assert sorted(first.answers) == sorted(said[:3])
     assert first.failures == ()
     assert len(first.proofs) == 1
+
+
+# A bank in an evaluation: as a requester, of its held-out merchants.
+
+
+def test_a_banks_boxes_in_an_evaluation_add_up_to_others_points_and_none_of_them_shows_its_own(
+    campaign: Campaign,
+) -> None:
+    assert campaign.artefact is not None
+    card, world = campaign.artefact.card(), campaign.world
+    row_of = {row.tobytes(): index for index, row in enumerate(world.pseudonyms)}
+    sums: dict[int, int] = {}
+    bare = shown = 0
+    for box in (*masked_points(campaign, "bank-1"), *masked_points(campaign, "bank-2")):
+        kind = box.sender.partition("-")[0]
+        rows = [row_of[each.tobytes()] for each in box.pseudonyms]
+        assert box.answered.all()
+        points = card.kind_points(kind, world.codes[kind][rows])
+        bare += len(rows)
+        shown += int((box.words.view(np.int32) == points).sum())
+        for row, word in zip(rows, box.words, strict=True):
+            sums[row] = (sums.get(row, 0) + int(word)) % 2**32
+    others = [kind for kind in world.codes if kind != "bank"]
+    assert len(sums) >= 20
+    for row, total in sums.items():
+        expected = sum(int(card.kind_points(kind, world.codes[kind][[row]])[0]) for kind in others)
+        assert total == expected % 2**32
+    assert bare == 2 * len(sums)
+    assert shown == 0

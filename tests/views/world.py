@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from crypto.keys import BoxKey
@@ -10,6 +10,7 @@ from hub.campaign_plan import CampaignPlan
 from hub.scorecard_model import make_scorecard
 from hub.server_app import CampaignResult
 from hub.simulation import WITNESS_ID, Budget
+from models.artefact import ModelArtefact
 from models.encoder_spec import spec_for
 from nodes.errors import LedgerError
 from tests.federation import Drive, World, make_world
@@ -33,6 +34,7 @@ class Campaign:
     record: Record
     keys: dict[tuple[str, str], BoxKey]
     result: CampaignResult
+    artefact: ModelArtefact | None = None
 
 
 def record_grid(world: World, record: Record, *, workers: int = 2) -> dict[tuple[str, str], BoxKey]:
@@ -70,5 +72,5 @@ def run_campaign(state: Path) -> Campaign:
     spec = spec_for(world.federation.schema, "bank", rounds=2, learning_rate=2.0)
     result = world.federation.train(plan, world.events.append, spec=spec)
     _, artefact = make_scorecard(result.table(), plan.clock())
-    world.federation.evaluate(replace(plan), result, artefact, world.events.append)
-    return Campaign(world, plan, record, keys, result)
+    world.federation.evaluate(plan, result, artefact, world.events.append)
+    return Campaign(world, plan, record, keys, result, artefact)
