@@ -11,6 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from crypto.errors import CryptoError
 from crypto.wire.consent import Purpose
 from models.i18n import Language, language_from_env
 from nodes.batch_book import BatchProgress
@@ -21,7 +22,7 @@ from nodes.commands.run import stop_on_signals
 from nodes.commands.setup import ConfigOption
 from nodes.console import JsonOption, err, print_facts, print_json, print_table, reported, say
 from nodes.enquiries import Outcome
-from nodes.errors import ConfigError
+from nodes.errors import ConfigError, PeerError
 from nodes.services import Services
 
 PURPOSES: tuple[str, ...] = get_args(Purpose)
@@ -55,8 +56,13 @@ def batch(
         reused = found.state == "finished"
         if retry and services.batches.ask_again(found.batch_id):
             reused = False
-        with _progress(found, quiet=as_json) as report:
-            ended = services.batches.run(found.batch_id, report, stopping=stopping)
+        try:
+            with _progress(found, quiet=as_json) as report:
+                ended = services.batches.run(found.batch_id, report, stopping=stopping)
+        except (CryptoError, PeerError):
+            if not as_json:
+                typer.echo(_interrupted(services.batches.progress(found.batch_id)), err=True)
+            raise
         if ended.state == "finished":
             write_results(_lines(services, ended.batch_id, lang), out)
     _summarise(ended, out, as_json=as_json)
@@ -86,11 +92,11 @@ def _summarise(ended: BatchProgress, out: Path, *, as_json: bool) -> None:
     if ended.state == "finished":
         typer.echo(say("the outcomes are in {file}", file=out))
     else:
-        typer.echo(say("interrupted after {done} of {total}; run the same command to go on", **_counts(ended)))
+        typer.echo(_interrupted(ended))
 
 
-def _counts(ended: BatchProgress) -> dict[str, int]:
-    return {"done": ended.done, "total": ended.total}
+def _interrupted(now: BatchProgress) -> str:
+    return say("interrupted after {done} of {total}; run the same command to go on", done=now.done, total=now.total)
 
 
 @contextmanager

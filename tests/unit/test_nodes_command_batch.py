@@ -20,7 +20,7 @@ from crypto.wire.scoring import ScoreRequest
 from nodes.config import load_node_config
 from nodes.tables.scoring import UseRow
 from tests.node_commands import RelayServer, call, done, free_port, refused, running
-from tests.scoring_world import ScoringWorld, expected_score, write_config
+from tests.scoring_world import SOURCES, ScoringWorld, expected_score, write_config
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,10 @@ def test_a_file_is_scored_once_and_again_when_asked_to(
 
 def test_an_interrupted_file_goes_on(world: ScoringWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world.release()
-    world.give("M002")
+    for merchant in ("M002", "M004"):
+        world.give(merchant)
     file, out = tmp_path / "ids.csv", tmp_path / "scores.csv"
-    file.write_text("id\nM002\nnobody\n", encoding="utf-8")
+    file.write_text("id\nM002\nM004\nnobody\n", encoding="utf-8")
     monkeypatch.setattr("nodes.batches.MAX_ITEMS", 1)
     # Ctrl-C while the first request is under way.
     world.relay.after = lambda _request: os.kill(os.getpid(), signal.SIGINT)
@@ -108,11 +109,18 @@ def test_an_interrupted_file_goes_on(world: ScoringWorld, tmp_path: Path, monkey
     assert stopped.exit_code == 130, stopped.output
     assert "interrupted after" in stopped.stdout
     assert not out.exists()
+    # The hub fails at what follows.
     forwarded = len(world.relay.seen)
+    world.relay.before = lambda _request: httpx.Response(500)
+    failed = batch(world, file, out)
+    assert failed.exit_code == 1, failed.output
+    assert "interrupted after 1 of 3; run the same command to go on" in failed.stderr
+    refused(batch(world, file, out, "--json"), "hub-failed")
+    world.relay.before = lambda _request: None
     facts = done(batch(world, file, out, "--json"))
-    assert (facts["scored"], facts["refused"]) == (1, {"consent-unknown": 1})
-    assert len(world.relay.seen) == forwarded
-    assert len(rows_of(out)) == 2
+    assert (facts["scored"], facts["refused"]) == (2, {"consent-unknown": 1})
+    assert len(world.relay.seen) == forwarded + len(SOURCES)
+    assert len(rows_of(out)) == 3
 
 
 @pytest.mark.parametrize(
