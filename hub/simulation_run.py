@@ -369,7 +369,7 @@ def _card_facts(
     if len(test.outcome):
         scores = model.scores(schema, test.codes)
         pd = expit(-scores) if model.card is None else model.card.pd_of(scores.astype(np.int64))
-        others = {title: report[name] for title, name in _OTHERS.items()}
+        others = {title: report[name] for title, name in _OTHERS.items() if report[name] is not None}
         exact = exact_figures(scores, pd, test.outcome, others=others, scorecard=model.card is not None)
     return CardFacts(
         model.artefact,

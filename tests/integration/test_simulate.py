@@ -100,13 +100,15 @@ def test_a_folder_of_nodes_tables_gives_what_the_joined_table_gave(files: tuple[
     pl.read_csv(tables / "tax-02.csv", infer_schema=False).write_parquet(tables / "tax-02.parquet")
     (tables / "tax-02.csv").unlink()
     (tables / "notes.txt").write_text("not a table")
-    report = run(*common, "--table", tables, "--no-baselines")
+    report = run(*common, "--table", tables, "--no-baselines", "--out", tmp_path / "b")
     assert report["table_equals_joined"] is True
     assert (report["nodes"], report["merchants"]) == ({"bank": 3, "tax": 2, "utility": 2}, 900)
     same = ("table_digest", "held_out", "auc")
     assert [report[name] for name in same] == [joined[name] for name in same]
     assert (report["auc_nonprivate"], report["auc_lightgbm"]) == (None, None)
     assert joined["auc_lightgbm"] is not None
+    cards = [(tmp_path / folder / "model_card.md").read_text(encoding="utf-8") for folder in ("a", "b")]
+    assert ["LightGBM" in card for card in cards] == [True, False]
     assert report["cpu_seconds"] > 0
     assert report["peak_mib"] > 50
     for further in (["--nodes", "bank=3,tax=2,utility=2"], ["--merchants", "50"], ["--absent", "tax=0.1"]):
