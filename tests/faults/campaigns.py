@@ -15,6 +15,7 @@ import numpy as np
 from crypto.jws import peek_payload
 from hub.campaign_plan import ReleasedTable
 from hub.campaign_record import CampaignRecord
+from hub.cohort import Holding
 from hub.simulation import Budget, Federation
 from tests.faults.cells import Cell
 from tests.faults.world import PARTIES, FaultWorld
@@ -73,11 +74,12 @@ def released(world: FaultWorld, campaign_id: str, stage: Any = "scorecard") -> R
 def undisturbed(world: FaultWorld, campaign_id: str, parties: Sequence[str], base: Path) -> Any:
     """The table of the same merchants and nodes, opened by a federation that nothing disturbs."""
     campaign = world.hub.campaigns.book.get(campaign_id)
+    rows = np.flatnonzero(world.consenting())
     federation = Federation(
         world.made.schema,
         [world.data[party] for party in parties],
-        world.holdings,
-        world.made.pseudonyms,
+        {kind: Holding.of([named[row] for row in rows]) for kind, named in world.made.sources.items()},
+        world.made.pseudonyms[rows],
         base,
         budget=Budget(90, 1e-5),
         insecure_noise_off=True,

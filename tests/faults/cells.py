@@ -144,6 +144,60 @@ NODES_T4 = (
     Cell("tax-1", "T4", "refunded, the void not kept", "nodes.ledger:Ledger.refund", follows="without"),
 )
 ONLY_ONE = (Cell("utility-1", "T2", "the only node of its kind", SAVE, within=f"{NODE}:exchange", follows="ends"),)
+ENCODER = (
+    Cell("bank-1", "E2", "not charged", SEND, "before", within=ROUNDS, skip=1, stage="encoder"),
+    Cell(
+        "witness",
+        "E2",
+        "released, not sent",
+        WITNESS_SAVE,
+        within="nodes.witness_rounds:release_round",
+        skip=2,
+        stage="encoder",
+    ),
+    Cell("worker", "E2", "opened, no checkpoint", f"{RECORD}.round_opened", "before", skip=2, stage="encoder"),
+    Cell("worker", "E2", "the checkpoint is kept", f"{RECORD}.round_opened", stage="encoder"),
+    Cell("hub", "E2", "a node sent its term", LINK, holds="train.round", skip=8, stage="encoder"),
+    Cell("bank-2", "E2", "charged, the step not kept", SEND, within=ROUNDS, skip=4, stage="encoder"),
+    Cell("worker", "E3", "the encoder is registered, not named", "hub.models:ModelRegistry.register", stage="encoder"),
+    Cell(
+        "worker",
+        "E3",
+        "the witness released it",
+        "hub.campaign_run:CampaignRun._release_for_evaluation",
+        stage="encoder",
+    ),
+)
+EVALUATION = (
+    Cell("worker", "V2", "points logged, not passed on", f"{RECORD}.points_passed", follows="next", stage="evaluation"),
+    Cell(
+        "hub", "V2", "a source sent its points", LINK, holds="train.points", skip=3, follows="next", stage="evaluation"
+    ),
+    Cell("witness", "V3", "charged, not released", SEND, within=f"{WITNESS}:release", skip=1, stage="evaluation"),
+    Cell("worker", "V4", "the histogram is kept", f"{RECORD}.opened", stage="evaluation"),
+)
+EVALUATION_NODES = (
+    Cell(
+        "tax-1",
+        "V1",
+        "accepted, not sent",
+        SAVE,
+        within="nodes.evaluation_stage:accept",
+        follows="without",
+        stage="evaluation",
+    ),
+    Cell(
+        "bank-1",
+        "V3",
+        "charged, the step not kept",
+        SEND,
+        within="nodes.evaluation_stage:count",
+        skip=0,
+        follows="without",
+        stage="evaluation",
+    ),
+)
+
 CAMPAIGN: tuple[Cell, ...] = (
     *WORKER,
     *SUPERVISOR,
@@ -156,6 +210,9 @@ CAMPAIGN: tuple[Cell, ...] = (
     *NODES_T3,
     *NODES_T4,
     *ONLY_ONE,
+    *ENCODER,
+    *EVALUATION,
+    *EVALUATION_NODES,
 )
 WATCHED = (
     f"{NODE}:share",

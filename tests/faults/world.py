@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
-from hub.cohort import Holding
 from hub.config import load_config
 from hub.services import Hub
 from hub.simulation import NodeData
@@ -58,6 +59,7 @@ class FaultWorld:
     Attributes:
         made: the merchants and what they hold; its own agents are closed.
         data: party → its table, for comparing with a campaign that nothing disturbs.
+        withdrawn: rows of merchants who revoked their consent.
         deaths: how often each process was started again.
     """
 
@@ -68,7 +70,7 @@ class FaultWorld:
         self.data = {
             party: NodeData(party, party.partition("-")[0], self.made.training_data(party)) for party in PARTIES[1:]
         }
-        self.holdings = {kind: Holding.of(named) for kind, named in self.made.sources.items()}
+        self.withdrawn: set[int] = set()
         self.gateway = f"http://127.0.0.1:{self._configure()}"
         self.made.close()
         self.folder = base / "faults"
@@ -105,6 +107,10 @@ class FaultWorld:
                 fields["gateway"] = {"port": port, "token_file": str(self.base / party / "gateway.token")}
             (self.base / party / "node.yaml").write_text(yaml.safe_dump(fields))
         return port
+
+    def consenting(self) -> NDArray[np.bool_]:
+        """(n,) merchants whose consent stands."""
+        return np.array([row not in self.withdrawn for row in range(len(self.made.ids))])
 
     # Processes
 
