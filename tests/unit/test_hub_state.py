@@ -223,7 +223,11 @@ def test_audit_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert run(monkeypatch, "audit", "verify", str(out), *keys) == 1
     assert "日志不完整" in capsys.readouterr().out
     assert run(monkeypatch, "audit", "verify", str(out), "--hub-key", "x", "--witness-key", "y") == 1
-    assert run(monkeypatch, "audit", "reconcile", str(out), str(out), "--node", "bank-01", "--json") == 0
+    journal = tmp_path / "journal.ndjson"
+    journal.touch()
+    assert run(monkeypatch, "audit", "reconcile", str(out), str(journal), "--node", "bank-01", "--json") == 0
+    # The hub's own export is nobody's journal.
+    assert run(monkeypatch, "audit", "reconcile", str(out), str(out), "--node", "bank-01", "--json") == 1
     world.hub.close()
 
 
