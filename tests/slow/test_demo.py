@@ -52,6 +52,14 @@ def test_demo_shows_the_main_job_within_its_limits(shown: tuple[Path, Path]) -> 
     print(json.dumps(report, indent=2, ensure_ascii=False))
     assert report["auc"] > 0.82
     assert report["epsilon"] <= 3
+    evaluated = report["campaigns"]["cross"]["evaluation"]
+    private = evaluated["result"]
+    assert evaluated["counted"] > 7000
+    assert private["auc"]["low"] < private["auc"]["value"] < private["auc"]["high"] < private["auc"]["low"] + 0.1
+    assert abs(private["auc"]["value"] - evaluated["auc_exact"]) < 0.05
+    assert sum(band["observed"] is not None for band in private["bands"]) >= 15
+    assert any(group["auc"] is not None for group in private["groups"]["age"])
+    assert private["epsilon"] <= 3
     assert report["answered"] >= 10
     assert {"purpose-not-consented", "recipient-not-consented"} <= set(report["refused"])
     assert report["revoked_refused"] is True
