@@ -191,8 +191,7 @@ class Hub:
         """Started in this order, stopped in the opposite one."""
         if config.campaigns.worker == "embedded":
             self.parts.append(EmbeddedWorker(config))
-        if config.superlink is not None:
-            self._add_superlink(config, config.superlink)
+        self._running: list[Part] = []
 
     @classmethod
     def open(cls, config: HubConfig, *, clock: Clock = utc_now) -> Hub:
@@ -209,13 +208,13 @@ class Hub:
         _check_identity(db, config, keys)
         return cls(config, keys, db, admin_token=admin_token, internal_token=internal_token, clock=clock)
 
-    def _add_superlink(self, config: HubConfig, options: SuperLinkOptions) -> None:
-        from hub.superlink.api import SuperLinkApi  # noqa: PLC0415  (Flower is slow to import)
+    def _superlink_parts(self, options: SuperLinkOptions) -> list[Part]:
+        # Flower is slow to import: only the hub that serves does.
+        from hub.superlink.api import SuperLinkApi  # noqa: PLC0415
         from hub.superlink.roster import SuperLinkRoster  # noqa: PLC0415
 
-        if options.managed and options.control is None:
-            self.parts.append(EmbeddedSuperLink(config))
-        self.parts.append(SuperLinkRoster(SuperLinkApi(options), self._roster_parties, shared=not options.managed))
+        own = [EmbeddedSuperLink(self.config)] if options.managed and options.control is None else []
+        return [*own, SuperLinkRoster(SuperLinkApi(options), self._roster_parties, shared=not options.managed)]
 
     def _roster_parties(self) -> tuple[Party, ...]:
         current = self.roster.current()
@@ -232,13 +231,16 @@ class Hub:
     def start(self) -> None:
         """Start what runs in the background."""
         self.idempotency.release_unfinished()
-        for part in self.parts:
+        superlink = self.config.superlink
+        self._running = [*self.parts, *([] if superlink is None else self._superlink_parts(superlink))]
+        for part in self._running:
             part.start()
 
     def stop(self) -> None:
         """Stop it, in the opposite order."""
-        for part in reversed(self.parts):
+        for part in reversed(self._running):
             part.stop()
+        self._running = []
 
     def close(self) -> None:
         """Close the database."""
