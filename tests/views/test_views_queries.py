@@ -1,10 +1,14 @@
-"""What hub, requester and sources see of queries: no score and no points at the hub, the sum alone at the requester."""
+"""What hub, requester and sources see of queries: no score and no points at the hub, the sum alone at the requester.
+
+Keys, nonces and boxes come from the operating system, so a classifier's 99 % interval leaves out one half in one draw
+of a hundred. It fails a test only where three independent draws say so: right masks do that once in a million runs.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pytest
@@ -34,6 +38,59 @@ SOURCE = "bank-01"
 """Names one feature as a reason for the merchant with a record, and two for the other: bodies differ in size."""
 REQUESTS = 240
 ITEMS = 500
+DRAWS = 3
+Seen = TypeVar("Seen")
+
+
+class Draws(Generic[Seen]):
+    """Independent draws of what is seen, made when they are asked for."""
+
+    def __init__(self, draw: Callable[[], Seen]) -> None:
+        self._draw = draw
+        self._kept: list[Seen] = []
+
+    def first(self) -> Seen:
+        return self._get(0)
+
+    def nothing_is_learnt(self, views: Callable[[Seen], tuple[NDArray[np.float64], NDArray[np.int64]]]) -> bool:
+        """Whether the interval of every classifier's accuracy holds one half, in one of the draws."""
+        return all(any(self._holds(model, views(self._get(number))) for number in range(DRAWS)) for model in MODELS)
+
+    def _get(self, number: int) -> Seen:
+        while len(self._kept) <= number:
+            self._kept.append(self._draw())
+        return self._kept[number]
+
+    @staticmethod
+    def _holds(model: Callable[[], Any], seen: tuple[NDArray[np.float64], NDArray[np.int64]]) -> bool:
+        low, high = guess_worlds(model(), *seen).interval
+        return low <= 0.5 <= high
+
+
+class Relayed(NamedTuple):
+    """Answers of one source about either merchant; which it was; sizes of bodies without padding."""
+
+    answers: list[bytes]
+    which: NDArray[np.int64]
+    bare: list[int]
+
+
+class Asked(NamedTuple):
+    """Masked points by source as the requester opens them, and which merchant each is about."""
+
+    words: dict[str, NDArray[np.uint32]]
+    which: NDArray[np.int64]
+
+
+def trees() -> LGBMClassifier:
+    return LGBMClassifier(n_estimators=40, num_leaves=7, n_jobs=1, random_state=0, verbose=-1)
+
+
+def line() -> LogisticRegression:
+    return LogisticRegression(C=0.1, max_iter=500)
+
+
+MODELS: tuple[Callable[[], Any], ...] = (line, trees)
 
 
 @pytest.fixture(scope="module")
@@ -71,23 +128,25 @@ def opened(world: ScoringWorld, source: str, token: str, answer: bytes) -> bytes
 
 
 @pytest.fixture(scope="module")
-def relayed(world: ScoringWorld) -> tuple[list[bytes], NDArray[np.int64], list[int]]:
-    """Answers of one source about either merchant, in random order; which it was; sizes of bodies without padding."""
-    world.heartbeat()
-    records = [consent(world, merchant, reasons=True) for merchant in (WITHOUT, WITH_RECORD)]
-    which = np.random.default_rng(3).permutation(np.arange(REQUESTS) % 2)
-    answers, bare = [], []
-    for place in which:
-        token = request(world, [records[place]])
-        answers.append(world.answer(SOURCE, token))
-        bare.append(len(opened(world, SOURCE, token, answers[-1]).rstrip(b" ")))
-    return answers, which, bare
+def relayed(world: ScoringWorld) -> Draws[Relayed]:
+    """Answers of one source about either merchant, in random order."""
+
+    def draw() -> Relayed:
+        world.heartbeat()
+        records = [consent(world, merchant, reasons=True) for merchant in (WITHOUT, WITH_RECORD)]
+        which = np.random.default_rng(3).permutation(np.arange(REQUESTS) % 2)
+        answers, bare = [], []
+        for place in which:
+            token = request(world, [records[place]])
+            answers.append(world.answer(SOURCE, token))
+            bare.append(len(opened(world, SOURCE, token, answers[-1]).rstrip(b" ")))
+        return Relayed(answers, which, bare)
+
+    return Draws(draw)
 
 
-def test_an_answer_has_the_same_size_and_open_parts_whoever_it_is_about(
-    relayed: tuple[list[bytes], NDArray[np.int64], list[int]],
-) -> None:
-    answers, which, bare = relayed
+def test_an_answer_has_the_same_size_and_open_parts_whoever_it_is_about(relayed: Draws[Relayed]) -> None:
+    answers, which, bare = relayed.first()
     assert len({len(each) for each in answers}) == 1
     read = [answer_of(each) for each in answers]
     assert {len(each.sealed) for each in read} == {ANSWER_BYTES_PER_ITEM + OVERHEAD_BYTES}
@@ -100,20 +159,14 @@ def test_an_answer_has_the_same_size_and_open_parts_whoever_it_is_about(
     assert sizes[which == 0].min() > sizes[which == 1].max()
 
 
-def test_a_classifier_learns_nothing_from_answers_that_the_hub_relays(
-    relayed: tuple[list[bytes], NDArray[np.int64], list[int]],
-) -> None:
-    answers, which, bare = relayed
-    sealed = np.stack([np.frombuffer(answer_of(each).sealed, dtype=np.uint8) for each in answers]).astype(float) / 255
-    models: list[Any] = [LogisticRegression(C=0.1, max_iter=500), trees()]
-    for model in models:
-        low, high = guess_worlds(model, sealed, which).interval
-        assert low <= 0.5 <= high
+def test_a_classifier_learns_nothing_from_answers_that_the_hub_relays(relayed: Draws[Relayed]) -> None:
+    def sealed(seen: Relayed) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        boxes = [np.frombuffer(answer_of(each).sealed, dtype=np.uint8) for each in seen.answers]
+        return np.stack(boxes).astype(float) / 255, seen.which
+
+    assert relayed.nothing_is_learnt(sealed)
+    _, which, bare = relayed.first()
     assert guess_worlds(trees(), np.array(bare, dtype=float)[:, None], which).interval[0] > 0.9
-
-
-def trees() -> LGBMClassifier:
-    return LGBMClassifier(n_estimators=40, num_leaves=7, n_jobs=1, random_state=0, verbose=-1)
 
 
 def test_refusals_do_not_depend_on_whether_there_is_a_record(world: ScoringWorld) -> None:
@@ -186,38 +239,37 @@ def _walk(value: object) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def asked(world: ScoringWorld) -> tuple[dict[str, NDArray[np.uint32]], NDArray[np.int64]]:
-    """Masked points by source as the requester opens them, of one request about both merchants many times."""
-    world.heartbeat()
-    records = [consent(world, merchant, reasons=False) for merchant in (WITHOUT, WITH_RECORD)]
-    which = np.random.default_rng(4).permutation(np.arange(ITEMS) % 2)
-    token = request(world, [records[place] for place in which])
-    words = {}
-    for source in SOURCES.values():
-        body = opened(world, source, token, world.answer(source, token))
-        items = parse_canonical(body.rstrip(b" "), AnswerBody).items
-        assert {each.reasons for each in items} == {()}
-        words[source] = np.array([each.masked_points for each in items], dtype=np.uint32)
-    return words, which
+def asked(world: ScoringWorld) -> Draws[Asked]:
+    """Of one request about both merchants many times."""
+
+    def draw() -> Asked:
+        world.heartbeat()
+        records = [consent(world, merchant, reasons=False) for merchant in (WITHOUT, WITH_RECORD)]
+        which = np.random.default_rng(4).permutation(np.arange(ITEMS) % 2)
+        token = request(world, [records[place] for place in which])
+        words = {}
+        for source in SOURCES.values():
+            body = opened(world, source, token, world.answer(source, token))
+            items = parse_canonical(body.rstrip(b" "), AnswerBody).items
+            assert {each.reasons for each in items} == {()}
+            words[source] = np.array([each.masked_points for each in items], dtype=np.uint32)
+        return Asked(words, which)
+
+    return Draws(draw)
 
 
 @pytest.mark.parametrize("left_out", list(SOURCES.values()))
-def test_the_requester_learns_nothing_from_fewer_answers_than_all(
-    asked: tuple[dict[str, NDArray[np.uint32]], NDArray[np.int64]], left_out: str
-) -> None:
-    words, which = asked
-    seen = np.stack([each.view(np.int32) for source, each in words.items() if source != left_out], axis=1) / 2**31
-    seen = np.concatenate([seen, seen.sum(axis=1, keepdims=True)], axis=1)
-    models: list[Any] = [LogisticRegression(), trees()]
-    for model in models:
-        low, high = guess_worlds(model, seen, which).interval
-        assert low <= 0.5 <= high
+def test_the_requester_learns_nothing_from_fewer_answers_than_all(asked: Draws[Asked], left_out: str) -> None:
+    def others(seen: Asked) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        words = [each.view(np.int32) for source, each in seen.words.items() if source != left_out]
+        view = np.stack(words, axis=1) / 2**31
+        return np.concatenate([view, view.sum(axis=1, keepdims=True)], axis=1), seen.which
+
+    assert asked.nothing_is_learnt(others)
 
 
-def test_all_answers_together_are_the_sum_and_nothing_besides(
-    asked: tuple[dict[str, NDArray[np.uint32]], NDArray[np.int64]], world: ScoringWorld
-) -> None:
-    words, which = asked
+def test_all_answers_together_are_the_sum_and_nothing_besides(asked: Draws[Asked], world: ScoringWorld) -> None:
+    words, which = asked.first()
     sums = np.array([open_points([int(word) for word in each]) for each in zip(*words.values(), strict=True)])
     for place in (0, 1):  # one merchant: one sum, however often it is asked, and other words every time
         assert len(set(sums[which == place])) == 1
