@@ -105,7 +105,7 @@ class Channel:
 def _reply(message: Message) -> Reply:
     if message.has_error():
         away = message.error.code == ErrorCode.NODE_UNAVAILABLE
-        return Lost(AWAY if away else f"failed with error code {message.error.code}")
+        return Lost(AWAY if away else f"failed: error {message.error.code} of Flower; the node's own log says why")
     try:
         return from_records(message.content)
     except (ValueError, TypeError) as malformed:

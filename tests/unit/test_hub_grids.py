@@ -83,10 +83,12 @@ def test_parcels_arrive_whole_and_are_counted(channel: Channel) -> None:
 
 def test_strangers_failures_and_unknown_steps_are_lost_not_raised(channel: Channel) -> None:
     assert channel.ask("train.fail", {"a": Parcel(), "c": Parcel()}, "g") == {
-        "a": Lost("failed with error code 2"),
+        "a": Lost("failed: error 2 of Flower; the node's own log says why"),
         "c": Lost("not connected"),
     }
-    assert channel.ask_one("train.unknown", "b", Parcel(), "g") == Lost("failed with error code 2")
+    assert channel.ask_one("train.unknown", "b", Parcel(), "g") == Lost(
+        "failed: error 2 of Flower; the node's own log says why"
+    )
 
 
 def test_late_replies_give_a_short_list_and_are_dropped() -> None:
@@ -156,7 +158,7 @@ def test_the_agent_grid_carries_the_same_bytes_over_links() -> None:
         (PeerUnreachable("bank-01"), "not connected"),
         (
             PeerRefused("bank-01", ProblemBody(code="link-failed", title="t", detail="d")),
-            "failed with error code 2",
+            "failed: error 2 of Flower; the node's own log says why",
         ),
     ],
 )
@@ -177,7 +179,9 @@ def test_a_reply_to_another_message_is_not_taken() -> None:
 
     channel = Channel(AgentGrid(Links(replay), {11: "bank-01"}), {"bank-01": 11}, 5.0)
     assert isinstance(channel.ask_one("train.echo", "bank-01", Parcel(), "g"), Parcel)
-    assert channel.ask_one("train.echo", "bank-01", Parcel(), "g") == Lost("failed with error code 4")
+    assert channel.ask_one("train.echo", "bank-01", Parcel(), "g") == Lost(
+        "failed: error 4 of Flower; the node's own log says why"
+    )
 
 
 @pytest.mark.parametrize(
