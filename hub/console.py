@@ -20,8 +20,15 @@ from models.i18n import catalogue, language_from_env
 KnownError = HubError | CryptoError | ModelsError
 KNOWN_ERRORS = (HubError, CryptoError, ModelsError)
 
-_out = Console(highlight=False, soft_wrap=True)
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+def _out() -> Console:
+    """Standard output. Made anew each time, so that stream and width are those of the moment."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _err() -> Console:
+    """Standard error."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def text(msgid: str, **params: object) -> str:
@@ -31,7 +38,7 @@ def text(msgid: str, **params: object) -> str:
 
 def say(msgid: str, **params: object) -> None:
     """Print a sentence in the user's language."""
-    _out.print(text(msgid, **params), markup=False)
+    _out().print(text(msgid, **params), markup=False)
 
 
 def show_json(value: object) -> None:
@@ -46,7 +53,7 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[objec
         table.add_column(text(column), overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    _out.print(table)
+    _out().print(table)
 
 
 def show_error(error: KnownError, *, as_json: bool = False) -> None:
@@ -55,11 +62,11 @@ def show_error(error: KnownError, *, as_json: bool = False) -> None:
     if as_json:
         sys.stderr.write(problem.model_dump_json(exclude_none=True) + "\n")
         return
-    _err.print(f"{problem.title} [{problem.code}]", style="bold red", markup=False)
-    _err.print(f"  {problem.detail}", markup=False)
+    _err().print(f"{problem.title} [{problem.code}]", style="bold red", markup=False)
+    _err().print(f"  {problem.detail}", markup=False)
     for label, value in (("Field", problem.field), ("Party", problem.party), ("Remedy", problem.remedy)):
         if value:
-            _err.print(f"  {text(label)}: {value}", markup=False)
+            _err().print(f"  {text(label)}: {value}", markup=False)
 
 
 def encode_key(key: bytes) -> str:

@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,11 +27,23 @@ HUB_WORLDS = frozenset({"HubWorld", "MarketWorld", "ServedWorld", "WalkWorld"})
 _FOLDERS = frozenset({"unit", "integration"})
 
 
+def runs_on_every_database(module: ModuleType, path: Path) -> bool:
+    """Whether a module of tests makes hubs."""
+    return bool(HUB_WORLDS & vars(module).keys()) and path.parent.name in _FOLDERS
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the modules that make hubs once on each database."""
-    if HUB_WORLDS & vars(metafunc.module).keys() and metafunc.definition.path.parent.name in _FOLDERS:
+    if runs_on_every_database(metafunc.module, metafunc.definition.path):
         chosen = os.environ.get("DIGUA_TEST_DATABASE")
         metafunc.parametrize("database", [chosen] if chosen else DATABASES, indirect=True, scope="module")
+
+
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest) -> None:
+    """What a module makes in a folder for all its tests must be made anew for every database: so it has to ask for it."""
+    lasting = fixturedef.scope == "module" and "tmp_path_factory" in fixturedef.argnames
+    if lasting and "database" not in fixturedef.argnames and runs_on_every_database(request.module, request.path):
+        raise pytest.UsageError(f"fixture {fixturedef.argname!r} of {request.path.name} has to ask for `database`")
 
 
 @pytest.fixture(scope="session")

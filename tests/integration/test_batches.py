@@ -26,7 +26,7 @@ class Crash(BaseException):
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WalkWorld]:
+def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WalkWorld]:
     world = WalkWorld(tmp_path_factory.mktemp("batches"))
     world.enrol_merchants()
     world.consent_all()

@@ -28,7 +28,7 @@ from tests.served_world import Agent, ServedWorld, wait_until
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedWorld]:
+def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedWorld]:
     """Nodes with large budgets but tax-2's; what a test disturbs it puts right again."""
     made = ServedWorld(
         tmp_path_factory.mktemp("served"),

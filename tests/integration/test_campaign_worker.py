@@ -24,7 +24,7 @@ from tests.served_world import ServedWorld, wait_until
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedWorld]:
+def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedWorld]:
     parties = ("witness", "bank-1", "bank-2", "bank-3", "tax-1", "tax-2", "utility-1", "utility-2")
     made = ServedWorld(tmp_path_factory.mktemp("worked"), budgets=dict.fromkeys(parties, 95.0))
     try:

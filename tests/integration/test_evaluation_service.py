@@ -24,7 +24,7 @@ PARTIES = ("witness", "bank-1", "bank-2", "bank-3", "tax-1", "tax-2", "utility-1
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedWorld]:
+def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedWorld]:
     """Each consent lets its bank have one score a month."""
     made = ServedWorld(tmp_path_factory.mktemp("served"), budgets=dict.fromkeys(PARTIES, 95.0), scores=1)
     try:

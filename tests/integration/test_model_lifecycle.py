@@ -20,7 +20,7 @@ LINE = "small"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedWorld]:
+def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedWorld]:
     """The regulator decides on releases by hand."""
     made = ServedWorld(tmp_path_factory.mktemp("served"), scores=20)
     try:

@@ -81,7 +81,7 @@ class Recorder:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+def recorded(database: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """One merchant's way through a whole federation, recorded for both walks at once."""
     with Recorder(ROW, CONSENT) as recorder:
         recorder.arm(ROW)

@@ -25,7 +25,7 @@ BATCHES = (30, 50, 40)
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubWorld]:
+def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubWorld]:
     world = HubWorld(tmp_path_factory.mktemp("hub"))
     world.join(world.witness)
     world.settle()  # entries 0 to 3

@@ -21,7 +21,7 @@ from tests.hub_world import START, HubWorld, Member, merchant_batch, merchant_le
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubWorld]:
+def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubWorld]:
     world = HubWorld(tmp_path_factory.mktemp("hub"))
     world.join(world.witness)
     world.platform, world.bank = Member("platform", "client"), Member("bank-01", "bank")  # type: ignore[attr-defined]

@@ -57,6 +57,6 @@ def test_a_person_reads_it_in_his_language_and_time(
     assert _detail(step) == sentence
     names = ("campaign_id", "name", "schema", "epsilon", "delta", "noise", "created_at", "ended_at", "model_id")
     campaign = dict.fromkeys(names) | {"status": "running", "waits_for": None, "models": {}, "failure": None}
-    monkeypatch.setattr("hub.console._out.width", 200)
+    monkeypatch.setenv("COLUMNS", "200")
     _show(campaign | {"refusals": [], "progress": [step]})
     assert capsys.readouterr().out.count(sentence) == 2  # as it is now, and among the steps
