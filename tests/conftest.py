@@ -40,7 +40,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest) -> None:
-    """What a module makes in a folder for all its tests must be made anew for every database: so it has to ask for it."""
+    """What a module makes in a folder for all its tests is made anew for every database, so it has to ask for it."""
     lasting = fixturedef.scope == "module" and "tmp_path_factory" in fixturedef.argnames
     if lasting and "database" not in fixturedef.argnames and runs_on_every_database(request.module, request.path):
         raise pytest.UsageError(f"fixture {fixturedef.argname!r} of {request.path.name} has to ask for `database`")
