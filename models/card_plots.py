@@ -156,10 +156,12 @@ def _distribution(axes: Axes, chart: DistributionChart) -> None:
         heights = [values[at] for at in shown]
         axes.stairs(heights, edges, fill=True, color=colour, alpha=0.22, linewidth=0)
         axes.stairs(heights, edges, color=colour, linewidth=1.4, label=name)
-    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, None), xlabel=chart.x, ylabel=chart.y)
+    # Room above the highest bar, wherever it is, for the names.
+    top = 1.25 * max(max(chart.good[at], chart.bad[at]) for at in shown) or 1.0
+    axes.set(xlim=(edges[0], edges[-1]), ylim=(0, top), xlabel=chart.x, ylabel=chart.y)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     axes.grid(visible=True, axis="y")
-    axes.legend(frameon=False, loc="upper left", handlelength=1.2)
+    axes.legend(frameon=False, loc="upper left", ncols=2, handlelength=1.2)
 
 
 def _points(chart: PointsChart) -> Figure:
