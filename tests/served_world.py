@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from crypto.jws import generate_merchant_key, merchant_public, sign_model
 from crypto.keys import BoxKey, IdentityKey
+from crypto.manifest import holdout_mask
 from crypto.pseudonym import PseudonymKey
 from crypto.wire.base import SUITE
 from crypto.wire.party import EnrolmentRequest, MerchantKeyLeaf, Party
@@ -199,6 +200,14 @@ class ServedWorld:
     def lets_score(self, row: int) -> bool:
         """Whether a merchant's consent lets its bank have a credit score."""
         return self._scores > 0 and row % 5 != 0
+
+    def evaluated(self, campaign_id: str, fraction: float) -> NDArray[np.bool_]:
+        """Held out, with a consent to a score for the bank, and two sources besides it."""
+        salt = self.hub.campaigns.book.get(campaign_id).holdout_salt
+        rows = range(len(self.ids))
+        others = np.array([sum(self.sources[k][row] is not None for k in ("tax", "utility")) for row in rows])
+        lets = np.array([self.lets_score(row) for row in rows])
+        return holdout_mask(self.pseudonyms, salt, fraction) & lets & (others == 2)
 
     def order(self, **fields: Any) -> httpx.Response:
         """Order a campaign over HTTP."""

@@ -63,6 +63,7 @@ class SuperLinkWorld(ServedWorld):
             nodes=nodes,
             hub_yaml=yaml.safe_dump(sections),
             budgets=budgets,
+            scores=30,
         )
         for party in self.agents:
             self.join(party)

@@ -12,6 +12,7 @@ import pytest
 from flwr.cli.build import build_fab_from_files
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
+from crypto.manifest import holdout_mask
 from crypto.training_key import TrainingKey, public_pem
 from hub.campaign_record import CampaignRecord
 from hub.cohort import Holding
@@ -19,6 +20,9 @@ from hub.simulation import Budget, Federation, NodeData
 from hub.superlink import api as superlink_api
 from hub.superlink.api import SuperLinkApi
 from hub.superlink.files import address_file
+from models.artefact import ModelArtefact
+from models.central import train_with_opacus
+from models.encoder_spec import EncoderSpec
 from nodes.supernode import SuperNode
 from tests.deployment.superlink_world import SuperLinkWorld
 from tests.served_world import wait_until
@@ -94,6 +98,32 @@ def test_the_table_is_the_local_grids_bit_for_bit(world: SuperLinkWorld, tmp_pat
     assert np.array_equal(opened_counts(world, campaign_id), local_counts(world, campaign_id, tmp_path))
     runs = api_of(world).runs(campaign_id)
     assert len(runs) == 1
+
+
+def test_a_campaign_of_all_stages_is_what_one_party_would_have_had(world: SuperLinkWorld) -> None:
+    campaign_id = world.start(
+        engine="superlink",
+        noise="off",
+        stages=["encoder", "scorecard", "evaluation"],
+        encoder={"rounds": 4, "learning_rate": 2.0},
+        evaluation={"bands": 6},
+        holdout=0.5,
+    )
+    state = world.ended(campaign_id, seconds=PATIENCE_S)
+    assert state["status"] == "succeeded", state["failure"]
+    models = world.hub.models
+    encoder = ModelArtefact.from_bytes(models.artefact(state["models"]["encoder"], unreleased=True)).encoder
+    assert encoder is not None
+    kept = ~holdout_mask(world.pseudonyms, world.hub.campaigns.book.get(campaign_id).holdout_salt, 0.5)
+    rows, outcome = world.codes["bank"][kept], world.outcome[kept]
+    central = train_with_opacus(EncoderSpec.model_validate_json(encoder.spec), rows, outcome, n_public=len(rows))
+    assert np.abs(encoder.parameters() - central).max() < 1e-4
+    assert np.abs(central).max() > 0.05
+    found = world.hub.evaluations.newest(state["models"]["scorecard"])
+    assert found is not None
+    known = world.outcome[world.evaluated(campaign_id, 0.5)]
+    assert sum(band.count_bad for band in found.bands) == int((known == 0).sum()) > 0
+    assert sum(band.count_good for band in found.bands) == int((known == 1).sum()) > 0
 
 
 def test_code_that_the_hub_ships_is_never_fetched_or_run(

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from crypto.manifest import holdout_mask
 from hub.campaign_plan import ReleasedTable
 from hub.campaign_record import CampaignRecord
 from models.artefact import ModelArtefact
@@ -62,12 +61,7 @@ def result_of(world: ServedWorld, campaign_id: str) -> EvaluationResult:
 
 
 def allowed(world: ServedWorld, campaign_id: str) -> NDArray[np.bool_]:
-    """Held out, with a consent to a score for the bank, and two sources besides it."""
-    salt = world.hub.campaigns.book.get(campaign_id).holdout_salt
-    rows = range(len(world.ids))
-    others = np.array([sum(world.sources[k][row] is not None for k in ("tax", "utility")) for row in rows])
-    lets = np.array([world.lets_score(row) for row in rows])
-    return holdout_mask(world.pseudonyms, salt, 0.5) & lets & (others == 2)
+    return world.evaluated(campaign_id, 0.5)
 
 
 def test_counted_are_those_whose_consent_lets_their_bank_have_a_score(world: ServedWorld, first: str) -> None:
