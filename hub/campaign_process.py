@@ -87,7 +87,7 @@ def run_locked(hub: Hub, campaign_id: str, stopping: threading.Event) -> int:
             hub.campaign_services,
             campaign_id,
             engine=AgentEngine(lambda: hub.links),
-            resumed=_needs_patience(book.get(campaign_id), seconds(book.clock())),
+            resumed=_needs_patience(book.get(campaign_id), seconds(book.clock()), _served_since(hub)),
             stopping=stopping,
         )
         return DONE if run.run() else INTERRUPTED
@@ -122,8 +122,14 @@ def _patiently(locks: CampaignLocks, campaign_id: str) -> Iterator[Held | None]:
     yield None
 
 
-def _needs_patience(campaign: Campaign, now: int) -> bool:
-    return campaign.status == "running" or now - campaign.created_at > _LATE_S
+def _served_since(hub: Hub) -> int:
+    return hub.links.since if isinstance(hub.links, RelayedLinks) else 0
+
+
+def _needs_patience(campaign: Campaign, now: int, served_since: int) -> bool:
+    """Whether parties may still be on their way back: it ran before, or was ordered of a hub that died since."""
+    waited = now - campaign.created_at > _LATE_S or campaign.created_at <= served_since
+    return waited or campaign.status == "running"
 
 
 def _watch_lock(held: Held, stopping: threading.Event) -> None:

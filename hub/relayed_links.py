@@ -42,6 +42,9 @@ _logger = structlog.get_logger("hub.campaigns")
 class RelayedLinks:
     """The links over HTTP. Thread-safe; connections stay open.
 
+    Attributes:
+        since: when the serving process began, Unix seconds; 0 before `connected` was asked.
+
     Args:
         config: of the hub; both processes read the same file.
         transport: for tests.
@@ -52,6 +55,7 @@ class RelayedLinks:
 
     def __init__(self, config: HubConfig, *, transport: httpx.BaseTransport | None = None) -> None:
         token = read_secret(config.internal_token_file).decode().strip()
+        self.since = 0
         self._instance: str | None = None
         self._http = httpx.Client(
             base_url=config.internal_url or own_address(config),
@@ -93,7 +97,9 @@ class RelayedLinks:
         answer = self._ask("GET", "/links", b"", _CONNECT_S)
         if answer.status_code != HTTPStatus.OK:
             raise _refused(answer)
-        return frozenset(answer.json()["connected"])
+        found = answer.json()
+        self.since = int(found["since"])
+        return frozenset(found["connected"])
 
     def request(self, party_id: str, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
         """Ask a party and wait for the reply's body.

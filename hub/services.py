@@ -79,6 +79,7 @@ class Hub:
         self.feed = Feed(db, keys.identity, hub_id=config.hub_id, clock=clock)
         self.instance = secrets.token_hex(8)
         """Of this process, so that others notice when it was started again."""
+        self.opened_at = seconds(clock())
         self.admin = BearerAuth(admin_token, whose="the administrator's token", where="admin_token_file")
         self.internal_auth = BearerAuth(internal_token, whose="the hub's internal token", where="internal_token_file")
         self.idempotency = IdempotencyStore(db, clock=clock, life_s=int(config.idempotency_life.total_seconds()))

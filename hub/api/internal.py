@@ -35,8 +35,9 @@ class FeedNews(BaseModel):
 
 @router.get("/links")
 def list_links(hub: HubOf) -> Response:
-    """Say which parties are connected to this process."""
-    return JSONResponse({"connected": sorted(hub.links.connected())}, headers={INSTANCE: hub.instance})
+    """Say which parties are connected to this process, and since when it is there."""
+    found = {"connected": sorted(hub.links.connected()), "since": hub.opened_at}
+    return JSONResponse(found, headers={INSTANCE: hub.instance})
 
 
 @router.post("/links/{party_id}/{frame_type}")

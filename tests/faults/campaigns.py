@@ -184,8 +184,8 @@ def check_log(world: FaultWorld, done: Ended) -> None:
 
 def check_all(world: FaultWorld, done: Ended, cells: Sequence[Cell], base: Path) -> None:
     """All of the above."""
-    assert done.missed == []
     assert done.state["status"] == "succeeded", done.state["failure"]
+    assert done.missed == []
     check_attempts(world, done, cells, base)
     check_charges(world, done)
     check_bytes(world, done)

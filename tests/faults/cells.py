@@ -143,7 +143,10 @@ NODES_T4 = (
     Cell("bank-1", "T3", "charged and kept, not sent", SAVE, within=f"{NODE}:share", follows="without"),
     Cell("tax-1", "T4", "refunded, the void not kept", "nodes.ledger:Ledger.refund", follows="without"),
 )
-ONLY_ONE = (Cell("utility-1", "T2", "the only node of its kind", SAVE, within=f"{NODE}:exchange", follows="ends"),)
+ONLY_ONE = (
+    Cell("utility-1", "T2", "the only node of its kind", SAVE, within=f"{NODE}:exchange", follows="next"),
+    Cell("utility-1", "T2", "the only node of its kind, again", SAVE, within=f"{NODE}:exchange", follows="ends"),
+)
 ENCODER = (
     Cell("bank-1", "E2", "not charged", SEND, "before", within=ROUNDS, skip=1, stage="encoder"),
     Cell(
