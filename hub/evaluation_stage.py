@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,6 @@ from crypto.wire.campaign import Terms
 from hub.attempt_run import (
     AttemptRun,
     LostNodesError,
-    announce_decision,
     check_quorum,
     obtain_acceptances,
     obtain_cosignature,
@@ -37,7 +36,7 @@ from hub.errors import CampaignError, HubError
 from hub.evaluation_terms import evaluation_attempt_terms
 from hub.grids.channel import Channel
 from hub.manifests import build_manifest
-from hub.table_opening import open_shares, read_release, read_shares
+from hub.table_opening import open_attempt, read_shares
 
 Boxes = dict[str, dict[str, NDArray[np.uint8]]]
 """Bank → source → sealed points."""
@@ -148,17 +147,7 @@ def _run_attempt(run: AttemptRun, task: EvaluationTask, store: CampaignStore, lo
     shares, receipts = read_shares(terms, h, replies, gone)
     if gone:
         raise LostNodesError(gone)
-    ordered = " ".join(receipts[entry.party_id] for entry in run.roster)
-    documents = {"attempt": run.attempt, "acceptances": acceptances, "receipts": ordered}
-    final = run.ask_witness("query.release", "release", Parcel(documents))
-    release = read_release(run.plan.witness, terms, h, final)
-    opened = open_shares(terms, h, shares, receipts, release, seconds=run.seconds, lost=lost)
-    run.tell("open", 1, 1)
-    # Kept before anybody hears of it, as tables are.
-    store.opened(opened)
-    start = time.monotonic()
-    announce_decision(run.channel, terms, h, opened.decision, store)
-    return replace(opened, seconds={**run.seconds, "outcome": time.monotonic() - start})
+    return open_attempt(run, store, acceptances, shares, receipts, lost=lost)
 
 
 def _points(run: AttemptRun, acceptances: str) -> Boxes:

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,6 @@ from crypto.wire.campaign import PrivacyTerms
 from hub.attempt_run import (
     AttemptRun,
     LostNodesError,
-    announce_decision,
     check_quorum,
     obtain_acceptances,
     obtain_cosignature,
@@ -34,7 +32,7 @@ from hub.cohort_course import CohortCourse
 from hub.errors import HubError
 from hub.grids.channel import Channel, Lost, Reply
 from hub.manifests import build_manifest, table_terms
-from hub.table_opening import open_shares, read_release, read_shares
+from hub.table_opening import open_attempt, read_shares
 
 _SENDER = "sender="
 Boxes = dict[str, dict[str, NDArray[np.uint8]]]
@@ -89,24 +87,13 @@ def run_scorecard_stage(
 
 def _run_attempt(run: AttemptRun, store: CampaignStore, lost: Mapping[str, str]) -> ReleasedTable:
     """T0 to T4 of one attempt; `LostNodesError` where nodes end it."""
-    terms, h = run.manifest.terms, run.manifest.h
     cosignature = obtain_cosignature(run)
-    store.manifest(run.attempt, h, run.manifest.token)
+    store.manifest(run.attempt, run.manifest.h, run.manifest.token)
     acceptances = obtain_acceptances(run, cosignature)
     seeds = run.ask_witness("query.seeds", "seeds", Parcel({"attempt": run.attempt, "acceptances": acceptances}))
     boxes = _exchange(run, acceptances, seeds)
     shares, receipts = _share(run, boxes)
-    ordered = " ".join(receipts[entry.party_id] for entry in run.roster)
-    documents = {"attempt": run.attempt, "acceptances": acceptances, "receipts": ordered}
-    final = run.ask_witness("query.release", "release", Parcel(documents))
-    release = read_release(run.plan.witness, terms, h, final)
-    table = open_shares(terms, h, shares, receipts, release, seconds=run.seconds, lost=lost)
-    run.tell("open", 1, 1)
-    # The table is kept before anybody hears of it: an attempt that was announced is never looked at again.
-    store.opened(table)
-    start = time.monotonic()
-    announce_decision(run.channel, terms, h, table.decision, store)
-    return replace(table, seconds={**run.seconds, "outcome": time.monotonic() - start})
+    return open_attempt(run, store, acceptances, shares, receipts, lost=lost)
 
 
 def _void(run: AttemptRun, store: CampaignStore) -> None:

@@ -6,7 +6,9 @@ and witness repeat what they sent, so nothing is asked of the merchants' privacy
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from crypto.parcel import Parcel
 from crypto.secure_sum import open_sum
 from crypto.table_grid import terms_grid, terms_layout
 from crypto.wire.campaign import Decision, Receipt, RosterEntry, Terms
-from hub.attempt_run import announce_decision, ask_witness, refusers, void_attempt, witness_at_fault
+from hub.attempt_run import AttemptRun, announce_decision, ask_witness, refusers, void_attempt, witness_at_fault
 from hub.campaign_plan import CampaignStore, ReleasedTable
 from hub.errors import CampaignError
 from hub.grids.channel import Channel, Reply
@@ -102,6 +104,35 @@ def open_shares(
         seconds=dict(seconds),
         lost=dict(lost),
     )
+
+
+def open_attempt(
+    run: AttemptRun,
+    store: CampaignStore,
+    acceptances: str,
+    shares: Mapping[str, Share],
+    receipts: Mapping[str, str],
+    *,
+    lost: Mapping[str, str],
+) -> ReleasedTable:
+    """T3′ and T4, of a table or a histogram: the witness's release, the sum, its keeping, and the word to all.
+
+    Args:
+        shares, receipts: of all parties of the roster, as `read_shares` returned them.
+        lost: party → why, of former attempts.
+    """
+    terms, h = run.manifest.terms, run.manifest.h
+    ordered = " ".join(receipts[entry.party_id] for entry in run.roster)
+    documents = {"attempt": run.attempt, "acceptances": acceptances, "receipts": ordered}
+    final = run.ask_witness("query.release", "release", Parcel(documents))
+    release = read_release(run.plan.witness, terms, h, final)
+    opened = open_shares(terms, h, shares, receipts, release, seconds=run.seconds, lost=lost)
+    run.tell("open", 1, 1)
+    # Kept before anybody hears of it: an attempt that was announced is never looked at again.
+    store.opened(opened)
+    start = time.monotonic()
+    announce_decision(run.channel, terms, h, opened.decision, store)
+    return replace(opened, seconds={**run.seconds, "outcome": time.monotonic() - start})
 
 
 def settle_attempt(
