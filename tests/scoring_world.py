@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
-import numpy as np
 
 from crypto.canonical import canonical_bytes
 from crypto.jws import generate_merchant_key, merchant_public, sign_merchant, sign_model
@@ -46,8 +44,7 @@ from models.schema import Schema
 from models.schema_file import load_schema
 from models.scorecard import Calibration, FeaturePoints, Scorecard
 from models.tables import feature_bins
-from nodes.config import NodeConfig, TrustConfig, key_to_text
-from nodes.enquiries import Enquiry, Outcome
+from nodes.config import NodeConfig, TrustConfig
 from nodes.errors import PolicyRefusal
 from nodes.fingerprint import party_fingerprint
 from nodes.hub_client import HubClient
@@ -494,38 +491,3 @@ class ScoringWorld:
 
 def answer_of(token: bytes) -> SourceAnswer:
     return SourceAnswer.model_validate_json(payload_of(token))
-
-
-def ask_all(node: Services, enquiries: Iterable[Enquiry], *, model_id: str | None = None) -> list[Outcome]:
-    """Outcomes of one batch, from its making to its end."""
-    made = node.batches.create(iter(enquiries), source_sha256=secrets.token_hex(32), model_id=model_id)
-    assert node.batches.run(made).state == "finished"
-    return list(node.batches.outcomes(made))
-
-
-def expected_score(world: ScoringWorld, merchant: str) -> int:
-    """The score by hand, from all rows in the clear."""
-    card = world.artefact().card()
-    total = 0
-    for kind, source in SOURCES.items():
-        table = world.nodes[source].runtime.dataset(world.schema.hash())
-        assert table is not None
-        if merchant in table.ids:
-            codes = table.codes[[table.ids.index(merchant)]]
-            total += int(card.kind_points(kind, codes)[0])
-        else:
-            total += card.absent[kind]
-    return int(np.clip(total + card.base, 300, 850))
-
-
-def write_config(world: ScoringWorld, name: str, url: str = "http://127.0.0.1:1", **changes: object) -> Path:
-    """The party's configuration as a file, for commands; `url` is its hub's."""
-    config = world.nodes[name].runtime.config
-    path = world.config_path(name)
-    values = json.loads(config.model_dump_json(by_alias=True, exclude_none=True))
-    trust = values["trust"]
-    trust["hub_sign_key"] = key_to_text(world.trust.hub_sign_key)
-    trust["witness_sign_key"] = key_to_text(world.trust.witness_sign_key)
-    values.update(changes, hub={"url": url})
-    path.write_text(json.dumps(values), encoding="utf-8")
-    return path

@@ -19,7 +19,8 @@ from models.artefact import ModelArtefact
 from models.errors import ArtefactError
 from nodes.enquiries import Enquiry
 from nodes.errors import PolicyRefusal, ScoreUnavailable
-from tests.scoring_world import SOURCES, ScoringWorld, answer_of, expected_score
+from tests.scoring_answers import expected_score
+from tests.scoring_world import SOURCES, ScoringWorld, answer_of
 
 SOURCE = "tax-01"
 

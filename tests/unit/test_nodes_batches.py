@@ -22,7 +22,8 @@ from nodes.enquiries import Enquiry, Outcome
 from nodes.errors import BatchBusy, BatchError, BatchUnknown, PeerError
 from nodes.tables.batches import BatchItemRow, BatchRequestRow, BatchRow
 from nodes.tables.scoring import UseRow
-from tests.scoring_world import SOURCES, ScoringWorld, ask_all, expected_score
+from tests.scoring_answers import ask_all, expected_score
+from tests.scoring_world import SOURCES, ScoringWorld
 
 SOURCE = "tax-01"
 

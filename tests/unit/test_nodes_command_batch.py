@@ -20,7 +20,8 @@ from crypto.wire.scoring import ScoreRequest
 from nodes.config import load_node_config
 from nodes.tables.scoring import UseRow
 from tests.node_commands import RelayServer, call, done, free_port, refused, running
-from tests.scoring_world import SOURCES, ScoringWorld, expected_score, write_config
+from tests.scoring_answers import expected_score, write_config
+from tests.scoring_world import SOURCES, ScoringWorld
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from crypto.wire.party import MerchantKeySubmission
 from nodes.fingerprint import party_fingerprint
 from nodes.journal import verify_lines
 from tests.node_commands import RelayServer, call, done, refused, running
-from tests.scoring_world import ScoringWorld, expected_score, write_config
+from tests.scoring_answers import expected_score, write_config
+from tests.scoring_world import ScoringWorld
 
 
 @pytest.fixture(scope="module")

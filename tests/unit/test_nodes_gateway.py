@@ -24,7 +24,8 @@ from nodes.gateway import GatewayServer, create_gateway, gateway_token
 from nodes.gateway_batches import BatchDesk
 from nodes.tables.batches import BatchRow
 from nodes.tables.scoring import UseRow
-from tests.scoring_world import ScoringWorld, expected_score
+from tests.scoring_answers import expected_score
+from tests.scoring_world import ScoringWorld
 
 TOKEN = "t" * 32
 

@@ -29,7 +29,8 @@ from nodes.policy import Limits
 from nodes.scoring import Scorer, answer_context, fitting_item, pad_body
 from nodes.services import released_encoder
 from nodes.tables.scoring import UseRow
-from tests.scoring_world import MERCHANTS, POINTS, SOURCES, ScoringWorld, answer_of, ask_all, expected_score
+from tests.scoring_answers import ask_all, expected_score
+from tests.scoring_world import MERCHANTS, POINTS, SOURCES, ScoringWorld, answer_of
 
 
 @pytest.fixture(scope="module")

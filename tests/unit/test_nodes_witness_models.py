@@ -25,7 +25,8 @@ from nodes.witness.model_approvals import ModelApprovals
 from nodes.witness.release import ReleaseDesk
 from nodes.witness.rollback import RollbackDesk
 from tests.federation import World, make_world, run_scorecard
-from tests.scoring_world import NOW, ScoringWorld, write_config
+from tests.scoring_answers import write_config
+from tests.scoring_world import NOW, ScoringWorld
 
 
 class Office:
