@@ -308,6 +308,13 @@ class CampaignBook:
             row = session.get(CampaignAttemptRow, attempt)
             return None if row is None else row.terms
 
+    def last_terms(self, campaign_id: str) -> str | None:
+        """Return the signed terms of the campaign's newest cosigned attempt, decided or not."""
+        query = select(CampaignAttemptRow.terms).where(CampaignAttemptRow.campaign_id == campaign_id)
+        newest = query.order_by(CampaignAttemptRow.created_at.desc(), CampaignAttemptRow.attempt.desc())
+        with self.db.reading() as session:
+            return session.scalar(newest.limit(1))
+
     def opened_counts(self, attempt: str) -> NDArray[np.float64] | None:
         """Return the noisy counts that an attempt opened, or None."""
         with self.db.reading() as session:

@@ -273,11 +273,17 @@ class CampaignRun:
         return CampaignRecord(self._book, self._campaign_id, hub_key=self._services.identity.public, witness=witness)
 
     def _recruit(self, campaign: Campaign) -> Recruits:
-        """Who can take part now; a campaign that is taken up again gives the links time to come back."""
+        """Who can take part now.
+
+        A campaign that is taken up again gives the links time to come back: all of it to nodes that the quorum needs
+        and to those that were in its last attempt, some seconds to others.
+        """
         began = time.monotonic()
         patience = self._services.reconnect_s if self._resumed else 0.0
         rejoin = min(patience, _REJOIN_S)
-        for_quorum, for_others = self._waiting(campaign, patience), self._waiting(campaign, rejoin)
+        for_due, for_others = self._waiting(campaign, patience), self._waiting(campaign, rejoin)
+        last = self._book.last_terms(self._campaign_id) if self._resumed else None
+        due = frozenset() if last is None else frozenset(_nodes_of(self._signed(last)))
         while True:
             self._services.roster.reload()
             current = self._services.roster.current()
@@ -291,13 +297,13 @@ class CampaignRun:
                     enrolled=self._enrolled(),
                     connected=connected,
                 )
-                if not found.missing or passed >= rejoin:
+                waiting = for_others if due.isdisjoint(found.missing) else for_due
+                if not found.missing or passed >= (patience if waiting is for_due else rejoin):
                     return found
-                waiting = for_others
             except (QuorumError, PeerUnreachable):
                 if passed >= patience:
                     raise
-                waiting = for_quorum
+                waiting = for_due
             wanted = [party.party_id for party in invited(campaign.order, campaign.schema, self._enrolled())]
             witness = self._services.parties.witness()
             waiting.note(wanted if witness is None else [*wanted, witness.party_id], connected)

@@ -50,7 +50,7 @@ class SuperLinkWorld(ServedWorld):
         self.supernodes: dict[str, SuperNode] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         sections = {
-            "campaigns": {"engines": ["agent", "superlink"], "trip_timeout_s": 20, "reconnect_s": 30}
+            "campaigns": {"engines": ["agent", "superlink"], "trip_timeout_s": 20, "reconnect_s": 90}
             | dict(campaigns or {}),
             "superlink": {
                 "managed": True,
