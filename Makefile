@@ -32,7 +32,7 @@ demo: $(VENV)/.installed ## run the main job on real data; ARGS="--exit --out DI
 	@$(BIN)/digua-hub demo $(ARGS)
 
 test: $(VENV)/.installed ## run the tests (under 15 minutes on two cores)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not deployment and not faults" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not deployment and not faults and not web" $(ARGS)
 
 test-slow: $(VENV)/.installed ## run the measured targets: accuracy, memory, the demo as processes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
