@@ -1,0 +1,57 @@
+// Keys lie in IndexedDB, as keys that no script can read out; only using them is possible.
+
+import { Trouble } from "./trouble.js";
+
+const STORE = "identities";
+
+function promised(request) {
+  return new Promise((resolve, reject) => {
+    request.addEventListener("success", () => resolve(request.result));
+    request.addEventListener("error", () => reject(new Trouble("no-storage")));
+  });
+}
+
+async function within(database, mode, work) {
+  let opening;
+  try {
+    opening = indexedDB.open(database, 1);
+  } catch {
+    throw new Trouble("no-storage"); // some private windows refuse at once
+  }
+  opening.addEventListener("upgradeneeded", () => opening.result.createObjectStore(STORE));
+  const db = await promised(opening);
+  try {
+    const transaction = db.transaction(STORE, mode);
+    const done = new Promise((resolve, reject) => {
+      transaction.addEventListener("complete", resolve);
+      transaction.addEventListener("abort", () => reject(new Trouble("no-storage")));
+    });
+    const result = await promised(work(transaction.objectStore(STORE)));
+    await done;
+    return result;
+  } finally {
+    db.close();
+  }
+}
+
+export const OWN = "digua-merchant";
+export const COUNTER = "digua-counter";
+
+// {alg, jwk, privateKey, kid (pseudonym in hexadecimal, null until the invitation told it), made, state}, or undefined.
+export async function load(database = OWN) {
+  return within(database, "readonly", (store) => store.get("own"));
+}
+
+export async function keep(identity, database = OWN) {
+  await within(database, "readwrite", (store) => store.put(identity, "own"));
+}
+
+// Delete the whole database, so that nothing of a key stays behind.
+export async function wipe(database = OWN) {
+  await new Promise((resolve, reject) => {
+    const request = indexedDB.deleteDatabase(database);
+    request.addEventListener("success", resolve);
+    request.addEventListener("error", () => reject(new Trouble("no-storage")));
+    request.addEventListener("blocked", () => reject(new Trouble("wipe-blocked")));
+  });
+}
