@@ -126,6 +126,30 @@ class JournalError(NodeError):
     code = "journal-broken"
 
 
+class MirrorError(NodeError):
+    """The witness's mirror of the hub's log cannot go on; nothing that does not fit was kept."""
+
+    code = "mirror-failed"
+
+
+class LogMismatch(MirrorError):  # noqa: N818
+    """What the hub gives out as its log is not what it had cosigned: altered, left out, moved, or of another log."""
+
+    code = "log-mismatch"
+
+
+class LogIncomplete(MirrorError):  # noqa: N818
+    """The hub has no entries where the cosigned checkpoint says that there are some."""
+
+    code = "log-incomplete"
+
+
+class MirrorBroken(MirrorError):  # noqa: N818
+    """The mirror's own file does not hold together, or belongs to another log."""
+
+    code = "mirror-broken"
+
+
 class ScoreUnavailable(NodeError):  # noqa: N818
     """There is no score, as a source refused or failed; no score is ever made from fewer sources.
 

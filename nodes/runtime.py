@@ -6,7 +6,7 @@ the feed and by `handlers` for requests over the link.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -65,6 +65,7 @@ class NodeRuntime:
     clock: Clock
     consents: ConsentBook = field(default_factory=NoConsents)
     handlers: dict[FrameType, Handler] = field(default_factory=dict)
+    closing: list[Callable[[], None]] = field(default_factory=list)
 
     @classmethod
     def open(cls, config: NodeConfig, *, clock: Clock = system_clock, hub: HubClient | None = None) -> NodeRuntime:
@@ -216,5 +217,7 @@ class NodeRuntime:
 
     def close(self) -> None:
         """Close the store and the connections."""
+        for close in self.closing:
+            close()
         self.hub.close()
         self.store.close()

@@ -11,12 +11,13 @@ import os
 import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Session
 
 import nodes.tables
 from nodes.errors import ConfigError
@@ -28,6 +29,22 @@ _READING = {"digua_reading": True}
 _CACHE_KIB = 256  # per connection: what is large is read once, a block at a time
 
 
+@dataclass(frozen=True)
+class StoreSort:
+    """What a file holds, so that none is taken for one of another sort: its tables, id, version, and a remedy."""
+
+    base: type[DeclarativeBase]
+    application_id: int
+    version: int
+    name: str
+    remedy: str
+
+
+NODE_STORE = StoreSort(
+    NodeTableBase, APPLICATION_ID, STORE_VERSION, "a node's store", "give the node a data_dir of its own"
+)
+
+
 class Store:
     """The store's engine; `session` is one write transaction, `reading` one read transaction."""
 
@@ -36,11 +53,11 @@ class Store:
         self.path = path
 
     @classmethod
-    def open(cls, path: Path) -> Store:
-        """Open or create the store (file mode 0600) and bring its tables up to date.
+    def open(cls, path: Path, sort: StoreSort = NODE_STORE) -> Store:
+        """Open or create a store (file mode 0600) and bring its tables up to date.
 
         Raises:
-            ConfigError: the file is not a node's store, was written by newer software, or cannot be opened.
+            ConfigError: the file is not of this sort, was written by newer software, or cannot be opened.
         """
         _load_tables()
         try:
@@ -61,7 +78,7 @@ class Store:
         event.listen(engine, "begin", _begin)
         try:
             with engine.connect() as connection:
-                _check_version(connection, path)
+                _check_version(connection, path, sort)
         except DatabaseError as problem:
             engine.dispose()
             raise ConfigError(
@@ -125,21 +142,19 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
-def _check_version(connection: Connection, path: Path) -> None:
+def _check_version(connection: Connection, path: Path, sort: StoreSort) -> None:
     version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
     application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
     tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
-    if tables and application != APPLICATION_ID:
+    if tables and application != sort.application_id:
+        raise ConfigError(f"{path} is not {sort.name}", field="data_dir", remedy=sort.remedy)
+    if version > sort.version:
         raise ConfigError(
-            f"{path} is not a node's store", field="data_dir", remedy="give the node a data_dir of its own"
-        )
-    if version > STORE_VERSION:
-        raise ConfigError(
-            f"{path} was written by newer software (store version {version}, this software knows {STORE_VERSION})",
+            f"{path} was written by newer software (store version {version}, this software knows {sort.version})",
             field="data_dir",
             remedy="install the newer digua-node again; an older one must not touch this ledger",
         )
-    NodeTableBase.metadata.create_all(connection)
-    connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.exec_driver_sql(f"PRAGMA user_version = {STORE_VERSION}")
+    sort.base.metadata.create_all(connection)
+    connection.exec_driver_sql(f"PRAGMA application_id = {sort.application_id}")
+    connection.exec_driver_sql(f"PRAGMA user_version = {sort.version}")
     connection.commit()

@@ -28,6 +28,7 @@ from nodes.proxy import proxy_url
 from nodes.pseudonyms import Progress as Report
 from nodes.runtime import NodeRuntime
 from nodes.services import Services, equip
+from nodes.witness.mirror_follower import MirrorFollower
 
 if TYPE_CHECKING:
     from nodes.supernode import SuperNode
@@ -51,10 +52,13 @@ def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -
         gateway = open_gateway(services, link)
         link.start()
         supernode = join_superlink(services)
+        follower = follow_log(services)
         _LOG.info("%s is running; its link goes to %s", runtime.config.party_id, runtime.config.hub.url)
         try:
             keep_pseudonyms(runtime, stopping, bars=sys.stderr.isatty() and not as_json)
         finally:
+            if follower is not None:
+                follower.stop()
             if gateway is not None:
                 gateway.stop()
             if supernode is not None:
@@ -78,6 +82,19 @@ def open_gateway(services: Services, link: Link) -> GatewayServer | None:
     server = GatewayServer(app, config.gateway, desk)
     server.start()
     return server
+
+
+def follow_log(services: Services) -> MirrorFollower | None:
+    """Keep the witness's mirror of the log up to what it cosigned.
+
+    Raises:
+        MirrorBroken: the mirror's file was altered or damaged.
+    """
+    if services.witness is None:
+        return None
+    follower = MirrorFollower(services.witness.mirror)
+    follower.start()
+    return follower
 
 
 def join_superlink(services: Services) -> SuperNode | None:

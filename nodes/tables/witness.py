@@ -48,6 +48,17 @@ class CosignedLogRow(NodeTableBase):
     root: Mapped[bytes]
 
 
+class CosignedCheckpointRow(NodeTableBase):
+    """Every checkpoint that the witness cosigned: the signed note with both lines, and when."""
+
+    __tablename__ = "witness_checkpoints"
+
+    size: Mapped[int] = mapped_column(primary_key=True)
+    root: Mapped[bytes]
+    note: Mapped[str]
+    cosigned_at: Mapped[int] = mapped_column(index=True)
+
+
 class VoprfUseRow(NodeTableBase):
     """How many identifiers the witness evaluated for a party, in all."""
 

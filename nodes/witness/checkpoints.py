@@ -6,18 +6,60 @@ Its last checkpoint is on disk before the line leaves, so that not even a crash 
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 
 from pydantic import ValidationError
+from sqlalchemy import func, select
 
 from crypto.canonical import canonical_bytes
-from crypto.checkpoint import Checkpoint, parse_note, sign_note, verify_note
+from crypto.checkpoint import Checkpoint, assemble, parse_note, sign_note, verify_note
 from crypto.errors import ProofError
 from crypto.keys import IdentityKey
 from crypto.merkle import EMPTY_ROOT, verify_consistency
 from crypto.wire.audit import CheckpointCosignature, CheckpointOffer
 from nodes.clock import Clock, system_clock
 from nodes.store import Store
-from nodes.tables.witness import CosignedLogRow
+from nodes.tables.witness import CosignedCheckpointRow, CosignedLogRow
+
+
+@dataclass(frozen=True)
+class Cosigned:
+    """A checkpoint that the witness cosigned: the note with the hub's line and its own, and when (Unix seconds)."""
+
+    size: int
+    root: bytes
+    note: str
+    time: int
+
+
+class CosignedCheckpoints:
+    """All checkpoints that the witness cosigned, as it keeps them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def count(self) -> int:
+        """How many there are."""
+        with self._store.reading() as session:
+            return session.scalar(select(func.count()).select_from(CosignedCheckpointRow)) or 0
+
+    def newest(self, *, limit: int, below: int | None = None) -> list[Cosigned]:
+        """The largest ones, largest first; with `below` those of fewer entries than that."""
+        query = select(CosignedCheckpointRow).order_by(CosignedCheckpointRow.size.desc()).limit(limit)
+        if below is not None:
+            query = query.where(CosignedCheckpointRow.size < below)
+        with self._store.reading() as session:
+            return [_cosigned(row) for row in session.scalars(query)]
+
+    def up_to(self, size: int) -> Cosigned | None:
+        """The largest one of at most `size` entries."""
+        found = self.newest(limit=1, below=size + 1)
+        return found[0] if found else None
+
+    def of(self, size: int) -> Cosigned | None:
+        """The one of exactly `size` entries."""
+        found = self.up_to(size)
+        return found if found is not None and found.size == size else None
 
 
 class CheckpointCosigner:
@@ -66,8 +108,17 @@ class CheckpointCosigner:
                 return canonical_bytes(CheckpointCosignature(known_size=known.size))
             verify_consistency(known.size, known.root, checkpoint.size, checkpoint.root, offer.proof)
             session.merge(CosignedLogRow(id=1, origin=origin, size=checkpoint.size, root=checkpoint.root))
-        moment = int(self._clock().timestamp())
-        line = sign_note(checkpoint.body(), self._witness_id, self._identity, cosignature_time=moment)
+            moment = int(self._clock().timestamp())
+            line = sign_note(checkpoint.body(), self._witness_id, self._identity, cosignature_time=moment)
+            if session.get(CosignedCheckpointRow, checkpoint.size) is None:
+                session.add(
+                    CosignedCheckpointRow(
+                        size=checkpoint.size,
+                        root=checkpoint.root,
+                        note=assemble(checkpoint.body(), [_line_of(offer.note, origin), line]),
+                        cosigned_at=moment,
+                    )
+                )
         return canonical_bytes(CheckpointCosignature(line=line, known_size=checkpoint.size))
 
     def known(self) -> Checkpoint | None:
@@ -75,3 +126,13 @@ class CheckpointCosigner:
         with self._store.reading() as session:
             row = session.get(CosignedLogRow, 1)
         return None if row is None else Checkpoint(row.origin, row.size, row.root)
+
+
+def _line_of(note: str, name: str) -> str:
+    """The signature line of `name`, which was verified."""
+    lines = note.rpartition("\n\n")[2].splitlines()
+    return next(line for line in lines if line.startswith(f"\u2014 {name} "))
+
+
+def _cosigned(row: CosignedCheckpointRow) -> Cosigned:
+    return Cosigned(row.size, row.root, row.note, row.cosigned_at)

@@ -14,7 +14,8 @@ from nodes.journal import Journal
 from nodes.link import Handler
 from nodes.runtime import NodeRuntime
 from nodes.witness.approvals import Approvals
-from nodes.witness.checkpoints import CheckpointCosigner
+from nodes.witness.checkpoints import CheckpointCosigner, CosignedCheckpoints
+from nodes.witness.mirror import HubLog, Mirror, open_mirror
 from nodes.witness.model_approvals import ModelApprovals
 from nodes.witness.release import ReleaseDesk
 from nodes.witness.rollback import RollbackDesk
@@ -30,6 +31,8 @@ class WitnessService:
 
     approvals: Approvals
     context: WitnessContext
+    checkpoints: CosignedCheckpoints
+    mirror: Mirror
     handlers: Mapping[FrameType, Handler]
 
     @classmethod
@@ -65,6 +68,14 @@ class WitnessService:
             identity=runtime.identity,
             clock=runtime.clock,
         )
+        mirror = Mirror(
+            open_mirror(config.data_dir),
+            cosigned=cosigner.known,
+            log=HubLog(runtime.hub),
+            report=lambda problem: journal.note("mirror-alarm", {"code": problem.code, "detail": problem.message}),
+            clock=runtime.clock,
+        )
+        runtime.closing.append(mirror.store.close)
         voprf = VoprfEvaluator(
             runtime.store, runtime.roster, journal, key=key, quota=config.voprf_quota, clock=runtime.clock
         )
@@ -79,7 +90,7 @@ class WitnessService:
             "withdraw-model": desk.withdraw,
             "rollback-model": RollbackDesk(runtime.store, context, journal).roll_back,
         }
-        return cls(approvals, context, handlers)
+        return cls(approvals, context, CosignedCheckpoints(runtime.store), mirror, handlers)
 
 
 def witness_context(runtime: NodeRuntime) -> WitnessContext:

@@ -192,6 +192,24 @@ def test_checkpoints_that_extend_are_cosigned(lone: ScoringWorld) -> None:
     assert log.offer(10, 12).line is not None
 
 
+def test_all_cosigned_checkpoints_are_kept_with_both_signatures(lone: ScoringWorld) -> None:
+    log, kept = LogOffers(lone), lone.witness.checkpoints
+    assert (kept.count(), kept.newest(limit=5), kept.up_to(9)) == (0, [], None)
+    for old, size in ((0, 3), (3, 3), (3, 10), (10, 12)):
+        log.offer(old, size)
+    assert kept.count() == 3
+    assert [each.size for each in kept.newest(limit=2)] == [12, 10]
+    assert [each.size for each in kept.newest(limit=5, below=12)] == [10, 3]
+    verifiers = {LOG: lone.hub_key.public, "witness": lone.trust.witness_sign_key}
+    for each in kept.newest(limit=5):
+        assert verify_note(each.note, verifiers, required=set(verifiers)) == Checkpoint(LOG, each.size, each.root)
+        assert each.time == int(NOW.timestamp())
+    found = kept.up_to(11)
+    assert found is not None
+    assert found == kept.of(10)
+    assert kept.of(11) is None
+
+
 def test_a_forked_history_is_never_cosigned(lone: ScoringWorld) -> None:
     log = LogOffers(lone)
     log.offer(0, 5)
