@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Index
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -26,23 +25,41 @@ class MirrorEntryRow(MirrorTableBase):
     """An exact leaf at its place; `time` is the entry's own, in Unix seconds."""
 
     __tablename__ = "mirror_entries"
-    __table_args__ = (Index("mirror_entries_by_time", "time", "index"),)
 
     index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     time: Mapped[int]
     leaf: Mapped[bytes]
 
 
-class MirrorTermRow(MirrorTableBase):
-    """What an entry is found by: one row for each of its parties, its campaign, model, type and commitments."""
+class MirrorBitsRow(MirrorTableBase):
+    """Which entries of a block a term of `crypto.log_index` stands in, as a bitmap."""
 
-    __tablename__ = "mirror_terms"
+    __tablename__ = "mirror_bits"
     __table_args__ = {"sqlite_with_rowid": False}
 
-    name: Mapped[str] = mapped_column(primary_key=True)
-    value: Mapped[str] = mapped_column(primary_key=True)
-    time: Mapped[int] = mapped_column(primary_key=True)
+    term: Mapped[str] = mapped_column(primary_key=True)
+    block: Mapped[int] = mapped_column(primary_key=True)
+    bits: Mapped[bytes]
+
+
+class MirrorCommitmentRow(MirrorTableBase):
+    """In which entries a commitment stands, by `crypto.log_index.commitment_key`."""
+
+    __tablename__ = "mirror_commitments"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    key: Mapped[int] = mapped_column(primary_key=True)
     index: Mapped[int] = mapped_column(primary_key=True)
+
+
+class MirrorSpanRow(MirrorTableBase):
+    """The earliest and the latest time of a block's entries, in Unix seconds."""
+
+    __tablename__ = "mirror_spans"
+
+    block: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    first: Mapped[int]
+    last: Mapped[int]
 
 
 class MirrorTileRow(MirrorTableBase):

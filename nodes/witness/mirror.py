@@ -39,10 +39,10 @@ from nodes.tables.mirror import (
     MirrorEntryRow,
     MirrorHeadRow,
     MirrorTableBase,
-    MirrorTermRow,
     MirrorTileRow,
 )
-from nodes.witness.mirror_index import day_of, figures_of, moment_of, parsed, terms_of
+from nodes.witness.mirror_index import day_of, figures_of, indexed_leaf, parsed
+from nodes.witness.mirror_search import keep_terms
 
 MIRROR_FILE = "mirror.db"
 BLOCK = 1000
@@ -242,26 +242,26 @@ class Mirror:
     def _keep(self, head: Checkpoint, start: int, leaves: list[bytes], tiles: dict[tuple[int, int], bytes]) -> None:
         """X3."""
         now = int(self._clock().timestamp())
-        entries: list[dict[str, object]] = []
-        terms: list[dict[str, object]] = []
+        read = [parsed(leaf) for leaf in leaves]
+        found = [indexed_leaf(entry) for entry in read]
+        entries = [
+            {"index": index, "time": what.time, "leaf": leaf}
+            for index, (leaf, what) in enumerate(zip(leaves, found, strict=True), start=start)
+        ]
         figures: Counter[tuple[str, str]] = Counter()
-        for index, leaf in enumerate(leaves, start=start):
-            entry = parsed(leaf)
-            moment = moment_of(entry)
-            entries.append({"index": index, "time": moment, "leaf": leaf})
-            terms += [{"name": n, "value": v, "time": moment, "index": index} for n, v in terms_of(entry)]
-            for what, number in figures_of(entry):
-                figures[day_of(moment), what] += number
+        for entry, what in zip(read, found, strict=True):
+            for figure, number in figures_of(entry):
+                figures[day_of(what.time), figure] += number
         with self.store.session() as session:
             row = session.get(MirrorHeadRow, 1)
             if (0 if row is None else row.size) != start:
                 return  # another process has kept this block meanwhile
             session.execute(insert(MirrorEntryRow), entries)
-            session.execute(insert(MirrorTermRow), terms)
-            for (level, index), data in tiles.items():
-                session.merge(MirrorTileRow(level=level, index=index, data=data))
-            for (day, what), number in figures.items():
-                adding = upsert(MirrorDayRow).values(day=day, what=what, number=number)
+            keep_terms(session, start, found)
+            for (level, place), data in tiles.items():
+                session.merge(MirrorTileRow(level=level, index=place, data=data))
+            for (day, name), number in figures.items():
+                adding = upsert(MirrorDayRow).values(day=day, what=name, number=number)
                 added = {"number": MirrorDayRow.number + adding.excluded.number}
                 session.execute(adding.on_conflict_do_update(index_elements=["day", "what"], set_=added))
             session.execute(delete(MirrorAlarmRow))

@@ -1,4 +1,4 @@
-"""By what an entry of the log is found in the witness's mirror, and what it adds to a day's figures. Pure."""
+"""By what a leaf of the log is found in the witness's mirror, and what it adds to a day's figures. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from crypto.log_index import IndexedEntry, indexed
 from crypto.wire.audit import LogEntry
 
-TermName = Literal["party", "campaign", "model", "type", "commitment"]
 UNREADABLE = "unreadable"
 """Stands for the type of a leaf that is in the log and is no entry of this version."""
 CHINA = timezone(timedelta(hours=8))
-_PARTY_FACTS = ("party_id", "party", "source", "recipient", "countersigner")
-_HIDDEN_FACTS = ("consent", "artefact")
+
+Figure = Literal["queries", "refusals", "consents", "revocations"]
 
 
 def parsed(leaf: bytes) -> LogEntry | None:
@@ -26,35 +26,16 @@ def parsed(leaf: bytes) -> LogEntry | None:
         return None
 
 
-def moment_of(entry: LogEntry | None) -> int:
-    """The entry's time in Unix seconds; 0 for an unreadable one."""
-    return 0 if entry is None else int(entry.time.timestamp())
+def indexed_leaf(entry: LogEntry | None) -> IndexedEntry:
+    """What an entry is found by; an unreadable one by that alone, at no time."""
+    return IndexedEntry(UNREADABLE, 0, (), None, None, ()) if entry is None else indexed(entry)
 
 
-def terms_of(entry: LogEntry | None) -> set[tuple[TermName, str]]:
-    """What an entry is found by: name and value."""
-    if entry is None:
-        return {("type", UNREADABLE)}
-    found: set[tuple[TermName, str]] = {("type", entry.type), ("party", entry.actor)}
-    for name in _PARTY_FACTS:
-        if isinstance(value := entry.facts.get(name), str) and value:
-            found.add(("party", value))
-    for party in str(entry.facts.get("sources") or "").split(","):
-        if party:
-            found.add(("party", party))
-    for fact, term in (("campaign_id", "campaign"), ("model_id", "model")):
-        if isinstance(value := entry.facts.get(fact), str) and value:
-            found.add(("campaign" if term == "campaign" else "model", value))
-    if entry.subject is not None:
-        found.add(("commitment", entry.subject.hex()))
-        for name in _HIDDEN_FACTS:
-            if isinstance(value := entry.facts.get(name), str):
-                found.add(("commitment", value))
-    return found
+def figures_of(entry: LogEntry | None) -> Iterator[tuple[Figure, int]]:
+    """What an entry adds to the figures of its day: how many of what.
 
-
-def figures_of(entry: LogEntry | None) -> Iterator[tuple[str, int]]:
-    """What an entry adds to the figures of its day: how many of what."""
+    A refusal is a source that failed or refused a whole request: what became of single items is not in the log.
+    """
     if entry is None:
         return
     if entry.type == "query":
