@@ -9,13 +9,27 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from hub import problems
-from hub.api import campaigns, consents, health, internal, links, log, merchants, models, parties, queries, voprf
+from hub.api import (
+    campaigns,
+    consents,
+    health,
+    internal,
+    invitations,
+    links,
+    log,
+    merchants,
+    models,
+    parties,
+    queries,
+    voprf,
+)
 from hub.idempotency import IdempotencyMiddleware
 from hub.services import Hub
 
 ROUTERS = (
     parties.router,
     merchants.router,
+    invitations.router,
     log.router,
     health.router,
     consents.router,

@@ -17,3 +17,8 @@ def utc_now() -> datetime:
 def seconds(moment: datetime) -> int:
     """Return whole seconds since 1970, as tables store times."""
     return int(moment.timestamp())
+
+
+def moment(at: int) -> datetime:
+    """Return a stored time, UTC."""
+    return datetime.fromtimestamp(at, UTC)

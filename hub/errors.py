@@ -169,6 +169,62 @@ class MerchantKeysError(HubError):
     title = "The merchants' keys are refused"
 
 
+class InvitationError(HubError):
+    """An invitation of a merchant, or the key that it brought, is refused."""
+
+    code = "invitation-refused"
+    status = 422
+    title = "The invitation is refused"
+
+
+class InvitationInvalidError(HubError):
+    """No open invitation has this token: unknown, used and expired ones are answered alike."""
+
+    code = "invitation-invalid"
+    status = 404
+    title = "The invitation is not valid"
+
+
+class TooManyRequestsError(HubError):
+    """One address asks faster than the hub lets it."""
+
+    code = "too-many-requests"
+    status = 429
+    title = "Too many requests"
+
+
+class ConsentRequestError(HubError):
+    """A request for a consent is refused."""
+
+    code = "consent-request-refused"
+    status = 422
+    title = "The consent request is refused"
+
+
+class ConsentRequestStateError(HubError):
+    """A request for a consent is in another state."""
+
+    code = "consent-request-state"
+    status = 409
+    title = "The consent request's state does not allow this"
+
+
+class TicketError(HubError):
+    """A ticket or its answer is refused."""
+
+    code = "ticket-refused"
+    status = 422
+    title = "The ticket is refused"
+
+
+class TicketStateError(HubError):
+    """A ticket is in another state."""
+
+    code = "ticket-state"
+    status = 409
+    title = "The ticket's state does not allow this"
+
+
 class CheckpointNotCosignedError(HubError):
     """The witness has not cosigned a checkpoint over this entry in time."""
 

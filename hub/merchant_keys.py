@@ -20,8 +20,8 @@ from crypto.errors import CryptoError
 from crypto.jws import merchant_public, parse_canonical, peek_kid, peek_payload, verify
 from crypto.merkle import HASH_BYTES, leaf_hash, node_hash
 from crypto.wire.party import MerchantKeyBatch, MerchantKeyLeaf, MerchantKeyStatement, MerchantKeySubmission, Party
-from crypto.wire.service import MerchantKeysReceipt
-from hub.clock import Clock, seconds
+from crypto.wire.service import MerchantKeysReceipt, RecordedKey
+from hub.clock import Clock, moment, seconds
 from hub.db import Database
 from hub.errors import MerchantKeysError, NotFoundError
 from hub.log import AuditLog, Fact
@@ -160,6 +160,23 @@ class MerchantKeys:
                 found.update(_statements(session, wanted[start : start + 500]))
         return found
 
+    def history(self, pseudonym: bytes) -> tuple[RecordedKey, ...]:
+        """Return all keys of a merchant with those who enrolled and countersigned them, the newest first."""
+        with self._db.reading() as session:
+            keys = keys_of(session, pseudonym)
+            batches = {key.batch_id: session.get_one(MerchantKeyBatchRow, key.batch_id) for key in keys}
+        return tuple(
+            RecordedKey(
+                jwk=MerchantKeyLeaf.model_validate_json(key.leaf).jwk,
+                enrolled_by=batches[key.batch_id].platform,
+                countersigned_by=batches[key.batch_id].countersigner,
+                issued_at=_batch_of(batches[key.batch_id].batch).issued_at,
+                received_at=moment(batches[key.batch_id].received_at),
+                current=place == 0,
+            )
+            for place, key in enumerate(keys)
+        )
+
 
 def _check_signers(batch: MerchantKeyBatch, platform: Party, countersigner: Party) -> None:
     if (batch.platform, batch.countersigner) != (platform.party_id, countersigner.party_id):
@@ -241,3 +258,9 @@ def newest_keys(session: Session, pseudonyms: Iterable[bytes]) -> dict[bytes, Me
         rows = session.scalars(select(MerchantKeyRow).where(MerchantKeyRow.id.in_(newest)))
         found.update((row.pseudonym, row) for row in rows)
     return found
+
+
+def keys_of(session: Session, pseudonym: bytes) -> list[MerchantKeyRow]:
+    """Return all keys that were ever enrolled for a merchant, the newest first."""
+    query = select(MerchantKeyRow).where(MerchantKeyRow.pseudonym == pseudonym)
+    return list(session.scalars(query.order_by(MerchantKeyRow.id.desc())))

@@ -18,15 +18,18 @@ from hub.clock import Clock
 from hub.consents import Consents, StoredConsent
 from hub.log import commit
 from hub.log_reading import LogReader, MerchantEntry
+from hub.merchant_keys import MerchantKeys
 
 QUERY = "query"
+ARTEFACTS = frozenset({"consent", "consent-event"})
 
 
 class MerchantRecordBook:
     """Collects a merchant's records."""
 
-    def __init__(self, consents: Consents, reader: LogReader, *, clock: Clock) -> None:
+    def __init__(self, consents: Consents, keys: MerchantKeys, reader: LogReader, *, clock: Clock) -> None:
         self._consents = consents
+        self._keys = keys
         self._reader = reader
         self._clock = clock
 
@@ -41,6 +44,7 @@ class MerchantRecordBook:
             consents=tuple(_consent(each, places) for each in consents),
             queries=tuple(_query(each, entry, consents) for each, entry in entries if entry.type == QUERY),
             entries=tuple(OpenedEntry(log_index=each.index, entry=each.leaf, salt=each.salt) for each, _ in entries),
+            keys=self._keys.history(pseudonym),
         )
 
 
@@ -52,7 +56,7 @@ def _places(
     hashes = [sha256(peek_payload(token)).digest() for token in tokens]
     places: dict[bytes, int | None] = {}
     for each, entry in entries:
-        if entry.type == QUERY:
+        if entry.type not in ARTEFACTS:
             continue
         committed = entry.facts.get("artefact")
         found = next((value for value in hashes if commit(each.salt, value).hex() == committed), None)

@@ -27,6 +27,7 @@ from hub.enrolment import Enrolment
 from hub.errors import StateError
 from hub.feed import Feed
 from hub.idempotency import IdempotencyStore
+from hub.invitations import Invitations
 from hub.keys import HubKeys, load_keys, read_secret
 from hub.links import Links
 from hub.log import AuditLog
@@ -41,6 +42,7 @@ from hub.models import ModelRegistry
 from hub.parties import WITNESS, PartyBook
 from hub.peers import NoLinks, PeerLinks
 from hub.queries import Queries
+from hub.rate_limits import RateLimit
 from hub.roster import HubIdentity, RosterKeeper
 from hub.tables.parties import HubIdentityRow
 from hub.voprf import Evaluations
@@ -114,6 +116,16 @@ class Hub:
         self.party_auth = PartyAuth(self.roster, clock=clock)
         self.merchant_auth = MerchantAuth(db, clock=clock)
         self.merchant_keys = MerchantKeys(db, self.log, self.roster, clock=clock)
+        self.invitations = Invitations(
+            db,
+            self.log,
+            self.roster,
+            hub_id=config.hub_id,
+            join_url=f"{config.public_url.rstrip('/')}/merchant/join",
+            inviter_kinds=config.recipient_kinds,
+            clock=clock,
+            limit=RateLimit("30/minute", what="invitations"),
+        )
         self.link_server = Links(
             self.parties,
             self.feed,
@@ -135,7 +147,7 @@ class Hub:
             links=lambda: self.links,
             recipient_kinds=config.recipient_kinds,
         )
-        self.merchant_records = MerchantRecordBook(self.consents, self.log.reader, clock=clock)
+        self.merchant_records = MerchantRecordBook(self.consents, self.merchant_keys, self.log.reader, clock=clock)
         self.voprf = Evaluations(
             db,
             self.log,

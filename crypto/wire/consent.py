@@ -63,17 +63,13 @@ class DataLife(WireModel):
     value: Annotated[int, Field(ge=1, le=1200)]
 
 
-class ConsentRecord(WireModel):
-    """JWS type `consent`, by the merchant's key. `sources` names one party per kind.
+class ConsentTerms(WireModel):
+    """What a consent allows. `sources` names one party per kind.
 
     A category of kind K in `pii_information` lets the source of kind K answer; the category `reasons` lets
     sources add reason codes.
     """
 
-    suite: Suite
-    schema_version: Literal["27560-1"]
-    record_id: Annotated[str, Field(pattern=r"^[a-f0-9]{32}$")]
-    pii_principal_id: Pseudonym
     privacy_notice: PrivacyNotice
     purposes: Annotated[tuple[Purpose, ...], Field(min_length=1)]
     pii_information: Annotated[tuple[DataCategory, ...], Field(min_length=1)]
@@ -91,7 +87,6 @@ class ConsentRecord(WireModel):
     legal_article: Annotated[str, Field(max_length=200)]
     withdrawal_method: Annotated[str, Field(max_length=200)]
     collection_method: Annotated[str, Field(max_length=200)]
-    event_time: Moment
 
     @model_validator(mode="after")
     def _dates_and_duplicates(self) -> Self:
@@ -102,6 +97,16 @@ class ConsentRecord(WireModel):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} has a duplicate")
         return self
+
+
+class ConsentRecord(ConsentTerms):
+    """JWS type `consent`, by the merchant's key."""
+
+    suite: Suite
+    schema_version: Literal["27560-1"]
+    record_id: Annotated[str, Field(pattern=r"^[a-f0-9]{32}$")]
+    pii_principal_id: Pseudonym
+    event_time: Moment
 
 
 class ConsentEvent(WireModel):

@@ -119,6 +119,17 @@ class RecordedQuery(WireModel):
     log_index: LogIndex
 
 
+class RecordedKey(WireModel):
+    """One of the merchant's keys; the current one alone signs anything new."""
+
+    jwk: dict[str, str]
+    enrolled_by: PartyId
+    countersigned_by: PartyId
+    issued_at: Moment
+    received_at: Moment
+    current: bool
+
+
 class OpenedEntry(WireModel):
     """An exact leaf of the log with the salt that opens its commitments."""
 
@@ -135,3 +146,4 @@ class MerchantRecords(WireModel):
     consents: tuple[RecordedConsent, ...]
     queries: tuple[RecordedQuery, ...]
     entries: tuple[OpenedEntry, ...]
+    keys: tuple[RecordedKey, ...]

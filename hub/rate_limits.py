@@ -1,0 +1,30 @@
+"""How often one address may ask where no signature or account stands before the answer."""
+
+from __future__ import annotations
+
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from hub.errors import TooManyRequestsError
+
+
+class RateLimit:
+    """A moving window for each address; one process serves, so its memory is enough.
+
+    Args:
+        allowed: in words, such as ``30/minute``.
+        what: names the limit, so that others count by themselves.
+    """
+
+    def __init__(self, allowed: str, *, what: str) -> None:
+        self._allowed = parse(allowed)
+        self._what = what
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    def count(self, address: str) -> None:
+        """Count a request; TooManyRequestsError beyond the limit."""
+        if not self._limiter.hit(self._allowed, self._what, address):
+            raise TooManyRequestsError(
+                f"More than {self._allowed} came from this address.", remedy="Wait a minute, then try again."
+            )
