@@ -30,7 +30,7 @@ AGAIN = frozenset({EXPIRED, *MOMENTARY})
 MAX_BATCH = 200_000
 """A batch is stored in one transaction (a second for 100,000 merchants), during which the node answers no query."""
 
-State = Literal["running", "finished"]
+State = Literal["running", "paused", "finished"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ class BatchBook:
                     total=0,
                     created_at=self.now(),
                     finished_at=None,
+                    paused=False,
                 )
             )
             session.flush()
@@ -139,9 +140,10 @@ class BatchBook:
         return None if found is None else self.progress(found)
 
     def unfinished(self, *, keyed: bool) -> list[str]:
-        """Ids of batches that have not ended, the oldest first: those handed in under a key, or those without one."""
+        """Ids of batches that have neither ended nor been paused, the oldest first: those handed in under a key, or
+        those without one."""
         query = select(BatchRow.batch_id).where(BatchRow.finished_at.is_(None)).order_by(BatchRow.created_at)
-        query = query.where(BatchRow.key.is_not(None) if keyed else BatchRow.key.is_(None))
+        query = query.where(BatchRow.key.is_not(None) if keyed else BatchRow.key.is_(None), BatchRow.paused.is_(False))
         with self.store.reading() as session:
             return list(session.scalars(query))
 
@@ -161,7 +163,7 @@ class BatchBook:
         done = {code: number for state, code, number in counts if state == DONE}
         return BatchProgress(
             batch_id=batch_id,
-            state="running" if row.finished_at is None else "finished",
+            state=_state(row),
             model_id=row.model_id,
             purpose=cast("Purpose", row.purpose),
             total=row.total,
@@ -171,6 +173,39 @@ class BatchBook:
             created_at=row.created_at,
             finished_at=row.finished_at,
         )
+
+    def recent(self, limit: int, *, offset: int = 0) -> list[str]:
+        """Ids of a page of the batches, the newest first."""
+        query = select(BatchRow.batch_id).order_by(BatchRow.created_at.desc(), literal_column("rowid").desc())
+        with self.store.reading() as session:
+            return list(session.scalars(query.limit(limit).offset(offset)))
+
+    def count(self) -> int:
+        """How many batches there are."""
+        with self.store.reading() as session:
+            return session.scalar(select(func.count()).select_from(BatchRow)) or 0
+
+    def pause(self, batch_id: str) -> None:
+        """Ask nobody further until `resume`; a request that is under way just now still gets its answers.
+
+        Raises:
+            BatchUnknown: there is none of this id.
+        """
+        self._set_paused(batch_id, True)
+
+    def resume(self, batch_id: str) -> None:
+        """Have a paused batch go on where it stood.
+
+        Raises:
+            BatchUnknown: there is none of this id.
+        """
+        self._set_paused(batch_id, False)
+
+    def _set_paused(self, batch_id: str, paused: bool) -> None:
+        with self.store.session() as session:
+            row = batch_row(session, batch_id)
+            if row.finished_at is None:
+                row.paused = paused
 
     def ask_again(self, batch_id: str) -> int:
         """Have merchants asked again whose answers expired or whose sources were away; returns how many.
@@ -265,6 +300,12 @@ def batch_row(session: Session, batch_id: str) -> BatchRow:
             f"there is no batch {batch_id[:64]}", field="batch_id", remedy="name one that this node was given"
         )
     return row
+
+
+def _state(row: BatchRow) -> State:
+    if row.finished_at is not None:
+        return "finished"
+    return "paused" if row.paused else "running"
 
 
 def _same(known: BatchRow, source_sha256: str) -> str:

@@ -53,7 +53,7 @@ class Batches(BatchBook):
     def run(
         self, batch_id: str, progress: Progress = lambda _: None, *, stopping: threading.Event | None = None
     ) -> BatchProgress:
-        """B2–B4 to the end, from wherever it stands.
+        """B2–B4 to the end or to a pause, from wherever it stands.
 
         Args:
             progress: told after each request.
@@ -74,6 +74,9 @@ class Batches(BatchBook):
                     self._end(batch_id)
                 now = self.progress(batch_id)
                 progress(now)
+            if now.state == "paused":
+                self._finish_requests(batch_id)  # what is signed and not sent would expire in the pause
+                now = self.progress(batch_id)
             return now
 
     def _finish_requests(self, batch_id: str) -> None:

@@ -77,6 +77,14 @@ class HeldConsent:
 
 
 @dataclass(frozen=True)
+class ConsentChange:
+    """An event of a consent, as its signer dated it."""
+
+    event: str
+    time: datetime
+
+
+@dataclass(frozen=True)
 class _Verified:
     record: ConsentRecord
     key: VerifiedKey
@@ -161,6 +169,13 @@ class ConsentStore:
         """Where a consent stands; `unknown` if the node does not hold it."""
         held = self.get(record_id, now)
         return "unknown" if held is None else held.state
+
+    def events(self, record_id: str) -> list[ConsentChange]:
+        """What became of a consent since it was given, in order of time."""
+        query = select(ConsentEventRow).where(ConsentEventRow.record_id == record_id)
+        with self._store.reading() as session:
+            rows = session.scalars(query.order_by(ConsentEventRow.event_time, ConsentEventRow.event_id)).all()
+        return [ConsentChange(row.event, datetime.fromtimestamp(row.event_time, UTC)) for row in rows]
 
     def of_merchant(self, pseudonym: bytes, now: datetime) -> list[HeldConsent]:
         """All consents of a merchant that name this node, newest first."""

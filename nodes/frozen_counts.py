@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+from sqlalchemy import select
 
 from models.bins import ABSENT, Codes
 from nodes.store import Store
-from nodes.tables.campaigns import FrozenCountsRow
+from nodes.tables.campaigns import CampaignRowsRow, FrozenCountsRow
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,16 @@ class KeptCounts:
     campaign_id: str
     accepted_at: datetime
     counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class CampaignRows:
+    """How many of its rows a node brought to a campaign, as it last accepted it."""
+
+    campaign_id: str
+    schema_sha256: str
+    accepted_at: datetime
+    rows: int
 
 
 class BinCounts:
@@ -58,15 +69,31 @@ class FrozenCounts:
         self._store = store
 
     def keep(self, schema_sha256: str, campaign_id: str, accepted_at: datetime, counts: BinCounts) -> None:
-        """Keep counts in the place of those of the acceptance before."""
+        """Keep counts in the place of those of the acceptance before, and how many rows were brought."""
         row = FrozenCountsRow(
             schema_sha256=schema_sha256,
             campaign_id=campaign_id,
             accepted_at=accepted_at.isoformat(),
             counts=json.dumps(counts.counts(), separators=(",", ":")),
         )
+        brought = CampaignRowsRow(
+            campaign_id=campaign_id,
+            schema_sha256=schema_sha256,
+            accepted_at=accepted_at.isoformat(),
+            rows=max((sum(each) for each in counts.counts()), default=0),
+        )
         with self._store.session() as session:
             session.merge(row)
+            session.merge(brought)
+
+    def campaigns(self) -> list[CampaignRows]:
+        """What the node brought to each campaign that it accepted, the oldest first."""
+        with self._store.reading() as session:
+            rows = session.scalars(select(CampaignRowsRow).order_by(CampaignRowsRow.accepted_at)).all()
+        return [
+            CampaignRows(row.campaign_id, row.schema_sha256, datetime.fromisoformat(row.accepted_at), row.rows)
+            for row in rows
+        ]
 
     def last(self, schema_sha256: str) -> KeptCounts | None:
         """The counts kept under a schema, by its hash (hex), or None."""

@@ -11,8 +11,9 @@ from datetime import timedelta
 
 from sqlalchemy import delete
 
+from crypto.jws import peek_payload
 from crypto.wire.consent import Purpose
-from crypto.wire.scoring import ScoreAnswer
+from crypto.wire.scoring import ScoreAnswer, ScoreRequest
 from nodes.clock import Clock, system_clock
 from nodes.enquiries import Enquiries, Enquiry
 from nodes.errors import GatewayError
@@ -53,6 +54,14 @@ class KeyedScores:
             with self._lock:
                 self._running.discard(key)
 
+    def request_of(self, key: str) -> ScoreRequest | None:
+        """What was asked under a key: which consent, of whom, when; None where nobody was asked or a day has passed."""
+        with self._store.reading() as session:
+            row = session.get(GatewayKeyRow, key)
+        if row is None or row.token is None:
+            return None
+        return ScoreRequest.model_validate_json(peek_payload(row.token))
+
     def _score(
         self, key: str, body_sha256: str, enquiry: Enquiry, purpose: Purpose, model_id: str | None
     ) -> ScoreAnswer:
@@ -67,14 +76,23 @@ class KeyedScores:
         if row is not None and row.answer is not None:
             return ScoreAnswer.model_validate_json(row.answer)
 
-        def keep(token: str | None, answer: ScoreAnswer | None = None) -> None:
+        def keep(token: str, answer: ScoreAnswer | None = None) -> None:
             text = None if answer is None else answer.model_dump_json()
             with self._store.session() as session:
-                session.merge(GatewayKeyRow(key=key, body_sha256=body_sha256, token=token, answer=text, created_at=now))
+                session.merge(
+                    GatewayKeyRow(key=key, body_sha256=body_sha256, token=token or None, answer=text, created_at=now)
+                )
 
-        if row is not None and row.token is not None:
-            answer = self._enquiries.score_of(row.token)
+        sent = "" if row is None else row.token or ""
+        if sent:
+            answer = self._enquiries.score_of(sent)
         else:
-            answer = self._enquiries.score(enquiry, purpose=purpose, model_id=model_id, keep=keep)
-        keep(None, answer)
+
+            def note(token: str) -> None:
+                nonlocal sent
+                sent = token
+                keep(token)
+
+            answer = self._enquiries.score(enquiry, purpose=purpose, model_id=model_id, keep=note)
+        keep(sent, answer)
         return answer

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import ValidationError
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Text, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from crypto.canonical import canonical_bytes
@@ -140,6 +140,35 @@ class Journal:
                 yield JournalLine(row.seq, row.entry, row.hash)
             seq = rows[-1].seq
 
+    def page(self, *types: str, before: int | None = None, limit: int = 100) -> list[JournalLine]:
+        """Entries, the newest first.
+
+        Args:
+            types: only of these; all where none is named.
+            before: only entries ahead of this number.
+            limit: at most so many.
+        """
+        query = select(JournalRow).order_by(JournalRow.seq.desc()).limit(limit)
+        if before is not None:
+            query = query.where(JournalRow.seq < before)
+        if types:
+            query = query.where(_of_types(types))
+        with self._store.reading() as session:
+            return [JournalLine(row.seq, row.entry, row.hash) for row in session.scalars(query)]
+
+    def of_types(self, *types: str) -> Iterator[JournalLine]:
+        """All entries of these types, in order, read in blocks."""
+        seq = 0
+        while True:
+            query = select(JournalRow).where(JournalRow.seq > seq, _of_types(types)).order_by(JournalRow.seq)
+            with self._store.reading() as session:
+                rows = session.scalars(query.limit(_BLOCK)).all()
+            if not rows:
+                return
+            for row in rows:
+                yield JournalLine(row.seq, row.entry, row.hash)
+            seq = rows[-1].seq
+
     def export(self, path: Path) -> int:
         """Write all entries as NDJSON and return their number.
 
@@ -213,6 +242,12 @@ def read_export(path: Path) -> Iterator[JournalLine]:
         raise JournalError(
             f"{path}:{number} is no line of a journal", field=str(path), remedy="export the journal again"
         ) from problem
+
+
+def _of_types(types: Sequence[str]) -> ColumnElement[bool]:
+    """An entry is canonical JSON, so its type comes last: nothing that a fact holds can stand there."""
+    text = cast(JournalRow.entry, Text)
+    return or_(*(text.endswith(f',"type":"{each}"}}', autoescape=True) for each in types))
 
 
 def _append(session: Session, entries: Iterable[bytes], request_hash: bytes | None) -> None:

@@ -174,7 +174,7 @@ def decide_item(
         return "purpose-not-consented"
     return (
         _sources_refusal(request, item, consent, me, model, roster)
-        or _category_refusal(request.requester, consent, me.kind, model.data_class)
+        or category_refusal(request.requester, consent, me.kind, model.data_class)
         or _uses_refusal(item, consent, model, uses, limits)
     )
 
@@ -217,7 +217,7 @@ def _sources_refusal(
     return None
 
 
-def _category_refusal(recipient: str, consent: ConsentRecord, kind: str, data_class: DataClass) -> RefusalCode | None:
+def category_refusal(recipient: str, consent: ConsentRecord, kind: str, data_class: DataClass) -> RefusalCode | None:
     """I8–I10: own kind's category, at no lower class than its data have; the forms that sensitive data need."""
     given = next((each for each in consent.pii_information if each.category == kind), None)
     if given is None or given.data_class < data_class:

@@ -14,6 +14,7 @@ A4  The query's log entry is proved: its leaf, the inclusion proof, and a checkp
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -45,7 +46,7 @@ from models.scorecard import band_of
 from nodes.clock import Clock, system_clock
 from nodes.errors import NodeError, PeerError, PolicyRefusal
 from nodes.hub_client import HUB, JOSE, HubClient
-from nodes.journal import Journal
+from nodes.journal import Fact, Journal
 from nodes.model_book import BookedModel
 from nodes.policy import MIN_OTHER_SOURCES
 from nodes.query_proofs import check_query_proof
@@ -55,6 +56,11 @@ from nodes.scoring import ANSWER_TYPE, REQUEST_TYPE, answer_context
 MAX_ITEMS = 500
 LIFETIME = timedelta(minutes=5)
 FAILED = "source-failed"
+QUERY_SENT, QUERY_ENDED = "query-sent", "query-ended"
+"""Notes of the journal: a request that goes out, for the first time or again, and what came of it. The owner's own
+account of its queries: merchants, how many have a score, and how often each code of a refusal."""
+CODE = "code:"
+"""Before a refusal's code in the facts of `QUERY_ENDED`; the fact is how many merchants it met."""
 RETRY_SECONDS = 3.0
 MOMENTARY = frozenset({"source-unreachable", "feed-stale"})
 """Refusals whose cause may be gone in a moment."""
@@ -132,16 +138,27 @@ class Requester:
         """
         request = verify_model(token, self._identity.public, ScoreRequest, typ=REQUEST_TYPE, kid=self._party_id)
         request_hash = digest(token.encode())
-        self._journal.note(
-            "query-sent", {"request_hash": request_hash.hex(), "items": len(request.items), "model_id": model.model_id}
-        )
+        items = len(request.items)
+        facts: dict[str, Fact] = {
+            "request_hash": request_hash.hex(),
+            "items": items,
+            "model_id": model.model_id,
+            "purpose": request.purpose,
+        }
+        self._journal.note(QUERY_SENT, facts)
         retrying = Retrying(
             retry=retry_if_result(_worth_another_try),
             stop=stop_after_delay(min(self._retry_seconds, self._seconds_left(request))),
             wait=wait_exponential_jitter(multiplier=0.2, max=5.0),
             retry_error_callback=lambda state: None if state.outcome is None else state.outcome.result(),
         )
-        answers: list[ScoreAnswer] = retrying(self._send_once, token, request, request_hash, model)
+        try:
+            answers: list[ScoreAnswer] = retrying(self._send_once, token, request, request_hash, model)
+        except (CryptoError, NodeError) as refusal:
+            code = (refusal.peer_code if isinstance(refusal, PeerError) else None) or refusal.code
+            self._journal.note(QUERY_ENDED, {**facts, "scored": 0, f"{CODE}{code}": items})
+            raise
+        self._journal.note(QUERY_ENDED, {**facts, **_ended(answers)})
         return answers
 
     def _groups(self, queries: Sequence[Query], model: BookedModel) -> list[list[int]]:
@@ -299,6 +316,13 @@ class Requester:
             refusals=refusals,
             proof=proof,
         )
+
+
+def _ended(answers: Sequence[ScoreAnswer]) -> dict[str, int]:
+    """Merchants with a score, and those of each code; a merchant refused by several sources counts once."""
+    refused = Counter(next(iter(each.refusals.values()), FAILED) for each in answers if each.score is None)
+    scored = sum(each.score is not None for each in answers)
+    return {"scored": scored, **{f"{CODE}{code}": number for code, number in sorted(refused.items())}}
 
 
 def _worth_another_try(answers: list[ScoreAnswer]) -> bool:

@@ -9,7 +9,10 @@ from nodes.tables.base import NodeTableBase
 
 
 class BatchRow(NodeTableBase):
-    """A batch. `source_sha256` is of the file or body that it came from; `key` is the caller's Idempotency-Key."""
+    """A batch. `source_sha256` is of the file or body that it came from; `key` is the caller's Idempotency-Key.
+
+    While it is `paused` nobody is asked; requests that are under way wait likewise.
+    """
 
     __tablename__ = "batches"
 
@@ -21,6 +24,7 @@ class BatchRow(NodeTableBase):
     total: Mapped[int]
     created_at: Mapped[int]
     finished_at: Mapped[int | None]
+    paused: Mapped[bool] = mapped_column(default=False)
 
 
 class BatchItemRow(NodeTableBase):
@@ -52,7 +56,7 @@ class BatchRequestRow(NodeTableBase):
 
 
 class GatewayKeyRow(NodeTableBase):
-    """A request to the gateway under its Idempotency-Key: signed, before it is sent; then its answer (JSON)."""
+    """A request under its Idempotency-Key: signed, before it is sent; then its answer (JSON) beside it."""
 
     __tablename__ = "gateway_keys"
 

@@ -39,3 +39,15 @@ class FrozenCountsRow(NodeTableBase):
     """ISO 8601 with offset."""
     counts: Mapped[str]
     """JSON: a list per feature, in the order of the schema."""
+
+
+class CampaignRowsRow(NodeTableBase):
+    """How many of its rows the node brought to a campaign, as it last accepted it; for the owner's own account."""
+
+    __tablename__ = "campaign_rows"
+
+    campaign_id: Mapped[str] = mapped_column(primary_key=True)
+    schema_sha256: Mapped[str]
+    accepted_at: Mapped[str]
+    """ISO 8601 with offset."""
+    rows: Mapped[int]

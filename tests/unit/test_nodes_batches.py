@@ -458,3 +458,28 @@ def test_the_newest_batch_of_the_same_bytes_is_found(world: ScoringWorld, model_
     assert batches(world).find("b" * 64, purpose="credit-scoring") is None
     assert set(made) <= set(batches(world).unfinished(keyed=False))
     assert len(batches(world).unfinished(keyed=True)) == 1
+
+
+def test_a_paused_batch_asks_nobody_until_it_goes_on(
+    world: ScoringWorld, five: dict[str, ConsentRecord], model_id: str
+) -> None:
+    book = batches(world)
+    made = create(world, five, model_id=model_id)
+    seen: list[BatchProgress] = []
+
+    def pause_at_once(now: BatchProgress) -> None:
+        seen.append(now)
+        book.pause(made)
+
+    paused = book.run(made, pause_at_once)
+    assert (paused.state, paused.done, len(seen)) == ("paused", 4, 2)  # those under way got their answers
+    assert not stored(world, made)
+    assert made not in book.unfinished(keyed=False)
+    assert book.run(made).done == 4
+    book.resume(made)
+    assert made in book.unfinished(keyed=False)
+    assert book.run(made).state == "finished"
+    book.pause(made)
+    assert book.progress(made).state == "finished"
+    assert book.recent(1) == [made]
+    assert book.count() == len(book.recent(100))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import secrets
 import stat
 import time
@@ -22,6 +23,7 @@ from nodes.enquiries import Enquiry
 from nodes.errors import ConfigError
 from nodes.gateway import GatewayServer, create_gateway, gateway_token
 from nodes.gateway_batches import BatchDesk
+from nodes.gateway_keys import KeyedScores
 from nodes.tables.batches import BatchRow
 from nodes.tables.scoring import UseRow
 from tests.scoring_answers import expected_score
@@ -90,6 +92,36 @@ def test_a_score_with_its_proof(world: ScoringWorld, client: TestClient) -> None
     assert all(text.endswith("：降低了评分") for text in chinese)
     named = client.post("/score", json={"id": "M001", "consent_id": record.record_id, "model_id": answer["model_id"]})
     assert named.json()["score"] == answer["score"]
+
+
+def test_the_owners_account_of_a_query_says_what_came_of_it(world: ScoringWorld, client: TestClient) -> None:
+    (first, _), (second, _) = customer(world), customer(world)
+    journal = world.nodes["lender"].journal
+    before = journal.count()
+    client.post("/score", json={"id": first})
+    world.relay.lost = {"utility-01"}
+    client.post("/score", json={"id": second})
+    world.relay.lost = set()
+    notes = [json.loads(line.entry)["facts"] for line in journal.of_types("query-ended") if line.seq > before]
+    assert [(each["items"], each["purpose"], each["scored"]) for each in notes] == [
+        (1, "credit-scoring", 1),
+        (1, "credit-scoring", 0),
+    ]
+    assert notes[1]["code:source-unreachable"] == 1
+    sent = [json.loads(line.entry)["facts"] for line in journal.of_types("query-sent") if line.seq > before]
+    assert [each["request_hash"] for each in sent] == [each["request_hash"] for each in notes]
+
+
+def test_a_key_tells_which_consent_was_used(world: ScoringWorld) -> None:
+    merchant, record = customer(world)
+    lender = world.nodes["lender"]
+    keyed = KeyedScores(lender.runtime.store, lender.enquiries, clock=world.clock)
+    answer = keyed.score("page-1", "ab", Enquiry(merchant), purpose="credit-scoring", model_id=None)
+    request = keyed.request_of("page-1")
+    assert request is not None
+    assert request.items[0].consent_id == record.record_id
+    assert request.model_id == answer.model_id
+    assert keyed.request_of("page-2") is None
 
 
 def test_a_source_gives_reasons_of_its_own_kind_only(

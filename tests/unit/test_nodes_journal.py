@@ -64,6 +64,19 @@ def test_entries_are_chained_and_come_back_in_order(journal: Journal, store: Sto
     }
 
 
+def test_entries_are_found_by_their_type_alone(journal: Journal, store: Store) -> None:
+    journal.note("query-sent", {"items": 1})
+    query(journal, store, 1)
+    journal.note("other", {"words": ',"type":"query-sent"}'})
+    journal.note("query-sent", {"items": 2})
+    assert [line.seq for line in journal.of_types("query-sent")] == [1, 4]
+    assert [line.seq for line in journal.of_types("query-sent", "query")] == [1, 2, 4]
+    assert [line.seq for line in journal.of_types("query_sent")] == []  # no wildcard
+    assert [line.seq for line in journal.page(limit=2)] == [4, 3]
+    assert [line.seq for line in journal.page(before=3)] == [2, 1]
+    assert [line.seq for line in journal.page("query-sent", before=4)] == [1]
+
+
 def test_a_failed_transaction_leaves_no_entry(journal: Journal, store: Store) -> None:
     def fail() -> None:
         with store.session() as session:

@@ -154,6 +154,7 @@ def test_counts_of_another_campaign_take_the_place_of_the_last(tmp_path: Path) -
     assert last is not None
     assert (last.campaign_id, last.counts) == ("c-2", ((0, 1),))
     assert kept.last("cd" * 32) is None
+    assert [(each.campaign_id, each.rows) for each in kept.campaigns()] == [("c-1", 1), ("c-2", 1)]
     store.close()
 
 
