@@ -8,6 +8,7 @@ I3  Commitments are as good as unique and get no bitmaps; they are looked up by 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,6 +53,11 @@ class IndexedEntry:
         if self.model is not None:
             found.append(term("model", self.model))
         return tuple(found)
+
+
+def commit(salt: bytes, value: bytes) -> bytes:
+    """Return SHA-256(salt ‖ value), 32 bytes; without the salt it says nothing about the value."""
+    return hashlib.sha256(salt + value).digest()
 
 
 def term(field: str, value: str) -> str:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from crypto.consent_receipts import RECEIPT_TYPE
 from crypto.jws import peek_payload, sign_model
 from crypto.keys import IdentityKey
+from crypto.log_index import commit
 from crypto.merkle import leaf_hash
 from crypto.wire.audit import LogEntry
 from crypto.wire.base import SUITE
 from crypto.wire.consent import Acknowledgement, ArtefactKind, ConsentReceipt
 from hub.clock import Clock
-from hub.log import commit
 from hub.log_reading import LogReader, MerchantEntry
 
 

@@ -1,17 +1,22 @@
-"""An independent look at the stored log: hashes, tiles and the newest checkpoint are rebuilt from the entries."""
+"""An independent look at the stored log: tiles, search index and checkpoint are rebuilt from the entries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from crypto.checkpoint import verify_note
 from crypto.errors import ProofError
+from crypto.log_index import bits_from_bytes, indexed, postings
 from crypto.merkle import leaf_hash
 from crypto.tiles import integrate, root_from_tiles
+from crypto.wire.audit import LogEntry
 from hub.log_reading import latest_checkpoint
 from hub.migrations.runner import differences
 from hub.services import Hub
-from hub.tables.log import LogEntryRow, LogTileRow
+from hub.tables.log import LogEntryRow, LogPostingRow, LogTileRow
 
 _CHUNK = 10_000
 
@@ -32,7 +37,8 @@ def examine(hub: Hub) -> list[str]:
     if differences(hub.db):
         complaints.append("the database's tables are not those of this program")
     rebuilt = _Rebuilt()
-    size = 0
+    size, altered = 0, False
+    terms: dict[tuple[str, int], int] = {}
     with hub.db.reading() as session:
         while True:
             query = select(LogEntryRow).where(LogEntryRow.index >= size).order_by(LogEntryRow.index).limit(_CHUNK)
@@ -43,7 +49,12 @@ def examine(hub: Hub) -> list[str]:
                 if row.index != size + offset:
                     return [*complaints, f"entry {size + offset} is missing"]
                 if leaf_hash(row.leaf) != row.hash:
+                    altered = True
                     complaints.append(f"the bytes of entry {row.index} do not have its hash")
+            if not altered:
+                entries = (indexed(LogEntry.model_validate_json(row.leaf)) for row in rows)
+                for key, bits in postings(size, entries).items():
+                    terms[key] = terms.get(key, 0) | bits
             size, changed = integrate(size, [row.hash for row in rows], rebuilt)
             rebuilt.tiles.update(changed)
             session.expunge_all()
@@ -53,6 +64,7 @@ def examine(hub: Hub) -> list[str]:
             for level, index in sorted(stored.keys() | rebuilt.tiles.keys())
             if stored.get((level, index)) != rebuilt.tiles.get((level, index))
         ]
+        complaints += [] if altered else _index_faults(session, terms)
         newest = latest_checkpoint(session, cosigned=False)
     if newest is None:
         return complaints if not size else [*complaints, "there is no checkpoint"]
@@ -64,3 +76,11 @@ def examine(hub: Hub) -> list[str]:
     if (checkpoint.size, checkpoint.root) != (size, root_from_tiles(size, rebuilt)):
         complaints.append(f"the newest checkpoint of size {checkpoint.size} is not of these {size} entries")
     return complaints
+
+
+def _index_faults(session: Session, terms: Mapping[tuple[str, int], int]) -> Iterator[str]:
+    rows = session.execute(select(LogPostingRow.term, LogPostingRow.block, LogPostingRow.bits))
+    stored = {(term, block): bits_from_bytes(bits) for term, block, bits in rows}
+    for term, block in sorted(terms.keys() | stored.keys()):
+        if terms.get((term, block)) != stored.get((term, block)):
+            yield f"the search index of {term} in block {block} is not what the entries give"

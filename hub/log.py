@@ -1,7 +1,8 @@
 """The audit log: entries committed with their cause, put in order by one sequencer, cosigned by the witness (8).
 
 L1  `append` writes a canonical leaf into the caller's own transaction (an outbox): cause and entry come together.
-L2  The sequencer gives waiting leaves their indices, stores entries and tiles, signs a checkpoint: one transaction.
+L2  The sequencer gives waiting leaves their indices, stores entries, what they are searched by, and tiles, and signs a
+    checkpoint: one transaction.
 L3  The cosigner offers the newest checkpoint to the witness with a consistency proof, verifies and stores its line.
 L4  `proof` waits until an entry lies under a cosigned checkpoint. Without the witness L1 and L2 go on, L4 times out.
 
@@ -13,7 +14,6 @@ without its salt an entry can be matched neither to a merchant nor to another en
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import threading
 import time
@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session
 from crypto.canonical import canonical_bytes
 from crypto.checkpoint import Checkpoint, assemble, sign_note
 from crypto.keys import IdentityKey
+from crypto.log_index import commit, indexed
 from crypto.merkle import leaf_hash
 from crypto.tiles import integrate, root_from_tiles
 from crypto.wire.audit import EntryType, InclusionProof, LogEntry
@@ -35,6 +36,7 @@ from hub.clock import Clock, seconds
 from hub.cosigning import Cosigner
 from hub.db import Database
 from hub.errors import CheckpointNotCosignedError, HubError, LogError
+from hub.log_postings import index_entries
 from hub.log_reading import LogReader, StoredTiles, log_size, prove_pending
 from hub.tables.log import CheckpointRow, LogEntryRow, LogPendingRow, LogTileRow, SubjectSaltRow
 
@@ -143,7 +145,7 @@ class AuditLog:
         )
         ids = list(inserted)
         linked = [
-            {"pending_id": pending_id, "pseudonym": entry.subject, "salt": salt}
+            {"pending_id": pending_id, "pseudonym": entry.subject, "salt": salt, "appended_at": seconds(now)}
             for pending_id, entry, salt in zip(ids, entries, salts, strict=True)
             if salt is not None
         ]
@@ -185,13 +187,17 @@ class AuditLog:
                 return 0
             start = log_size(session)
             hashes = [leaf_hash(leaf) for _, leaf in pending]
+            entries = [indexed(LogEntry.model_validate_json(leaf)) for _, leaf in pending]
             session.execute(
                 insert(LogEntryRow),
                 [
-                    {"index": start + offset, "pending_id": pending_id, "leaf": leaf, "hash": hashes[offset]}
-                    for offset, (pending_id, leaf) in enumerate(pending)
+                    {"index": index, "pending_id": pending_id, "time": entry.time, "leaf": leaf, "hash": leaf_hash_}
+                    for index, ((pending_id, leaf), entry, leaf_hash_) in enumerate(
+                        zip(pending, entries, hashes, strict=True), start
+                    )
                 ],
             )
+            index_entries(session, start, entries)
             ids = [pending_id for pending_id, _ in pending]
             for first in range(0, len(ids), 500):
                 session.execute(delete(LogPendingRow).where(LogPendingRow.id.in_(ids[first : first + 500])))
@@ -310,11 +316,6 @@ class AuditLog:
 def commit_subject(salt: bytes, pseudonym: bytes) -> bytes:
     """Return the commitment that stands for a merchant in an entry: SHA-256(salt ‖ pseudonym), 32 bytes."""
     return commit(salt, pseudonym)
-
-
-def commit(salt: bytes, value: bytes) -> bytes:
-    """Return SHA-256(salt ‖ value), 32 bytes; without the salt it says nothing about the value."""
-    return hashlib.sha256(salt + value).digest()
 
 
 def _not_cosigned(timeout: float) -> HubError:

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 from crypto.jws import peek_payload
+from crypto.log_index import commit
 from crypto.wire.audit import LogEntry
 from crypto.wire.consent import ConsentEvent
 from crypto.wire.service import MerchantRecords, OpenedEntry, RecordedConsent, RecordedEvent, RecordedQuery
 from hub.clock import Clock
 from hub.consents import Consents, StoredConsent
-from hub.log import commit
 from hub.log_reading import LogReader, MerchantEntry
 from hub.merchant_keys import MerchantKeys
 

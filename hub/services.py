@@ -32,6 +32,7 @@ from hub.keys import HubKeys, load_keys, read_secret
 from hub.links import Links
 from hub.log import AuditLog
 from hub.log_reading import LogReader
+from hub.log_search import LogSearch
 from hub.merchant_keys import MerchantKeys
 from hub.merchant_records import MerchantRecordBook
 from hub.migrations.runner import check_schema
@@ -103,6 +104,7 @@ class Hub:
             interval_s=config.log.interval_s,
             max_entries=config.log.max_entries,
         )
+        self.log_search = LogSearch(db)
         self.roster = RosterKeeper(
             db,
             self.log,

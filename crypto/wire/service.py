@@ -69,6 +69,22 @@ class LogPage(WireModel):
     entries: tuple[str, ...]
 
 
+class LogFound(WireModel):
+    """An exact leaf at its place."""
+
+    index: Annotated[int, Field(ge=0)]
+    entry: str
+
+
+class LogSearchPage(WireModel):
+    """Body of GET /v1/log/search: the newest entries found, `count` in all; `next` is `before` of the next page."""
+
+    size: Annotated[int, Field(ge=0)]
+    count: Annotated[int, Field(ge=0)]
+    entries: tuple[LogFound, ...]
+    next: Annotated[int, Field(ge=0)] | None
+
+
 class LogProof(WireModel):
     """Body of GET /v1/log/inclusion and /v1/log/consistency: the hashes of RFC 9162, bottom up."""
 

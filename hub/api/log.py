@@ -7,19 +7,25 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from crypto.tiles import TILE_WIDTH, tile_path
-from crypto.wire.service import LogPage, LogProof
+from crypto.wire.audit import EntryType
+from crypto.wire.base import Identifier, PartyId, Sha256Hex
+from crypto.wire.service import LogFound, LogPage, LogProof, LogSearchPage
 from hub.api.dependencies import HubOf, answer
 from hub.errors import NotFoundError
 from hub.log_reading import MAX_PAGE
+from hub.log_search import MAX_FOUND, LogQuery
 
 router = APIRouter(prefix="/v1/log", tags=["log"])
 
 Size = Annotated[int, Query(ge=0, lt=1 << 62)]
 _TILE = re.compile(r"(?:tile/)?([0-9]{1,2})/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([0-9]{1,3}))?")
 _WRITE_BYTES = 1 << 18
+MAX_BY_GET = 64
+"""Commitments in one request; more go in several."""
 
 
 @router.get("/checkpoint")
@@ -47,6 +53,36 @@ def read_tile(hub: HubOf, path: str) -> Response:
 def read_entries(hub: HubOf, start: Size = 0, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE) -> Response:
     """Return exact leaves from index `start`."""
     return answer(LogPage(start=start, size=hub.log.reader.size(), entries=tuple(hub.log.reader.entries(start, limit))))
+
+
+@router.get("/search")
+def search(
+    hub: HubOf,
+    party: Annotated[PartyId | None, Query()] = None,
+    campaign: Annotated[Identifier | None, Query()] = None,
+    model: Annotated[Identifier | None, Query()] = None,
+    type: Annotated[list[EntryType] | None, Query()] = None,
+    since: Annotated[AwareDatetime | None, Query()] = None,
+    until: Annotated[AwareDatetime | None, Query()] = None,
+    commitment: Annotated[list[Sha256Hex] | None, Query(max_length=MAX_BY_GET)] = None,
+    before: Annotated[int | None, Query(ge=0, lt=1 << 62)] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_FOUND)] = 50,
+) -> Response:
+    """Search: all that is given must hold. Newest first; `next` of the answer is `before` of the next page."""
+    query = LogQuery(
+        party=party,
+        campaign=campaign,
+        model=model,
+        types=tuple(type or ()),
+        since=since,
+        until=until,
+        commitments=None if commitment is None else tuple(map(bytes.fromhex, commitment)),
+        before=before,
+        limit=limit,
+    )
+    page = hub.log_search.find(query)
+    entries = tuple(LogFound(index=each.index, entry=each.leaf) for each in page.entries)
+    return answer(LogSearchPage(size=page.size, count=page.count, entries=entries, next=page.next))
 
 
 @router.get("/inclusion")

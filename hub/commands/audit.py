@@ -11,6 +11,7 @@ import typer
 
 from hub import console
 from hub.audit import Verdict, read_header, verify_export
+from hub.commands.audit_search import search
 from hub.config import load_config
 from hub.erasure import erase_merchant
 from hub.errors import RequestError
@@ -18,6 +19,8 @@ from hub.reconciliation import Discrepancy, ReceiptVerdict, reconcile, reconcile
 from hub.services import Hub
 
 app = typer.Typer(no_args_is_help=True, help="Export, verify and reconcile the audit log. 审计日志。")
+
+app.command("search")(search)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

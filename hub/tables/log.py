@@ -1,11 +1,11 @@
-"""The audit log: what waits for its place, entries, tiles, checkpoints, and the erasable salts."""
+"""The audit log: what waits for its place, entries, tiles, checkpoints, index, refusals, and the erasable salts."""
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Integer
+from sqlalchemy import Boolean, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hub.tables.base import Base, BigId, Bytes, LongText, Seconds
+from hub.tables.base import Base, BigId, Bytes, LongText, PartyName, Seconds
 
 
 class LogPendingRow(Base):
@@ -25,6 +25,7 @@ class LogEntryRow(Base):
 
     index: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
     pending_id: Mapped[int] = mapped_column(BigId, unique=True)
+    time: Mapped[int] = mapped_column(Seconds)
     leaf: Mapped[bytes] = mapped_column(Bytes)
     hash: Mapped[bytes] = mapped_column(Bytes)
 
@@ -51,6 +52,56 @@ class CheckpointRow(Base):
     created_at: Mapped[int] = mapped_column(Seconds)
 
 
+class LogPostingRow(Base):
+    """Where one term stands among the 4096 entries of a block (crypto.log_index)."""
+
+    __tablename__ = "log_postings"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    term: Mapped[str] = mapped_column(String(160), primary_key=True)
+    block: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    bits: Mapped[bytes] = mapped_column(Bytes)
+
+
+class LogBlockRow(Base):
+    """Between which times the entries of a block lie; a clock may have been set back within it."""
+
+    __tablename__ = "log_blocks"
+
+    block: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    earliest: Mapped[int] = mapped_column(Seconds)
+    latest: Mapped[int] = mapped_column(Seconds)
+
+
+class LogCommitmentRow(Base):
+    """Which entries hold a commitment that begins with `key` (crypto.log_index.commitment_key)."""
+
+    __tablename__ = "log_commitments"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    key: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    index: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+
+
+class CosigningRefusalRow(Base):
+    """A time during which the witness gave no signature that counts though it was asked; `ended_at` when it did again.
+
+    `size` is that of the newest checkpoint that was offered, `cosigned_size` of the newest that has its signature.
+    """
+
+    __tablename__ = "cosigning_refusals"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    code: Mapped[str] = mapped_column(PartyName)
+    detail: Mapped[str] = mapped_column(LongText)
+    size: Mapped[int] = mapped_column(BigId)
+    cosigned_size: Mapped[int] = mapped_column(BigId)
+    since: Mapped[int] = mapped_column(Seconds)
+    last_at: Mapped[int] = mapped_column(Seconds)
+    ended_at: Mapped[int | None] = mapped_column(Seconds, index=True)
+
+
 class SubjectSaltRow(Base):
     """What links an entry to a merchant, off the log; erased on the merchant's demand (PIPL 47).
 
@@ -62,4 +113,5 @@ class SubjectSaltRow(Base):
     pending_id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
     pseudonym: Mapped[bytes] = mapped_column(Bytes, index=True)
     salt: Mapped[bytes] = mapped_column(Bytes)
+    appended_at: Mapped[int] = mapped_column(Seconds, index=True)
     outcome: Mapped[str | None] = mapped_column(LongText)

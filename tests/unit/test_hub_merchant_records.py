@@ -18,6 +18,7 @@ from sqlalchemy import select
 from crypto.canonical import canonical_bytes
 from crypto.checkpoint import parse_note
 from crypto.jws import generate_merchant_key
+from crypto.log_index import commit
 from crypto.merkle import leaf_hash, verify_inclusion
 from crypto.wire.base import SUITE
 from crypto.wire.scoring import ItemRefusal
@@ -26,7 +27,6 @@ from hub import cli
 from hub.app import create_app
 from hub.audit import verify_export
 from hub.erasure import erase_merchant
-from hub.log import commit
 from hub.tables.base import load_tables
 from tests.hub_merchants import Merchant, json_of
 from tests.unit.test_hub_queries import SOURCES, QueryWorld

@@ -95,9 +95,40 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_idempotency_created_at"), ["created_at"], unique=False)
 
     op.create_table(
+        "cosigning_refusals",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("code", sa.String(length=64), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("cosigned_size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_cosigning_refusals")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("cosigning_refusals", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_cosigning_refusals_ended_at"), ["ended_at"], unique=False)
+
+    op.create_table(
+        "log_blocks",
+        sa.Column("block", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("earliest", sa.BigInteger(), nullable=False),
+        sa.Column("latest", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("block", name=op.f("pk_log_blocks")),
+    )
+    op.create_table(
+        "log_commitments",
+        sa.Column("key", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("index", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("key", "index", name=op.f("pk_log_commitments")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "log_entries",
         sa.Column("index", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("pending_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("time", sa.BigInteger(), nullable=False),
         sa.Column("leaf", sa.LargeBinary(), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("index", name=op.f("pk_log_entries")),
@@ -109,6 +140,14 @@ def upgrade() -> None:
         sa.Column("leaf", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_log_pending")),
         sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "log_postings",
+        sa.Column("term", sa.String(length=160), nullable=False),
+        sa.Column("block", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("bits", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("term", "block", name=op.f("pk_log_postings")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "log_tiles",
@@ -191,10 +230,12 @@ def upgrade() -> None:
         ),
         sa.Column("pseudonym", sa.LargeBinary(), nullable=False),
         sa.Column("salt", sa.LargeBinary(), nullable=False),
+        sa.Column("appended_at", sa.BigInteger(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("pending_id", name=op.f("pk_subject_salts")),
     )
     with op.batch_alter_table("subject_salts", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_subject_salts_appended_at"), ["appended_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_subject_salts_pseudonym"), ["pseudonym"], unique=False)
 
     op.create_table(
@@ -613,6 +654,7 @@ def downgrade() -> None:
     op.drop_table("voprf_nonces")
     with op.batch_alter_table("subject_salts", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_subject_salts_pseudonym"))
+        batch_op.drop_index(batch_op.f("ix_subject_salts_appended_at"))
 
     op.drop_table("subject_salts")
     op.drop_table("rosters")
@@ -632,8 +674,15 @@ def downgrade() -> None:
     op.drop_table("models")
     op.drop_table("merchant_key_batches")
     op.drop_table("log_tiles")
+    op.drop_table("log_postings")
     op.drop_table("log_pending")
     op.drop_table("log_entries")
+    op.drop_table("log_commitments")
+    op.drop_table("log_blocks")
+    with op.batch_alter_table("cosigning_refusals", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_cosigning_refusals_ended_at"))
+
+    op.drop_table("cosigning_refusals")
     with op.batch_alter_table("idempotency", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_idempotency_created_at"))
 
