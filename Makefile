@@ -15,7 +15,7 @@ export OPENBLAS_NUM_THREADS := 1
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-deployment test-faults image check bench lock bundle bundle-check clean
+.PHONY: help demo test test-slow test-deployment test-faults test-web image check bench lock bundle bundle-check clean
 
 help: ## show this
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ image: ## build the image of the digua services with buildah, podman or docker; 
 
 test-faults: $(VENV)/.installed ## kill processes at every step of campaigns and queries
 	@$(BIN)/python -m pytest -m faults $(ARGS)
+
+test-web: $(VENV)/.installed ## open the pages in Chromium (apt-get install chromium fonts-wqy-microhei): roles, axe, screenshots
+	@$(BIN)/python -m pytest -m web $(ARGS)
 
 check: $(VENV)/.installed ## lint, format, types, import contracts
 	@$(BIN)/ruff check .

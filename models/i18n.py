@@ -1,5 +1,7 @@
 """Texts for persons in Chinese and English: gettext catalogues, compiled in memory from the .po files shipped.
 
+A package may have several files, e.g. one for each group of its pages; together they are its catalogue.
+
 A message id is the English text itself, or the stable code of an error, which has a title in both languages.
 """
 
@@ -14,6 +16,7 @@ from importlib import resources
 from io import BytesIO
 from typing import Literal
 
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
 
@@ -25,7 +28,7 @@ LANGUAGES: tuple[Language, ...] = ("zh", "en")
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The texts of one package: ``<package>/locale/<lang>/LC_MESSAGES/<package>.po``.
+    """The texts of one package: the files ``<package>/locale/<lang>/LC_MESSAGES/*.po``.
 
     Attributes:
         package: an importable package of ours, e.g. ``"models"``.
@@ -44,6 +47,10 @@ class Catalogue:
         """
         text = self._translations(language_of(lang)).gettext(msgid) if msgid else ""
         return text.format_map(_Known(params)) if params else text
+
+    def plural(self, lang: str, singular: str, plural: str, n: int) -> str:
+        """Text of a message that goes by a number, its places not filled; the ids themselves where there is none."""
+        return self._translations(language_of(lang)).ngettext(singular, plural, n)
 
     def has(self, lang: str, msgid: str) -> bool:
         """Whether the catalogue itself has a text for this message."""
@@ -102,16 +109,28 @@ def language_of(name: str) -> Language:
 
 
 def _compile(package: str, lang: Language) -> gettext.NullTranslations:
-    source = resources.files(package).joinpath("locale", lang, "LC_MESSAGES", f"{package}.po")
-    if not source.is_file():
+    folder = resources.files(package).joinpath("locale", lang, "LC_MESSAGES")
+    files = (
+        sorted((each for each in folder.iterdir() if each.name.endswith(".po")), key=lambda each: each.name)
+        if folder.is_dir()
+        else []
+    )
+    if not files:
         return gettext.NullTranslations()
+    whole = Catalog(locale=lang)
+    for source in files:
+        try:
+            for message in read_po(BytesIO(source.read_bytes()), locale=lang, abort_invalid=True):
+                if message.id:
+                    whole[message.id] = message
+        except (PoFileError, UnicodeDecodeError, ValueError) as problem:
+            raise SchemaError(
+                f"{source}: the message catalogue cannot be read: {problem}",
+                field=package,
+                remedy="reinstall the package",
+            ) from problem
     compiled = BytesIO()
-    try:
-        write_mo(compiled, read_po(BytesIO(source.read_bytes()), locale=lang, abort_invalid=True))
-    except (PoFileError, UnicodeDecodeError, ValueError) as problem:
-        raise SchemaError(
-            f"{source}: the message catalogue cannot be read: {problem}", field=package, remedy="reinstall the package"
-        ) from problem
+    write_mo(compiled, whole)
     compiled.seek(0)
     return gettext.GNUTranslations(compiled)
 
