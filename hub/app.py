@@ -25,6 +25,7 @@ from hub.api import (
 )
 from hub.idempotency import IdempotencyMiddleware
 from hub.services import Hub
+from hub.web import site
 
 ROUTERS = (
     parties.router,
@@ -66,5 +67,6 @@ def create_app(hub: Hub) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    site.install(app, hub)
     app.add_middleware(IdempotencyMiddleware, store=hub.idempotency, max_body=hub.config.max_body_mib << 20)
     return app

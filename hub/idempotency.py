@@ -32,6 +32,8 @@ REPLAYED = b"idempotent-replayed"
 NO_STORE = "no-store"
 MAX_KEY = 128
 INTERNAL = "/v1/internal/"
+API = "/v1/"
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,9 @@ class IdempotencyMiddleware:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        if _is_page_form(scope["path"], headers):
+            await self._app(scope, receive, send)
+            return
         try:
             key = _key(headers)
             body = await _read(receive, headers, self._max_body)
@@ -159,6 +164,11 @@ class IdempotencyMiddleware:
             self._store.finish(name, StoredAnswer(status, headers.get("content-type", ""), body))
         else:
             self._store.release(name)
+
+
+def _is_page_form(path: str, headers: Headers) -> bool:
+    """Browsers send forms of pages, and can give no key; pages guard what must not happen twice themselves."""
+    return not path.startswith(API) and headers.get("content-type", "").partition(";")[0].strip().lower() in _FORMS
 
 
 def _key(headers: Headers) -> str:

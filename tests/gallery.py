@@ -86,7 +86,7 @@ def create_gallery(word: str = "银行 Bank", *, alarms: bool = True, count: int
 
     @app.get("/gallery")
     def gallery(request: Request) -> Response:
-        request.state.person = SimpleNamespace(name=word, role="owner")
+        request.state.person = SimpleNamespace(name=word, roles=frozenset({"owner"}))
         request.state.csrf_token = word
         return pages.render(
             request,

@@ -11,9 +11,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
@@ -128,12 +128,12 @@ class Pages:
 
     def nav_for(self, path: str, person: object) -> list[NavItem]:
         """Return the navigation of a person on a page; nobody signed in sees the places open to all in its area."""
-        role = str(getattr(person, "role", "")) if person is not None else ""
+        roles = {str(role) for role in getattr(person, "roles", ())}
         area = "/" + path.strip("/").partition("/")[0]
         found = [
             item
             for item in self.nav
-            if (role in item.roles if item.roles else (item.path + "/").startswith(area + "/"))
+            if (roles & item.roles if item.roles else (item.path + "/").startswith(area + "/"))
         ]
         return sorted(found, key=lambda item: item.order)
 
@@ -151,10 +151,20 @@ class Pages:
         app.add_middleware(LanguageMiddleware)
 
 
+def pages_of(request: Request) -> Pages:
+    """Return the pages of the application that serves a request."""
+    pages: Pages = request.app.state.pages
+    return pages
+
+
+PagesOf = Annotated[Pages, Depends(pages_of)]
+
+
 def make_environment(package: str) -> Environment:
     """Return the environment of templates: the package's own before the shared ones, everything escaped."""
+    own = [PackageLoader(package)] if resources.files(package).joinpath("templates").is_dir() else []
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(package), PackageLoader("models.web")]),
+        loader=ChoiceLoader([*own, PackageLoader("models.web")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

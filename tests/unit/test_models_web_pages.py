@@ -145,7 +145,7 @@ def test_static_files_are_served_and_no_others() -> None:
 def test_the_navigation_is_that_of_the_role() -> None:
     pages = Pages("models.web")
     pages.nav = [NavItem("b", "/bank/b", frozenset({"owner"}), 2), NavItem("a", "/a", order=1), NavItem("c", "/bank")]
-    owner = type("Person", (), {"role": "owner"})()
+    owner = type("Person", (), {"roles": frozenset({"owner"})})()
     assert [item.text for item in pages.nav_for("/bank/b", owner)] == ["b", "c"]
     assert [item.text for item in pages.nav_for("/a", None)] == ["a"]
     assert [item.text for item in pages.nav_for("/account", owner)] == ["b"]
