@@ -7,12 +7,14 @@ import hmac
 import threading
 
 from crypto.jws import peek_kid, verify_model
+from crypto.wire.consent_request import ConsentsQuestion
 from crypto.wire.party import Party
 from crypto.wire.service import SIGNED_REQUEST_SECONDS, SignedRequest
 from hub.clock import Clock, seconds
 from hub.db import Database
 from hub.errors import ForbiddenError, ReplayError, UnauthorisedError
 from hub.merchant_signatures import verify_request
+from hub.party_signatures import verify_body
 from hub.roster import RosterKeeper
 
 
@@ -105,6 +107,18 @@ class PartyAuth:
             )
         self._nonces.spend(party.party_id.encode() + request.nonce, seconds(request.issued_at), seconds(self._clock()))
         return party
+
+    def question(self, token: str) -> ConsentsQuestion:
+        """Accept a JWS `consents-question` once.
+
+        Raises:
+            PartyUnknownError, SignatureError, ForbiddenError, UnauthorisedError: see `verify_body`.
+            ReplayError: its nonce came before.
+        """
+        now = self._clock()
+        party, body = verify_body(self._roster, token, "consents-question", ConsentsQuestion, now=now)
+        self._nonces.spend(party.party_id.encode() + body.nonce, seconds(body.issued_at), seconds(now))
+        return body
 
 
 class MerchantAuth:

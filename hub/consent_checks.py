@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from crypto.wire.consent import ConsentEvent, ConsentRecord
+from crypto.wire.consent import ConsentEvent, ConsentRecord, ConsentTerms
 from crypto.wire.party import RESERVED_KINDS, Party
 from hub.clock import seconds
 from hub.errors import ConsentRefusedError, ConsentStateError
@@ -24,10 +24,22 @@ _NEXT: Mapping[str, Mapping[str, str]] = {
 def check_record(
     record: ConsentRecord, parties: Mapping[str, Party], recipient_kinds: frozenset[str], now: datetime
 ) -> None:
-    """Check that a consent names enrolled parties of the right kinds and is of use.
+    """Check that a consent names enrolled parties of the right kinds and is of use; see `check_terms`.
+
+    Raises:
+        ConsentRefusedError: `field` is the consent's own.
+    """
+    check_terms(record, parties, recipient_kinds, now)
+    _check_not_ahead(seconds(record.event_time), now)
+
+
+def check_terms(
+    terms: ConsentTerms, parties: Mapping[str, Party], recipient_kinds: frozenset[str], now: datetime
+) -> None:
+    """Check what a consent allows, or would allow.
 
     Args:
-        record: a verified consent.
+        terms: of a consent, or of a request for one.
         parties: the enrolled parties by id.
         recipient_kinds: kinds of parties that may receive scores.
         now: the hub's time.
@@ -35,7 +47,7 @@ def check_record(
     Raises:
         ConsentRefusedError: `field` is the consent's own.
     """
-    for kind, party_id in record.sources.items():
+    for kind, party_id in terms.sources.items():
         party = parties.get(party_id)
         if party is None or party.kind != kind or kind in RESERVED_KINDS:
             raise ConsentRefusedError(
@@ -43,7 +55,7 @@ def check_record(
                 field="sources",
                 remedy="Name enrolled sources under their own kinds; the merchant signs the consent again.",
             )
-    for party_id in record.recipients:
+    for party_id in terms.recipients:
         party = parties.get(party_id)
         if party is None or party.kind not in recipient_kinds:
             raise ConsentRefusedError(
@@ -51,11 +63,10 @@ def check_record(
                 field="recipients",
                 remedy=f"Name recipients of kind {', '.join(sorted(recipient_kinds))}; the merchant signs again.",
             )
-    if seconds(record.valid_until) <= seconds(now):
+    if seconds(terms.valid_until) <= seconds(now):
         raise ConsentRefusedError(
             "The consent has expired already.", field="valid_until", remedy="Let the merchant sign a new one."
         )
-    _check_not_ahead(seconds(record.event_time), now)
 
 
 def next_state(state: str, state_time: int, event: ConsentEvent, now: datetime) -> str:

@@ -19,9 +19,10 @@ from sqlalchemy.orm import Session
 
 from crypto.jws import peek_payload
 from crypto.wire.consent import ConsentEvent, ConsentItem, ConsentRecord, SubmissionReceipt
-from hub.clock import Clock, seconds
+from hub.clock import Clock, moment, seconds
 from hub.consent_checks import GIVEN, check_record, next_state
 from hub.consent_receipts import Artefact, ReceiptDesk
+from hub.consent_request_answers import answer_requests
 from hub.db import Database
 from hub.errors import ConsentRefusedError, NotFoundError
 from hub.feed import Feed, NewItem
@@ -115,6 +116,7 @@ class Consents:
         self, session: Session, fresh: Sequence[Verified[ConsentRecord]], now: int
     ) -> dict[bytes, MerchantEntry]:
         """C4; the log entries by payload hash."""
+        answer_requests(session, fresh, moment(now))
         session.execute(insert(ConsentRow), [_consent_values(consent, now) for consent in fresh])
         named = [(consent, named_parties(consent.body)) for consent in fresh]
         session.execute(
@@ -228,6 +230,10 @@ class Consents:
             query = select(ConsentRow).where(ConsentRow.pseudonym == pseudonym)
             rows = session.scalars(query.order_by(ConsentRow.event_time, ConsentRow.record_id)).all()
             return tuple(_with_events(session, row) for row in rows)
+
+    def naming(self, party_id: str, pseudonym: bytes) -> tuple[StoredConsent, ...]:
+        """Return a merchant's consents that name a party, the oldest first."""
+        return tuple(each for each in self.of_merchant(pseudonym) if party_id in named_parties(each.record))
 
     def records(self, record_ids: Iterable[str]) -> dict[str, ConsentRecord]:
         """Return stored consents by id, whatever their state; unknown ids are absent."""

@@ -18,6 +18,7 @@ from hub.campaigns import Campaigns
 from hub.clock import Clock, seconds, utc_now
 from hub.config import HubConfig, SuperLinkOptions
 from hub.consent_receipts import ReceiptDesk
+from hub.consent_requests import ConsentRequests
 from hub.consents import Consents
 from hub.cosigning import Cosigner
 from hub.db import Database, open_database
@@ -127,6 +128,16 @@ class Hub:
             inviter_kinds=config.recipient_kinds,
             clock=clock,
             limit=RateLimit("30/minute", what="invitations"),
+        )
+        self.consent_requests = ConsentRequests(
+            db,
+            self.log,
+            self.roster,
+            self.parties,
+            hub_id=config.hub_id,
+            link=f"{config.public_url.rstrip('/')}/merchant/requests#",
+            recipient_kinds=config.recipient_kinds,
+            clock=clock,
         )
         self.link_server = Links(
             self.parties,

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from crypto.wire.base import Token, WireModel
 from crypto.wire.consent import ConsentItem, ConsentSubmission, SubmissionReceipt
-from hub.api.dependencies import HubOf, RawBody, SignedParty, answer, parse
+from hub.api.dependencies import HubOf, RawBody, SignedParty, TokenBody, answer, parse
 from hub.idempotency import NO_STORE
 
 router = APIRouter(prefix="/v1", tags=["consents"])
@@ -19,6 +19,12 @@ class ConsentView(WireModel):
     state: str
     item: ConsentItem
     events: tuple[Token, ...]
+
+
+class ConsentViews(WireModel):
+    """A merchant's consents that name the asking party, the oldest first."""
+
+    consents: tuple[ConsentView, ...]
 
 
 @router.post("/consents")
@@ -33,6 +39,39 @@ def submit_events(hub: HubOf, body: RawBody) -> Response:
     return _acknowledged(hub.consents.submit_events(parse(body, ConsentSubmission).tokens))
 
 
+@router.post("/consents/of-merchant")
+def list_consents(hub: HubOf, token: TokenBody) -> Response:
+    """List a merchant's consents that name the party which asks with a JWS `consents-question`."""
+    question = hub.party_auth.question(token)
+    found = hub.consents.naming(question.party_id, question.pii_principal_id)
+    views = tuple(ConsentView(state=each.state, item=each.item, events=each.events) for each in found)
+    return _unkept(answer(ConsentViews(consents=views)))
+
+
+@router.post("/consent-requests")
+def propose(hub: HubOf, token: TokenBody) -> Response:
+    """Ask a merchant for a consent with a JWS `consent-request`; the reply has the link on which it answers."""
+    return answer(hub.consent_requests.propose(token), 201)
+
+
+@router.post("/consent-requests/refusals")
+def refuse(hub: HubOf, token: TokenBody) -> Response:
+    """Refuse a request with the merchant's JWS `consent-event` `refused`, whose `record_id` is the request's id."""
+    return _unkept(answer(hub.consent_requests.refuse(token)))
+
+
+@router.get("/consent-requests/{request_id}")
+def read_request(hub: HubOf, request_id: str, party: SignedParty) -> Response:
+    """Say where a request stands, to the party that made it."""
+    return answer(hub.consent_requests.standing(request_id, party_id=party.party_id))
+
+
+@router.delete("/consent-requests/{request_id}")
+def withdraw_request(hub: HubOf, request_id: str, party: SignedParty) -> Response:
+    """Withdraw a request that was not answered."""
+    return answer(hub.consent_requests.withdraw(request_id, party_id=party.party_id))
+
+
 @router.get("/consents/{record_id}")
 def read_consent(hub: HubOf, record_id: str, party: SignedParty) -> Response:
     """Return a consent to a party that it names."""
@@ -41,8 +80,11 @@ def read_consent(hub: HubOf, record_id: str, party: SignedParty) -> Response:
 
 
 def _acknowledged(receipt: SubmissionReceipt) -> Response:
-    response = answer(receipt, 201)
     # Receipts link log entries to merchants, so they are not kept; a repeated submission changes nothing, and gets them
     # anew.
+    return _unkept(answer(receipt, 201))
+
+
+def _unkept(response: Response) -> Response:
     response.headers["Cache-Control"] = NO_STORE
     return response

@@ -17,3 +17,11 @@ def read_records(hub: HubOf, token: TokenBody) -> Response:
     response = answer(hub.merchant_records.of(hub.merchant_auth.check(token)))
     response.headers["Cache-Control"] = NO_STORE  # neither here: the answer links log entries to the merchant
     return response
+
+
+@router.post("/requests")
+def read_requests(hub: HubOf, token: TokenBody) -> Response:
+    """Return what parties ask a merchant's consent for, to a JWS `merchant-request` of its own."""
+    response = answer(hub.consent_requests.of_merchant(hub.merchant_auth.check(token)))
+    response.headers["Cache-Control"] = NO_STORE
+    return response
