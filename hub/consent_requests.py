@@ -18,6 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from crypto.jws import peek_payload
+from crypto.log_index import commit
 from crypto.wire.audit import EntryType, LogEntry
 from crypto.wire.consent import ConsentEvent
 from crypto.wire.consent_request import (
@@ -33,7 +34,7 @@ from hub.consent_checks import check_terms
 from hub.consent_request_answers import ended, state_of
 from hub.db import Database
 from hub.errors import ConsentRefusedError, ConsentRequestError, NotFoundError
-from hub.log import AuditLog, NewEntry, commit
+from hub.log import AuditLog, NewEntry
 from hub.merchant_keys import newest_keys
 from hub.merchant_signatures import verify_all
 from hub.parties import CLIENT, PartyBook
