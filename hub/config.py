@@ -64,11 +64,12 @@ class VoprfQuota(_Section):
 
 
 class LogOptions(_Section):
-    """How often checkpoints are made, and how long one waits for the witness."""
+    """How often checkpoints are made, how long one waits for the witness, and after how long that is an alarm."""
 
     interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     max_entries: Annotated[int, Field(ge=1, le=65536)] = 1000
     cosign_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
+    cosign_alarm_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
 
 
 class CampaignOptions(_Section):

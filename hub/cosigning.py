@@ -15,8 +15,9 @@ from crypto.errors import CryptoError
 from crypto.tiles import consistency_from_tiles
 from crypto.wire.audit import CheckpointCosignature, CheckpointOffer
 from crypto.wire.party import Party
+from hub.alarms import Alarms
 from hub.db import Database
-from hub.errors import HubError, LogError, PeerError
+from hub.errors import HubError, LogError, PeerError, PeerRefused, PeerTimeout, PeerUnreachable
 from hub.log_reading import StoredTiles, latest_checkpoint
 from hub.peers import PeerLinks
 from hub.tables.log import CheckpointRow
@@ -35,6 +36,7 @@ class Cosigner:
         origin, sign_key: the log's name and the hub's public key.
         witness: says who the witness is, or None before its enrolment.
         links: gives the links when they are needed (they are opened after the log).
+        alarms: are told of every refusal, and of its end.
         timeout_s: how long one offer may take.
     """
 
@@ -46,6 +48,7 @@ class Cosigner:
         *,
         witness: Callable[[], Party | None],
         links: Callable[[], PeerLinks],
+        alarms: Alarms,
         timeout_s: float = 10.0,
     ) -> None:
         self._db = db
@@ -53,6 +56,7 @@ class Cosigner:
         self._sign_key = sign_key
         self._witness = witness
         self._links = links
+        self._alarms = alarms
         self._timeout_s = timeout_s
         self._wake = threading.Event()
         self._changed = threading.Condition()
@@ -129,20 +133,34 @@ class Cosigner:
         witness = self._witness()
         if witness is None:
             raise LogError("No witness is enrolled; checkpoints stay uncosigned.", remedy="Enrol the witness.")
-        line = self._ask(witness, newest, known.size if known else 0)
-        checkpoint, _ = parse_note(newest.note)
-        own_line = newest.note.rpartition("\n\n")[2].splitlines()[0]
-        note = assemble(checkpoint.body(), [own_line, line])
-        verify_note(note, self._verifiers(witness), required={self._origin, witness.party_id})
+        covered = known.size if known else 0
+        try:
+            note = self._cosigned(witness, newest, covered)
+        except (PeerUnreachable, PeerTimeout):
+            raise  # not a refusal: it was not heard
+        except (HubError, CryptoError, ValueError) as error:
+            code = error.problem.code if isinstance(error, PeerRefused) else getattr(error, "code", "peer-failed")
+            self._alarms.refused(code, str(error), size=newest.size, cosigned_size=covered)
+            raise
         with self._db.session() as session:
             row = session.get_one(CheckpointRow, newest.size)
             row.note, row.cosigned = note, True
+            self._alarms.cosigned(session)
         with self._changed:
             self._generation += 1
             self._changed.notify_all()
             for loop, event in self._loops:
                 loop.call_soon_threadsafe(event.set)
         return True
+
+    def _cosigned(self, witness: Party, newest: CheckpointRow, covered: int) -> str:
+        """The note with the witness's line, which was verified."""
+        line = self._ask(witness, newest, covered)
+        checkpoint, _ = parse_note(newest.note)
+        own_line = newest.note.rpartition("\n\n")[2].splitlines()[0]
+        note = assemble(checkpoint.body(), [own_line, line])
+        verify_note(note, self._verifiers(witness), required={self._origin, witness.party_id})
+        return note
 
     def _verifiers(self, witness: Party) -> Mapping[str, bytes]:
         return {self._origin: self._sign_key, witness.party_id: witness.sign_key}

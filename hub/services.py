@@ -10,6 +10,7 @@ from typing import Protocol
 from crypto.wire.base import SUITE
 from crypto.wire.party import Party
 from crypto.wire.service import HubInfo
+from hub.alarms import Alarm, Alarms
 from hub.auth import BearerAuth, MerchantAuth, PartyAuth
 from hub.campaign_book import CampaignBook
 from hub.campaign_locks import campaign_locks
@@ -88,6 +89,7 @@ class Hub:
         self.internal_auth = BearerAuth(internal_token, whose="the hub's internal token", where="internal_token_file")
         self.idempotency = IdempotencyStore(db, clock=clock, life_s=int(config.idempotency_life.total_seconds()))
         self.parties = PartyBook(db)
+        self.log_alarms = Alarms(db, clock=clock, limit_s=config.log.cosign_alarm_s)
         self.log = AuditLog(
             db,
             keys.identity,
@@ -99,6 +101,7 @@ class Hub:
                 keys.identity.public,
                 witness=self.parties.witness,
                 links=lambda: self.links,
+                alarms=self.log_alarms,
                 timeout_s=config.log.cosign_timeout_s,
             ),
             reader=LogReader(db, hub_id=config.hub_id, origin=config.log_origin),
@@ -272,6 +275,10 @@ class Hub:
         """Close the database."""
         self.db.close()
 
+    def alarms(self) -> tuple[Alarm, ...]:
+        """Return what every page says at its top: what is wrong now, since when, and what to do."""
+        return self.log_alarms.now()
+
     def info(self) -> HubInfo:
         """Return what the hub says about itself."""
         return HubInfo(
@@ -289,7 +296,10 @@ def record_identity(db: Database, config: HubConfig, keys: HubKeys, now: datetim
     """Write into a fresh database whose it is, with the log's first entry; StateError where it is somebody's."""
     reader = LogReader(db, hub_id=config.hub_id, origin=config.log_origin)
     parties = PartyBook(db)
-    cosigner = Cosigner(db, config.log_origin, keys.identity.public, witness=parties.witness, links=NoLinks)
+    alarms = Alarms(db, clock=lambda: now, limit_s=config.log.cosign_alarm_s)
+    cosigner = Cosigner(
+        db, config.log_origin, keys.identity.public, witness=parties.witness, links=NoLinks, alarms=alarms
+    )
     log = AuditLog(db, keys.identity, config.log_origin, clock=lambda: now, cosigner=cosigner, reader=reader)
     with db.session() as session:
         if session.get(HubIdentityRow, 1) is not None:

@@ -12,6 +12,7 @@ from hub import console
 from hub.admin_client import HubAnswerError
 from hub.config import HubConfig, load_config
 from hub.own_address import own_address, own_certificate
+from models.i18n import language_from_env
 
 TIMEOUT_S = 5.0
 
@@ -25,7 +26,11 @@ def health(
     if as_json:
         console.show_json(facts)
     else:
+        alarms = facts.pop("alarms")
         console.show_table("The hub works", ("Name", "Value"), list(facts.items()))
+        if isinstance(alarms, list) and alarms:
+            rows = [tuple(each[name] for name in ("since", "title", "what", "remedy")) for each in alarms]
+            console.show_table("Alarms", ("Since", "Alarm", "What", "Remedy"), rows)
 
 
 def ask(config: HubConfig) -> dict[str, object]:
@@ -36,7 +41,13 @@ def ask(config: HubConfig) -> dict[str, object]:
     """
     address = own_address(config)
     try:
-        answer = httpx.get(f"{address}/v1/health", timeout=TIMEOUT_S, verify=own_certificate(config), trust_env=False)
+        answer = httpx.get(
+            f"{address}/v1/health",
+            headers={"Accept-Language": language_from_env()},
+            timeout=TIMEOUT_S,
+            verify=own_certificate(config),
+            trust_env=False,
+        )
         answer.raise_for_status()
     except httpx.HTTPError as problem:
         raise HubAnswerError(
