@@ -10,7 +10,6 @@ log or withheld from the node. What is newer than an export cannot be judged by 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,27 +21,16 @@ from pydantic import BaseModel
 from crypto.consent_receipts import check_acknowledgement
 from crypto.errors import CryptoError
 from crypto.merkle import leaf_hash
-from crypto.wire.audit import LogEntry
+from crypto.reconciliation import Discrepancy, compare_queries
 from crypto.wire.consent import Acknowledgement, ArtefactKind, ConsentReceipt
 from hub.audit import read_entries, read_lines
 from hub.errors import AuditFileError
 
-QUERY = "query"
 ARRIVED = frozenset({"consents-taken", "feed-item-refused"})
 """A node's notes of the consents and events that its feed brought, with their payload hashes."""
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 ON_ITS_WAY = timedelta(seconds=60)
 """How long an item may travel before a node that goes on writing its journal should have it; the feed's limit."""
-
-
-@dataclass(frozen=True)
-class Discrepancy:
-    """A query item that is in one export only."""
-
-    request_hash: str
-    item: int
-    only_in: Literal["hub", "node"]
-    time: str
 
 
 @dataclass(frozen=True)
@@ -88,25 +76,8 @@ def reconcile(hub_export: Path, node_export: Path, *, node: str | None = None) -
     Raises:
         AuditFileError: a file is no export, or the journal is of several nodes, or names nobody and `node` is absent.
     """
-    of_node = [entry for entry in read_entries(node_export) if entry.type == QUERY]
     party = _party(node_export, node)
-    of_hub = [entry for entry in read_entries(hub_export) if entry.type == QUERY and _concerns(entry, party)]
-    counted_hub, counted_node = Counter(map(_key, of_hub)), Counter(map(_key, of_node))
-    times = {_key(entry): entry.time.isoformat() for entry in (*of_node, *of_hub)}
-    found = [
-        *(Discrepancy(*key, "hub", times[key]) for key in (counted_hub - counted_node).elements()),
-        *(Discrepancy(*key, "node", times[key]) for key in (counted_node - counted_hub).elements()),
-    ]
-    return sorted(found, key=lambda each: (each.time, each.request_hash, each.item))
-
-
-def _concerns(entry: LogEntry, party: str) -> bool:
-    return party in str(entry.facts.get("sources") or "").split(",")
-
-
-def _key(entry: LogEntry) -> tuple[str, int]:
-    item = entry.facts.get("item")
-    return str(entry.facts.get("request_hash")), item if isinstance(item, int) else 0
+    return list(compare_queries(read_entries(hub_export), read_entries(node_export), party=party).discrepancies)
 
 
 def reconcile_receipts(

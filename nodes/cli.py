@@ -21,7 +21,7 @@ _COMMANDS = {
     "query": "nodes.commands.query:app",
     "audit": "nodes.commands.audit:app",
     "merchants": "nodes.commands.merchants:app",
-    "witness": "nodes.commands.witness_models:app",
+    "witness": "nodes.commands.witness_inspection:app",
 }
 
 app = typer.Typer(

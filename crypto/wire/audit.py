@@ -68,6 +68,14 @@ class InclusionProof(WireModel):
     checkpoint: str
 
 
+class ConsistencyProof(WireModel):
+    """One log at two times: `old` and `new` are signed notes, `hashes` show that the second extends the first."""
+
+    old: str
+    new: str
+    hashes: tuple[Hash, ...]
+
+
 class CheckpointOffer(WireModel):
     """Hub to witness: cosign this note, which extends the one of `old_size` that you cosigned last."""
 

@@ -9,13 +9,14 @@ from typing import Annotated
 
 import typer
 
+from crypto.reconciliation import Discrepancy
 from hub import console
 from hub.audit import Verdict, read_header, verify_export
 from hub.commands.audit_search import search
 from hub.config import load_config
 from hub.erasure import erase_merchant
 from hub.errors import RequestError
-from hub.reconciliation import Discrepancy, ReceiptVerdict, reconcile, reconcile_receipts
+from hub.reconciliation import ReceiptVerdict, reconcile, reconcile_receipts
 from hub.services import Hub
 
 app = typer.Typer(no_args_is_help=True, help="Export, verify and reconcile the audit log. 审计日志。")

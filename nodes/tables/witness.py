@@ -59,6 +59,25 @@ class CosignedCheckpointRow(NodeTableBase):
     cosigned_at: Mapped[int] = mapped_column(index=True)
 
 
+class RefusedCheckpointRow(NodeTableBase):
+    """A checkpoint that the witness refused to cosign: evidence, kept for good.
+
+    `open` until the hub offers one that the witness can cosign again.
+    """
+
+    __tablename__ = "witness_refused_checkpoints"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    detail: Mapped[str]
+    remedy: Mapped[str]
+    note: Mapped[str]
+    known_size: Mapped[int]
+    first: Mapped[int]
+    last: Mapped[int]
+    """When it was offered first and last, in Unix seconds."""
+    open: Mapped[bool]
+
+
 class VoprfUseRow(NodeTableBase):
     """How many identifiers the witness evaluated for a party, in all."""
 

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 
 from pydantic import ValidationError
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from crypto.canonical import canonical_bytes
 from crypto.checkpoint import Checkpoint, assemble, parse_note, sign_note, verify_note
@@ -19,7 +19,7 @@ from crypto.merkle import EMPTY_ROOT, verify_consistency
 from crypto.wire.audit import CheckpointCosignature, CheckpointOffer
 from nodes.clock import Clock, system_clock
 from nodes.store import Store
-from nodes.tables.witness import CosignedCheckpointRow, CosignedLogRow
+from nodes.tables.witness import CosignedCheckpointRow, CosignedLogRow, RefusedCheckpointRow
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,19 @@ class Cosigned:
     root: bytes
     note: str
     time: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A checkpoint that the witness refused, while it knew `known_size` entries; times in Unix seconds."""
+
+    detail: str
+    remedy: str
+    note: str
+    known_size: int
+    first: int
+    last: int
+    open: bool
 
 
 class CosignedCheckpoints:
@@ -50,6 +63,15 @@ class CosignedCheckpoints:
             query = query.where(CosignedCheckpointRow.size < below)
         with self._store.reading() as session:
             return [_cosigned(row) for row in session.scalars(query)]
+
+    def refused(self, *, limit: int = 50) -> list[Refused]:
+        """Those that the witness refused, the newest first."""
+        query = select(RefusedCheckpointRow).order_by(RefusedCheckpointRow.id.desc()).limit(limit)
+        with self._store.reading() as session:
+            return [
+                Refused(row.detail, row.remedy, row.note, row.known_size, row.first, row.last, row.open)
+                for row in session.scalars(query)
+            ]
 
     def up_to(self, size: int) -> Cosigned | None:
         """The largest one of at most `size` entries."""
@@ -82,6 +104,14 @@ class CheckpointCosigner:
         self._lock = threading.Lock()
 
     def cosign(self, body: bytes) -> bytes:
+        """As `_cosign`; what is refused is kept as evidence, and shown as an alarm until the next cosignature."""
+        try:
+            return self._cosign(body)
+        except ProofError as problem:
+            self._keep_refusal(body, problem)
+            raise
+
+    def _cosign(self, body: bytes) -> bytes:
         """JSON of `CheckpointOffer` in, of `CheckpointCosignature` out.
 
         There is no line where the hub starts from another size than the one cosigned last.
@@ -108,6 +138,7 @@ class CheckpointCosigner:
                 return canonical_bytes(CheckpointCosignature(known_size=known.size))
             verify_consistency(known.size, known.root, checkpoint.size, checkpoint.root, offer.proof)
             session.merge(CosignedLogRow(id=1, origin=origin, size=checkpoint.size, root=checkpoint.root))
+            session.execute(update(RefusedCheckpointRow).values(open=False))
             moment = int(self._clock().timestamp())
             line = sign_note(checkpoint.body(), self._witness_id, self._identity, cosignature_time=moment)
             if session.get(CosignedCheckpointRow, checkpoint.size) is None:
@@ -120,6 +151,32 @@ class CheckpointCosigner:
                     )
                 )
         return canonical_bytes(CheckpointCosignature(line=line, known_size=checkpoint.size))
+
+    def _keep_refusal(self, body: bytes, problem: ProofError) -> None:
+        """The same offer again changes only when it came last: a hub asks each second."""
+        try:
+            note = CheckpointOffer.model_validate_json(body).note
+        except ValidationError:
+            note = ""
+        moment = int(self._clock().timestamp())
+        with self._store.session() as session:
+            known = session.get(CosignedLogRow, 1)
+            query = select(RefusedCheckpointRow).where(RefusedCheckpointRow.open, RefusedCheckpointRow.note == note)
+            row = session.scalars(query.limit(1)).first()
+            if row is not None:
+                row.last = moment
+                return
+            session.add(
+                RefusedCheckpointRow(
+                    detail=problem.message,
+                    remedy=problem.remedy or "",
+                    note=note,
+                    known_size=0 if known is None else known.size,
+                    first=moment,
+                    last=moment,
+                    open=True,
+                )
+            )
 
     def known(self) -> Checkpoint | None:
         """The checkpoint that was cosigned last."""

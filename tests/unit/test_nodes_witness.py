@@ -222,6 +222,21 @@ def test_a_forked_history_is_never_cosigned(lone: ScoringWorld) -> None:
     assert log.offer(5, 8).line is not None
 
 
+def test_a_refused_checkpoint_is_kept_as_evidence_until_the_next_good_one(lone: ScoringWorld) -> None:
+    log, kept = LogOffers(lone), lone.witness.checkpoints
+    log.offer(0, 5)
+    assert kept.refused() == []
+    for seconds in (0, 60):
+        lone.now = NOW + timedelta(seconds=seconds)
+        with pytest.raises(ProofError):
+            log.offer(5, 8, fork=True)
+    (refused,) = kept.refused()
+    assert (refused.open, refused.known_size, refused.last - refused.first) == (True, 5, 60)
+    assert parse_note(refused.note)[0].size == 8
+    log.offer(5, 9)
+    assert [each.open for each in kept.refused()] == [False]
+
+
 def test_other_logs_and_other_signers_are_refused(lone: ScoringWorld) -> None:
     LogOffers(lone).offer(0, 2)
     with pytest.raises(ProofError, match="calls itself"):
