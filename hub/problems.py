@@ -67,6 +67,19 @@ BELOW: dict[str, Kind] = {
     "device-unavailable": Kind(422, "The computing device asked for is not available"),
     "fit-impossible": Kind(422, "The model cannot be fitted"),
     "artefact-invalid": Kind(422, "The model artefact is not valid"),
+    "page-refused": Kind(400, "The page refuses this"),
+    "sign-in-needed": Kind(401, "Please sign in"),
+    "sign-in-refused": Kind(401, "Sign-in refused"),
+    "right-missing": Kind(403, "Your role does not allow this"),
+    "form-foreign": Kind(403, "The form is not from this session"),
+    "attempts-too-many": Kind(429, "Too many attempts"),
+    "link-spent": Kind(410, "The link is no longer valid"),
+    "form-invalid": Kind(422, "A field of the form is not right"),
+    "form-too-large": Kind(413, "The form is too large"),
+    "host-unknown": Kind(421, "Not served under this name"),
+    "person-unknown": Kind(404, "There is no such person"),
+    "person-known": Kind(409, "The person has an account already"),
+    "access-state": Kind(500, "The accounts' key file cannot be used"),
 }
 """Kinds of the layers below, which know nothing of HTTP; the hub's own errors carry theirs."""
 

@@ -571,12 +571,133 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_tickets_party_id"), ["party_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_tickets_pseudonym"), ["pseudonym"], unique=False)
 
+    op.create_table(
+        "people",
+        sa.Column("person_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("roles", sa.String(length=255), nullable=False),
+        sa.Column("added_at", sa.BigInteger(), nullable=False),
+        sa.Column("joined_at", sa.BigInteger(), nullable=True),
+        sa.Column("password_hash", sa.String(length=255), nullable=True),
+        sa.Column("totp_sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("totp_step", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("person_id", name=op.f("pk_people")),
+        sa.UniqueConstraint("name", name=op.f("uq_people_name")),
+    )
+
+    op.create_table(
+        "ceremonies",
+        sa.Column("id_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("purpose", sa.String(length=16), nullable=False),
+        sa.Column("person_id", sa.String(length=32), nullable=True),
+        sa.Column("challenge", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id_sha256", name=op.f("pk_ceremonies")),
+    )
+    with op.batch_alter_table("ceremonies", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_ceremonies_expires_at"), ["expires_at"], unique=False)
+
+    op.create_table(
+        "looks",
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("looked_at", sa.BigInteger(), nullable=False),
+        sa.Column("person_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("what", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.LargeBinary(), nullable=False),
+        sa.Column("entry", sa.Text(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_looks")),
+    )
+    with op.batch_alter_table("looks", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_looks_looked_at"), ["looked_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_looks_person_id"), ["person_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_looks_subject"), ["subject"], unique=False)
+
+    op.create_table(
+        "passkeys",
+        sa.Column("credential_id", sa.LargeBinary(), nullable=False),
+        sa.Column("person_id", sa.String(length=32), nullable=False),
+        sa.Column("public_key", sa.LargeBinary(), nullable=False),
+        sa.Column("sign_count", sa.BigInteger(), nullable=False),
+        sa.Column("backed_up", sa.Boolean(), nullable=False),
+        sa.Column("label", sa.String(length=64), nullable=False),
+        sa.Column("added_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["person_id"], ["people.person_id"], name=op.f("fk_passkeys_person_id_people")),
+        sa.PrimaryKeyConstraint("credential_id", name=op.f("pk_passkeys")),
+    )
+    with op.batch_alter_table("passkeys", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_passkeys_person_id"), ["person_id"], unique=False)
+
+    op.create_table(
+        "recovery_codes",
+        sa.Column("code_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("person_id", sa.String(length=32), nullable=False),
+        sa.ForeignKeyConstraint(["person_id"], ["people.person_id"], name=op.f("fk_recovery_codes_person_id_people")),
+        sa.PrimaryKeyConstraint("code_sha256", name=op.f("pk_recovery_codes")),
+    )
+    with op.batch_alter_table("recovery_codes", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_recovery_codes_person_id"), ["person_id"], unique=False)
+
+    op.create_table(
+        "sessions",
+        sa.Column("id_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("person_id", sa.String(length=32), nullable=False),
+        sa.Column("means", sa.String(length=16), nullable=False),
+        sa.Column("signed_in_at", sa.BigInteger(), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["person_id"], ["people.person_id"], name=op.f("fk_sessions_person_id_people")),
+        sa.PrimaryKeyConstraint("id_sha256", name=op.f("pk_sessions")),
+    )
+    with op.batch_alter_table("sessions", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_sessions_person_id"), ["person_id"], unique=False)
+
+    op.create_table(
+        "sign_up_links",
+        sa.Column("token_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("person_id", sa.String(length=32), nullable=False),
+        sa.Column("totp_sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["person_id"], ["people.person_id"], name=op.f("fk_sign_up_links_person_id_people")),
+        sa.PrimaryKeyConstraint("token_sha256", name=op.f("pk_sign_up_links")),
+    )
+    with op.batch_alter_table("sign_up_links", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_sign_up_links_person_id"), ["person_id"], unique=False)
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     """Bring the schema back to the version before."""
     # ### commands auto generated by Alembic - please adjust! ###
+    with op.batch_alter_table("sign_up_links", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_sign_up_links_person_id"))
+
+    op.drop_table("sign_up_links")
+    with op.batch_alter_table("sessions", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_sessions_person_id"))
+
+    op.drop_table("sessions")
+    with op.batch_alter_table("recovery_codes", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_recovery_codes_person_id"))
+
+    op.drop_table("recovery_codes")
+    with op.batch_alter_table("passkeys", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_passkeys_person_id"))
+
+    op.drop_table("passkeys")
+    with op.batch_alter_table("looks", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_looks_subject"))
+        batch_op.drop_index(batch_op.f("ix_looks_person_id"))
+        batch_op.drop_index(batch_op.f("ix_looks_looked_at"))
+
+    op.drop_table("looks")
+    with op.batch_alter_table("ceremonies", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_ceremonies_expires_at"))
+
+    op.drop_table("ceremonies")
+    op.drop_table("people")
+
     with op.batch_alter_table("tickets", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_tickets_pseudonym"))
         batch_op.drop_index(batch_op.f("ix_tickets_party_id"))

@@ -1,0 +1,337 @@
+"""Who may do what: one table over every endpoint of the hub, of a node's gateway and of a node's pages.
+
+It is documentation (docs/rights.md is made from it), the check itself (`models.web.access.needs` asks it), and a test
+(tests/unit/test_rights_table.py walks every route of every application for every role). Whoever adds a route adds it to
+the row of the right that it needs; a row's `who` is the only place where a role gets a right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+Site = Literal["hub", "gateway", "bank", "witness"]
+"""The hub; a node's gateway for its owner's systems; a node's pages, which at the witness are the regulator's."""
+SITES: tuple[Site, ...] = ("hub", "gateway", "bank", "witness")
+PAGE_SITES: tuple[Site, ...] = ("hub", "bank", "witness")
+
+
+class Role(StrEnum):
+    """What a person is; one may be several."""
+
+    OPERATOR = "operator"
+    OWNER = "owner"
+    RISK_OFFICER = "risk-officer"
+    DATA_STEWARD = "data-steward"
+    COUNTER_CLERK = "counter-clerk"
+    REGULATOR = "regulator"
+    INSPECTOR = "inspector"
+
+
+ROLES_AT: dict[Site, tuple[Role, ...]] = {
+    "hub": (Role.OPERATOR,),
+    "gateway": (),
+    "bank": (Role.OWNER, Role.RISK_OFFICER, Role.DATA_STEWARD, Role.COUNTER_CLERK),
+    "witness": (Role.OWNER, Role.REGULATOR, Role.INSPECTOR),
+}
+"""Roles that exist at a site; a person's account is at one site."""
+
+
+class Caller(StrEnum):
+    """What a machine, or somebody without an account, shows instead of a sign-in."""
+
+    ANYONE = "anyone"
+    MERCHANT = "merchant-signature"
+    PARTY = "party-signature"
+    WITNESS = "witness-signature"
+    ADMIN = "admin-token"
+    INTERNAL = "internal-token"
+    GATEWAY = "gateway-token"
+    INVITED = "one-time-token"
+
+
+Who = Role | Caller
+
+
+class Right(StrEnum):
+    """What endpoints ask for."""
+
+    # Anybody
+    READ_PUBLIC = "read-public"
+    SIGN_IN = "sign-in"
+    MERCHANT_PAGES = "merchant-pages"
+    # Machines
+    ENROL = "enrol"
+    PARTY_REQUESTS = "party-requests"
+    MERCHANT_REQUESTS = "merchant-requests"
+    ADMINISTER = "administer"
+    HUB_PROCESSES = "hub-processes"
+    USE_GATEWAY = "use-gateway"
+    # All people
+    OWN_ACCOUNT = "own-account"
+    # The hub's operator
+    WATCH_HUB = "watch-hub"
+    ORDER_CAMPAIGN = "order-campaign"
+    ABORT_CAMPAIGN = "abort-campaign"
+    # A bank, or another party
+    ASK_SCORES = "ask-scores"
+    READ_CONSENTS = "read-consents"
+    TAKE_CONSENTS = "take-consents"
+    READ_USAGE = "read-usage"
+    READ_LEDGER = "read-ledger"
+    CHECK_DATA = "check-data"
+    ANSWER_TICKETS = "answer-tickets"
+    # The witness
+    OVERSEE = "oversee"
+    OPEN_COMMITMENTS = "open-commitments"
+    INSPECTION_FILE = "inspection-file"
+    RECONCILE = "reconcile"
+    APPROVE = "approve"
+    # Those who watch the watchers
+    READ_LOOKS = "read-looks"
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One row.
+
+    Attributes:
+        right: what is granted.
+        allows: what that is, a sentence.
+        who: whom it is granted to.
+        endpoints: `(site, "METHOD /path")` of every route that asks for it; `WS` for a WebSocket.
+    """
+
+    right: Right
+    allows: str
+    who: frozenset[Who]
+    endpoints: tuple[tuple[Site, str], ...]
+
+
+def _at(sites: Site | Iterable[Site], *routes: str) -> tuple[tuple[Site, str], ...]:
+    places: tuple[Site, ...] = (sites,) if isinstance(sites, str) else tuple(sites)
+    return tuple((site, route) for site in places for route in routes)
+
+
+RIGHTS: tuple[Grant, ...] = (
+    Grant(
+        Right.READ_PUBLIC,
+        "Read what is public: who the hub is, the roster, the audit log and its proofs, released models, assets.",
+        frozenset({Caller.ANYONE}),
+        _at(
+            "hub",
+            "GET /v1/openapi.json",
+            "GET /v1/health",
+            "GET /v1/info",
+            "GET /v1/roster",
+            "GET /v1/log/checkpoint",
+            "GET /v1/log/tile/{path:path}",
+            "GET /v1/log/entries",
+            "GET /v1/log/inclusion",
+            "GET /v1/log/consistency",
+            "GET /v1/log/export",
+            "GET /v1/models",
+            "GET /v1/models/rollbacks",
+            "GET /v1/models/{model_id}",
+            "GET /v1/models/{model_id}/card",
+            "GET /v1/models/{model_id}/comparison",
+            "GET /v1/models/{model_id}/release",
+        )
+        + _at("gateway", "GET /health", "GET /openapi.json")
+        + _at(PAGE_SITES, "GET /"),
+    ),
+    Grant(
+        Right.SIGN_IN,
+        "Sign in and out, and sign up with a one-time link.",
+        frozenset({Caller.ANYONE}),
+        _at(
+            PAGE_SITES,
+            "GET /signin",
+            "POST /signin",
+            "POST /signin/passkey/options",
+            "POST /signin/passkey",
+            "GET /signup/{token}",
+            "POST /signup/{token}",
+            "POST /signup/{token}/passkey/options",
+            "POST /signup/{token}/passkey",
+            "POST /signout",
+        ),
+    ),
+    Grant(
+        Right.ENROL,
+        "Enrol a party, under a one-time token from the hub's operator.",
+        frozenset({Caller.INVITED}),
+        _at("hub", "POST /v1/enrolments"),
+    ),
+    Grant(
+        Right.PARTY_REQUESTS,
+        "Act as an enrolled party: link, queries, pseudonyms, keys, consents that name it; each request signed.",
+        frozenset({Caller.PARTY}),
+        _at(
+            "hub",
+            "WS /v1/link",
+            "POST /v1/key-rotations",
+            "POST /v1/merchant-keys",
+            "POST /v1/voprf",
+            "POST /v1/queries",
+            "GET /v1/consents/{record_id}",
+        ),
+    ),
+    Grant(
+        Right.MERCHANT_REQUESTS,
+        "Act as a merchant, on its own records alone: consents, changes of them, its record; each request signed.",
+        frozenset({Caller.MERCHANT}),
+        _at("hub", "POST /v1/consents", "POST /v1/consent-events", "POST /v1/merchants/records"),
+    ),
+    Grant(
+        Right.ADMINISTER,
+        "Administer the hub from its command line: parties, campaigns, releases.",
+        frozenset({Caller.ADMIN}),
+        _at(
+            "hub",
+            "GET /v1/parties",
+            "POST /v1/campaigns",
+            "GET /v1/campaigns",
+            "GET /v1/campaigns/{campaign_id}",
+            "POST /v1/campaigns/{campaign_id}/abort",
+            "POST /v1/models/rollback",
+            "POST /v1/models/{model_id}/release",
+            "POST /v1/models/{model_id}/withdrawal",
+        ),
+    ),
+    Grant(
+        Right.HUB_PROCESSES,
+        "Reach the parties' links from the hub's other processes.",
+        frozenset({Caller.INTERNAL}),
+        _at(
+            "hub",
+            "GET /v1/internal/links",
+            "POST /v1/internal/links/{party_id}/{frame_type}",
+            "POST /v1/internal/feeds",
+        ),
+    ),
+    Grant(
+        Right.USE_GATEWAY,
+        "Ask for scores from the owner's own systems.",
+        frozenset({Caller.GATEWAY}),
+        _at(
+            "gateway",
+            "POST /score",
+            "GET /models",
+            "GET /consents",
+            "POST /batches",
+            "GET /batches",
+            "GET /batches/{batch_id}",
+            "GET /batches/{batch_id}/results",
+            "POST /batches/{batch_id}/resume",
+            "POST /batches/{batch_id}/pause",
+            "DELETE /batches/{batch_id}",
+        ),
+    ),
+    Grant(
+        Right.OWN_ACCOUNT,
+        "See and change one's own account: passkeys, password, sessions.",
+        frozenset(Role),
+        _at(
+            PAGE_SITES,
+            "GET /account",
+            "POST /account/password",
+            "POST /account/passkeys/options",
+            "POST /account/passkeys",
+            "POST /account/passkeys/remove",
+            "POST /account/signout-everywhere",
+        ),
+    ),
+    Grant(
+        Right.WATCH_HUB,
+        "Watch nodes, campaigns, models, the budget plan and the audit log's head.",
+        frozenset({Role.OPERATOR}),
+        (),
+    ),
+    Grant(Right.ORDER_CAMPAIGN, "Order a campaign.", frozenset({Role.OPERATOR}), ()),
+    Grant(Right.ABORT_CAMPAIGN, "Abort a campaign.", frozenset({Role.OPERATOR}), ()),
+    Grant(
+        Right.MERCHANT_PAGES,
+        "Open the merchant's pages; what they ask for is signed in the browser.",
+        frozenset({Caller.ANYONE}),
+        (),
+    ),
+    Grant(
+        Right.ASK_SCORES,
+        "Score merchants who consented, one or a file of them, with reasons.",
+        frozenset({Role.RISK_OFFICER}),
+        (),
+    ),
+    Grant(
+        Right.READ_CONSENTS,
+        "See what merchants consented to at this party.",
+        frozenset({Role.RISK_OFFICER, Role.COUNTER_CLERK}),
+        (),
+    ),
+    Grant(Right.TAKE_CONSENTS, "Assist a merchant's consent at the counter.", frozenset({Role.COUNTER_CLERK}), ()),
+    Grant(
+        Right.READ_USAGE,
+        "See how many queries were asked and how they ended; no merchant is named.",
+        frozenset({Role.RISK_OFFICER, Role.DATA_STEWARD, Role.OWNER}),
+        (),
+    ),
+    Grant(
+        Right.READ_LEDGER,
+        "See the privacy ledger, this node's contribution and its journal.",
+        frozenset({Role.DATA_STEWARD, Role.OWNER}),
+        (),
+    ),
+    Grant(
+        Right.CHECK_DATA,
+        "Check the quality of this node's data; no values are shown.",
+        frozenset({Role.DATA_STEWARD}),
+        (),
+    ),
+    Grant(
+        Right.ANSWER_TICKETS,
+        "Answer merchants' requests for human review, correction and deletion.",
+        frozenset({Role.RISK_OFFICER}),
+        (),
+    ),
+    Grant(
+        Right.OVERSEE,
+        "See campaigns, budgets, the verified log, its proofs and consent histories; no merchant is named.",
+        frozenset({Role.REGULATOR, Role.INSPECTOR}),
+        (),
+    ),
+    Grant(
+        Right.OPEN_COMMITMENTS,
+        "Find a merchant's entries with the salts that the merchant handed over.",
+        frozenset({Role.REGULATOR, Role.INSPECTOR}),
+        (),
+    ),
+    Grant(Right.INSPECTION_FILE, "Make a signed inspection file.", frozenset({Role.REGULATOR, Role.INSPECTOR}), ()),
+    Grant(Right.RECONCILE, "Compare a node's journal with the log.", frozenset({Role.REGULATOR, Role.INSPECTOR}), ()),
+    Grant(Right.APPROVE, "Approve or refuse parties and model releases.", frozenset({Role.REGULATOR}), ()),
+    Grant(
+        Right.READ_LOOKS,
+        "Read who looked at personal data, when and why.",
+        frozenset({Role.OWNER, Role.OPERATOR, Role.INSPECTOR, Role.REGULATOR}),
+        _at(PAGE_SITES, "GET /access-record"),
+    ),
+)
+
+_BY_RIGHT = {grant.right: grant for grant in RIGHTS}
+_BY_ENDPOINT = {endpoint: grant for grant in RIGHTS for endpoint in grant.endpoints}
+
+
+def grant_of(right: Right) -> Grant:
+    """The row of a right."""
+    return _BY_RIGHT[right]
+
+
+def grant_at(site: Site, endpoint: str) -> Grant | None:
+    """The row that an endpoint (`"GET /path"`) stands in; None where the table does not know it."""
+    return _BY_ENDPOINT.get((site, endpoint))
+
+
+def may(roles: Iterable[Role], right: Right) -> bool:
+    """Whether one of the roles has the right."""
+    return not grant_of(right).who.isdisjoint(roles)
