@@ -21,6 +21,7 @@ from hub.api import (
     models,
     parties,
     queries,
+    tickets,
     voprf,
 )
 from hub.idempotency import IdempotencyMiddleware
@@ -31,6 +32,7 @@ ROUTERS = (
     parties.router,
     merchants.router,
     invitations.router,
+    tickets.router,
     log.router,
     health.router,
     consents.router,

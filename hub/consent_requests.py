@@ -11,15 +11,14 @@ R4  The party may withdraw what was not answered; what nobody answered expires.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from crypto.jws import peek_payload
-from crypto.log_index import commit
-from crypto.wire.audit import EntryType, LogEntry
+from crypto.wire.audit import EntryType
 from crypto.wire.consent import ConsentEvent
 from crypto.wire.consent_request import (
     ConsentRequest,
@@ -35,8 +34,9 @@ from hub.consent_request_answers import ended, state_of
 from hub.db import Database
 from hub.errors import ConsentRefusedError, ConsentRequestError, NotFoundError
 from hub.log import AuditLog, NewEntry
+from hub.log_places import places_of
 from hub.merchant_keys import newest_keys
-from hub.merchant_signatures import verify_all
+from hub.merchant_signatures import verify_one
 from hub.parties import CLIENT, PartyBook
 from hub.party_signatures import verify_body
 from hub.roster import RosterKeeper
@@ -191,11 +191,11 @@ class ConsentRequests:
             token: JWS `consent-event` with the event `refused`, and the request's id as `record_id`.
 
         Raises:
-            SignatureError, KeyFormatError, MerchantKeyUnknownError, ConsentRefusedError: see `verify_all`.
+            SignatureError, KeyFormatError, MerchantKeyUnknownError, ConsentRefusedError: see `verify_one`.
             NotFoundError: the merchant has no such request.
             ConsentRequestStateError: it was answered otherwise, or withdrawn.
         """
-        (refusal,) = verify_all(self._db, [token], "consent-event", ConsentEvent)
+        refusal = verify_one(self._db, token, "consent-event", ConsentEvent)
         with self._db.session() as session:
             row = session.get(ConsentRequestRow, refusal.body.record_id, with_for_update=True)
             if row is None or row.pseudonym != refusal.body.pii_principal_id:
@@ -219,7 +219,7 @@ class ConsentRequests:
         query = select(ConsentRequestRow).where(ConsentRequestRow.pseudonym == pseudonym)
         with self._db.reading() as session:
             rows = list(session.scalars(query))
-        places = self._places(pseudonym, [row.payload_sha256 for row in rows])
+        places = places_of(self._log.reader, pseudonym, "consent-request", [row.payload_sha256 for row in rows])
         titles = {party.party_id: party.title for party in self._parties.all()}
         rows.sort(key=lambda row: (state_of(row, now) != "open", -row.created_at, row.request_id))
         return ReceivedRequests(
@@ -235,15 +235,6 @@ class ConsentRequests:
                 for row in rows
             )
         )
-
-    def _places(self, pseudonym: bytes, hashes: Sequence[bytes]) -> dict[bytes, int | None]:
-        places: dict[bytes, int | None] = {}
-        for each in self._log.reader.of_merchant(pseudonym):
-            entry = LogEntry.model_validate_json(each.leaf)
-            if entry.type == "consent-request":
-                committed = entry.facts.get("artefact")
-                places.update((value, each.index) for value in hashes if commit(each.salt, value).hex() == committed)
-        return places
 
     def _standing(self, session: Session, row: ConsentRequestRow) -> ConsentRequestStanding:
         consent = session.get(ConsentRow, row.request_id)

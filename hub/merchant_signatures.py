@@ -17,13 +17,14 @@ from crypto.jws import parse_canonical, peek_kid, verify_merchant
 from crypto.wire.consent import ConsentEvent, ConsentRecord
 from crypto.wire.party import MerchantKeyLeaf
 from crypto.wire.service import MerchantRequest
+from crypto.wire.ticket import Ticket, TicketClosing
 from hub.db import Database
 from hub.errors import ConsentRefusedError, HubError, MerchantKeyUnknownError
 from hub.merchant_keys import newest_keys
 from hub.tables.parties import MerchantKeyRow
 
-A = TypeVar("A", ConsentRecord, ConsentEvent)
-S = TypeVar("S", ConsentRecord, ConsentEvent, MerchantRequest)
+A = TypeVar("A", ConsentRecord, ConsentEvent, Ticket, TicketClosing)
+S = TypeVar("S", ConsentRecord, ConsentEvent, Ticket, TicketClosing, MerchantRequest)
 
 REQUEST_TYPE = "merchant-request"
 
@@ -68,16 +69,34 @@ def verify_all(db: Database, tokens: Sequence[str], typ: str, model: type[A]) ->
             key = keys.get(kid)
             if key is None:
                 raise _no_key()
-            payload, body = _verify(key, token, typ, model)
-            if body.pii_principal_id != key.pseudonym:
-                raise ConsentRefusedError(
-                    "The artefact is about another merchant than the one who signed it.",
-                    field="pii_principal_id",
-                    remedy="Each merchant signs its own consents.",
-                )
-        sha256 = hashlib.sha256(payload).digest()
-        found.setdefault(sha256, Verified(place, token, sha256, key.id, body))
+            verified = _own(key, token, typ, model, place)
+        found.setdefault(verified.sha256, verified)
     return list(found.values())
+
+
+def verify_one(db: Database, token: str, typ: str, model: type[A]) -> Verified[A]:
+    """Verify one token as `verify_all` does; fields of errors are its own."""
+    kid = peek_kid(token, typ=typ)
+    try:
+        pseudonym = bytes.fromhex(kid)
+    except ValueError as error:
+        raise _no_key() from error
+    with db.reading() as session:
+        key = newest_keys(session, [pseudonym]).get(pseudonym)
+    if key is None:
+        raise _no_key()
+    return _own(key, token, typ, model, 0)
+
+
+def _own(key: MerchantKeyRow, token: str, typ: str, model: type[A], place: int) -> Verified[A]:
+    payload, body = _verify(key, token, typ, model)
+    if body.pii_principal_id != key.pseudonym:
+        raise ConsentRefusedError(
+            "The artefact is about another merchant than the one who signed it.",
+            field="pii_principal_id",
+            remedy="Each merchant signs its own consents.",
+        )
+    return Verified(place, token, hashlib.sha256(payload).digest(), key.id, body)
 
 
 def verify_request(db: Database, token: str) -> tuple[bytes, MerchantRequest]:

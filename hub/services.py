@@ -48,6 +48,7 @@ from hub.queries import Queries
 from hub.rate_limits import RateLimit
 from hub.roster import HubIdentity, RosterKeeper
 from hub.tables.parties import HubIdentityRow
+from hub.tickets import Tickets
 from hub.voprf import Evaluations
 
 
@@ -142,6 +143,7 @@ class Hub:
             recipient_kinds=config.recipient_kinds,
             clock=clock,
         )
+        self.tickets = Tickets(db, self.log, self.roster, hub_id=config.hub_id, clock=clock)
         self.link_server = Links(
             self.parties,
             self.feed,
