@@ -28,7 +28,7 @@ from typing import Literal
 
 import numpy as np
 from pydantic import ValidationError
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, literal_column, select
 from sqlalchemy.orm import Session
 
 from crypto.errors import CryptoError, SignatureError
@@ -173,8 +173,9 @@ class ConsentStore:
     def events(self, record_id: str) -> list[ConsentChange]:
         """What became of a consent since it was given, in order of time."""
         query = select(ConsentEventRow).where(ConsentEventRow.record_id == record_id)
+        arrived: ColumnElement[int] = literal_column("rowid")  # of two in one second
         with self._store.reading() as session:
-            rows = session.scalars(query.order_by(ConsentEventRow.event_time, ConsentEventRow.event_id)).all()
+            rows = session.scalars(query.order_by(ConsentEventRow.event_time, arrived)).all()
         return [ConsentChange(row.event, datetime.fromtimestamp(row.event_time, UTC)) for row in rows]
 
     def of_merchant(self, pseudonym: bytes, now: datetime) -> list[HeldConsent]:
