@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from anyio import to_thread
 from fastapi import FastAPI
@@ -24,6 +25,7 @@ from hub.api import (
     tickets,
     voprf,
 )
+from hub.api.described import document
 from hub.idempotency import IdempotencyMiddleware
 from hub.services import Hub
 from hub.web import site
@@ -66,6 +68,7 @@ def create_app(hub: Hub) -> FastAPI:
         redoc_url=None,
     )
     app.state.hub = hub
+    app.openapi = partial(document, app)  # type: ignore[method-assign]
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)

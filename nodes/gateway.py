@@ -12,12 +12,14 @@ import secrets
 import socket
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import uvicorn
 from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,6 +31,7 @@ from crypto.wire.consent import Purpose
 from crypto.wire.scoring import ScoreAnswer
 from models.errors import ModelsError
 from models.i18n import catalogue, language_of, title_of
+from models.web.openapi import REF, complete
 from nodes.config import GatewayConfig
 from nodes.consents import HeldConsent
 from nodes.enquiries import Enquiry
@@ -118,7 +121,12 @@ def create_gateway(services: Services, desk: BatchDesk, *, token: str, connected
     enquiries, models, runtime = services.enquiries, services.models, services.runtime
     party_id = runtime.config.party_id
     keyed = KeyedScores(runtime.store, enquiries, clock=runtime.clock)
-    app = FastAPI(title="digua gateway", version=version("digua"))
+    app = FastAPI(
+        title="digua gateway",
+        version=version("digua"),
+        docs_url=None,  # interactive pages would load scripts from elsewhere
+        redoc_url=None,
+    )
 
     def authorise(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
         if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
@@ -129,6 +137,7 @@ def create_gateway(services: Services, desk: BatchDesk, *, token: str, connected
             )
 
     _add_problems(app, party_id)
+    app.openapi = partial(_document_of, app)  # type: ignore[method-assign]
     closed = [Depends(authorise)]
 
     @app.post("/score", dependencies=closed, summary="Score one merchant")
@@ -168,6 +177,28 @@ def create_gateway(services: Services, desk: BatchDesk, *, token: str, connected
         return Health(party_id=party_id, connected=connected(), software=f"digua-node {version('digua')}")
 
     return app
+
+
+class Problem(BaseModel):
+    """The body of every refusal."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    party: str
+    field: str | None = None
+    remedy: str | None = None
+    refusals: dict[str, str] | None = None
+    """By source, where no score came of them."""
+
+
+def _document_of(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        made = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        app.openapi_schema = complete(made, Problem.model_json_schema(ref_template=REF))
+    return app.openapi_schema
 
 
 class GatewayServer:
@@ -286,7 +317,7 @@ def _add_problems(app: FastAPI, party_id: str) -> None:
     async def malformed(request: Request, error: Exception) -> JSONResponse:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "malformed"}
         field = ".".join(str(part) for part in first["loc"]) or "body"
-        refusal = GatewayError(f"{field}: {first['msg']}", field=field, remedy="see /docs for the API's shape")
+        refusal = GatewayError(f"{field}: {first['msg']}", field=field, remedy="see /openapi.json for the API's shape")
         return answer(request, refusal)
 
     async def no_such(request: Request, error: Exception) -> JSONResponse:

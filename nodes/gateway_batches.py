@@ -20,6 +20,7 @@ from crypto.wire.base import ModelId
 from crypto.wire.consent import Purpose
 from models.errors import ModelsError
 from models.i18n import language_of
+from models.web.openapi import REF
 from nodes.batch_book import BatchProgress
 from nodes.batch_files import read_rows, result_lines
 from nodes.batches import Batches
@@ -109,6 +110,11 @@ class BatchDesk:
             self._wake.wait(_PAUSE_SECONDS)
 
 
+_LINES: dict[int | str, dict[str, object]] = {
+    200: {"description": "CSV", "content": {CSV: {"schema": {"type": "string"}}}}
+}
+
+
 def batch_router(batches: Batches, enquiries: Enquiries, desk: BatchDesk) -> APIRouter:
     """The routes under `/batches`."""
     router = APIRouter(prefix="/batches", tags=["batches"])
@@ -121,7 +127,7 @@ def batch_router(batches: Batches, enquiries: Enquiries, desk: BatchDesk) -> API
             "requestBody": {
                 "required": True,
                 "content": {
-                    "application/json": {"schema": BatchInput.model_json_schema()},
+                    "application/json": {"schema": BatchInput.model_json_schema(ref_template=REF)},
                     CSV: {"schema": {"type": "string", "description": "columns id and, perhaps, consent_id"}},
                 },
             }
@@ -157,7 +163,7 @@ def batch_router(batches: Batches, enquiries: Enquiries, desk: BatchDesk) -> API
         """Say how many merchants are done, scored and refused, by code."""
         return BatchStatus.of(batches.progress(batch_id))
 
-    @router.get("/{batch_id}/results", summary="Outcomes as CSV", response_class=StreamingResponse)
+    @router.get("/{batch_id}/results", summary="Outcomes as CSV", response_class=StreamingResponse, responses=_LINES)
     def read_results(batch_id: str, languages: Languages = "en") -> StreamingResponse:
         """Give the outcomes of a finished batch, in order of its merchants."""
         if batches.progress(batch_id).state != "finished":
@@ -214,4 +220,6 @@ def _parsed(body: bytes) -> BatchInput:
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "body"
-        raise GatewayError(f"{field}: {first['msg']}", field=field, remedy="see /docs for the API's shape") from problem
+        raise GatewayError(
+            f"{field}: {first['msg']}", field=field, remedy="see /openapi.json for the API's shape"
+        ) from problem

@@ -9,13 +9,15 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import JSONResponse, Response
 
 from hub.api.dependencies import AdminOnly, HubOf, RawBody, parse
+from hub.api.described import about
+from hub.api.views import CampaignLine, CampaignList, CampaignOrdered, CampaignView
 from hub.campaign_views import CampaignSubmission, detail, summary
 from models.schema import Schema
 
 router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"], dependencies=[AdminOnly])
 
 
-@router.post("")
+@router.post("", **about(takes=CampaignSubmission, gives=CampaignOrdered, status=201, caller="administrator"))
 def order_campaign(
     hub: HubOf, body: RawBody, idempotency_key: Annotated[str | None, Header(include_in_schema=False)] = None
 ) -> Response:
@@ -26,13 +28,13 @@ def order_campaign(
     return JSONResponse({"campaign_id": campaign_id, "status": "queued"}, 201)
 
 
-@router.get("")
+@router.get("", **about(gives=CampaignList, caller="administrator", made=True))
 def list_campaigns(hub: HubOf) -> dict[str, object]:
     """List all campaigns, the newest first."""
     return {"campaigns": [summary(each, taken=hub.campaigns.taken(each)) for each in hub.campaigns.book.all()]}
 
 
-@router.get("/{campaign_id}")
+@router.get("/{campaign_id}", **about(gives=CampaignView, caller="administrator", made=True))
 def read_campaign(hub: HubOf, campaign_id: str, after: Annotated[int, Query(ge=0)] = 0) -> dict[str, object]:
     """Return a campaign with its steps that follow number `after`."""
     book = hub.campaigns.book
@@ -40,7 +42,7 @@ def read_campaign(hub: HubOf, campaign_id: str, after: Annotated[int, Query(ge=0
     return detail(campaign, book, taken=hub.campaigns.taken(campaign), after=after)
 
 
-@router.post("/{campaign_id}/abort")
+@router.post("/{campaign_id}/abort", **about(gives=CampaignLine, caller="administrator", made=True))
 def abort_campaign(hub: HubOf, campaign_id: str) -> dict[str, object]:
     """End a campaign at its next step; a table attempt under way is voided."""
     hub.campaigns.abort(campaign_id)

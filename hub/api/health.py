@@ -7,6 +7,8 @@ from fastapi import APIRouter, Request
 from crypto.checkpoint import parse_note
 from hub.alarms import Alarm
 from hub.api.dependencies import HubOf
+from hub.api.described import about
+from hub.api.views import HealthView
 from hub.errors import NotFoundError
 from hub.problems import language_of_request
 from models.i18n import catalogue
@@ -15,7 +17,7 @@ from models.said import Said
 router = APIRouter(prefix="/v1", tags=["health"])
 
 
-@router.get("/health")
+@router.get("/health", **about(gives=HealthView, made=True))
 def read_health(hub: HubOf, request: Request) -> dict[str, object]:
     """Answer when the database answers: counts, and what is wrong with the log in the caller's language."""
     language = language_of_request(request.headers.get("accept-language"))

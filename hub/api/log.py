@@ -15,6 +15,7 @@ from crypto.wire.audit import EntryType
 from crypto.wire.base import Identifier, PartyId, Sha256Hex
 from crypto.wire.service import LogFound, LogPage, LogProof, LogSearchPage
 from hub.api.dependencies import HubOf, answer
+from hub.api.described import BYTES, TEXT, about
 from hub.errors import NotFoundError
 from hub.log_reading import MAX_PAGE
 from hub.log_search import MAX_FOUND, LogQuery
@@ -28,13 +29,13 @@ MAX_BY_GET = 64
 """Commitments in one request; more go in several."""
 
 
-@router.get("/checkpoint")
+@router.get("/checkpoint", **about(gives=(TEXT,)))
 def read_checkpoint(hub: HubOf, cosigned: bool = True) -> Response:
     """Return the newest cosigned checkpoint (or, asked so, the newest that the hub alone signed)."""
     return PlainTextResponse(hub.log.reader.checkpoint(cosigned=cosigned))
 
 
-@router.get("/tile/{path:path}")
+@router.get("/tile/{path:path}", **about(gives=(BYTES,)))
 def read_tile(hub: HubOf, path: str) -> Response:
     """Return a tile by its C2SP path, e.g. `0/x001/x234/067` or `0/000.p/8`."""
     match = _TILE.fullmatch(path)
@@ -49,13 +50,13 @@ def read_tile(hub: HubOf, path: str) -> Response:
     return Response(hub.log.reader.tile(level, index, width), media_type="application/octet-stream")
 
 
-@router.get("/entries")
+@router.get("/entries", **about(gives=LogPage))
 def read_entries(hub: HubOf, start: Size = 0, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE) -> Response:
     """Return exact leaves from index `start`."""
     return answer(LogPage(start=start, size=hub.log.reader.size(), entries=tuple(hub.log.reader.entries(start, limit))))
 
 
-@router.get("/search")
+@router.get("/search", **about(gives=LogSearchPage))
 def search(
     hub: HubOf,
     party: Annotated[PartyId | None, Query()] = None,
@@ -85,19 +86,19 @@ def search(
     return answer(LogSearchPage(size=page.size, count=page.count, entries=entries, next=page.next))
 
 
-@router.get("/inclusion")
+@router.get("/inclusion", **about(gives=LogProof))
 def prove_inclusion(hub: HubOf, index: Size, size: Size) -> Response:
     """Prove that entry `index` is in the tree of `size`."""
     return answer(LogProof(hashes=tuple(hub.log.reader.inclusion(index, size))))
 
 
-@router.get("/consistency")
+@router.get("/consistency", **about(gives=LogProof))
 def prove_consistency(hub: HubOf, old: Size, new: Size) -> Response:
     """Prove that the tree of `new` extends that of `old`."""
     return answer(LogProof(hashes=tuple(hub.log.reader.consistency(old, new))))
 
 
-@router.get("/export")
+@router.get("/export", **about(gives=("application/x-ndjson",)))
 def export(hub: HubOf) -> Response:
     """Stream the log up to its newest cosigned checkpoint, for `digua-hub audit verify`."""
     return StreamingResponse(_in_blocks(hub.log.reader.export()), media_type="application/x-ndjson")

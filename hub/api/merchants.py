@@ -5,13 +5,16 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from crypto.wire.consent_request import ReceivedRequests
+from crypto.wire.service import MerchantRecords
 from hub.api.dependencies import HubOf, TokenBody, answer
+from hub.api.described import about
 from hub.idempotency import NO_STORE
 
 router = APIRouter(prefix="/v1/merchants", tags=["merchants"])
 
 
-@router.post("/records")
+@router.post("/records", **about(takes="merchant-request", gives=MerchantRecords))
 def read_records(hub: HubOf, token: TokenBody) -> Response:
     """Return a merchant's consents, their events, and every query about it, to a JWS `merchant-request` of its own."""
     response = answer(hub.merchant_records.of(hub.merchant_auth.check(token)))
@@ -19,7 +22,7 @@ def read_records(hub: HubOf, token: TokenBody) -> Response:
     return response
 
 
-@router.post("/requests")
+@router.post("/requests", **about(takes="merchant-request", gives=ReceivedRequests))
 def read_requests(hub: HubOf, token: TokenBody) -> Response:
     """Return what parties ask a merchant's consent for, to a JWS `merchant-request` of its own."""
     response = answer(hub.consent_requests.of_merchant(hub.merchant_auth.check(token)))

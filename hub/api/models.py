@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
@@ -11,10 +11,13 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from crypto.wire.base import WireModel
 from hub.api.dependencies import AdminOnly, HubOf, RawBody, parse
-from hub.api.parties import JOSE
+from hub.api.described import JOSE, about
+from hub.api.views import ModelList, RollbackList
 from hub.errors import NotFoundError
+from hub.model_rollbacks import RolledBack
 from hub.problems import language_of_request
 from models.card import Format
+from models.evaluation_result import EvaluationResult
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -54,7 +57,7 @@ PAGE_POLICY = (
 )
 
 
-@router.get("")
+@router.get("", **about(gives=ModelList, caller="administrator", optional=True, made=True))
 def list_models(hub: HubOf, admin: Admin) -> dict[str, object]:
     """List released and withdrawn models; to the administrator, all.
 
@@ -84,19 +87,19 @@ def list_models(hub: HubOf, admin: Admin) -> dict[str, object]:
     }
 
 
-@router.get("/rollbacks")
+@router.get("/rollbacks", **about(gives=RollbackList, made=True))
 def list_rollbacks(hub: HubOf) -> dict[str, list[str]]:
     """List what the witness signed about which models are in use: JWS `model-rollback`, the oldest first."""
     return {"rollbacks": list(hub.rollbacks.tokens())}
 
 
-@router.get("/{model_id}")
+@router.get("/{model_id}", **about(caller="administrator", optional=True))
 def read_model(hub: HubOf, model_id: str, admin: Admin) -> Response:
     """Return a model's exact bytes; their SHA-256 is its id."""
     return Response(hub.models.artefact(model_id, unreleased=admin), media_type="application/json")
 
 
-@router.get("/{model_id}/card")
+@router.get("/{model_id}/card", **about(gives=("text/html", "text/markdown"), caller="administrator", optional=True))
 def read_card(
     hub: HubOf,
     model_id: str,
@@ -116,7 +119,7 @@ def read_card(
     return HTMLResponse(text, headers=headers)
 
 
-@router.get("/{model_id}/evaluation")
+@router.get("/{model_id}/evaluation", **about(gives=EvaluationResult, caller="administrator", optional=True))
 def read_evaluation(hub: HubOf, model_id: str, admin: Admin) -> Response:
     """Return what a model's newest evaluation stage found: noisy counts by band, and figures with intervals."""
     hub.models.artefact(model_id, unreleased=admin)  # refuses what its card refuses
@@ -130,7 +133,7 @@ def read_evaluation(hub: HubOf, model_id: str, admin: Admin) -> Response:
     return Response(found.model_dump_json(), media_type="application/json")
 
 
-@router.get("/{model_id}/comparison")
+@router.get("/{model_id}/comparison", **about(gives=dict[str, Any], caller="administrator", optional=True, made=True))
 def read_comparison(
     hub: HubOf,
     model_id: str,
@@ -148,27 +151,39 @@ def read_comparison(
     return plain
 
 
-@router.get("/{model_id}/release")
+@router.get("/{model_id}/release", **about(gives=(JOSE,)))
 def read_release(hub: HubOf, model_id: str) -> Response:
     """Return the witness's newest word on a model: a JWS `model-release` or `model-withdrawal`."""
     return PlainTextResponse(hub.models.release_token(model_id), media_type=JOSE)
 
 
-@router.post("/rollback", dependencies=[AdminOnly])
+@router.post(
+    "/rollback",
+    dependencies=[AdminOnly],
+    **about(takes=RollbackOrder, gives=RolledBack, caller="administrator", made=True),
+)
 def roll_back(hub: HubOf, body: RawBody) -> dict[str, object]:
     """Make another version of a line its current one, under the witness's signature: `over` are out of use then."""
     order = parse(body, RollbackOrder)
     return asdict(hub.rollbacks.roll_back(order.line, order.version, order.reason))
 
 
-@router.post("/{model_id}/release", dependencies=[AdminOnly])
+@router.post(
+    "/{model_id}/release",
+    dependencies=[AdminOnly],
+    **about(takes=ReleaseOrder, gives=(JOSE,), caller="administrator", optional=True),
+)
 def release(hub: HubOf, model_id: str, body: RawBody) -> Response:
     """Have the witness fit the model again and release it."""
     order = parse(body or b"{}", ReleaseOrder)
     return PlainTextResponse(hub.models.release(model_id, order.scope), media_type=JOSE)
 
 
-@router.post("/{model_id}/withdrawal", dependencies=[AdminOnly])
+@router.post(
+    "/{model_id}/withdrawal",
+    dependencies=[AdminOnly],
+    **about(takes=WithdrawalOrder, gives=(JOSE,), caller="administrator"),
+)
 def withdraw(hub: HubOf, model_id: str, body: RawBody) -> Response:
     """Have the witness withdraw the model: nodes stop answering with it."""
     return PlainTextResponse(hub.models.withdraw(model_id, parse(body, WithdrawalOrder).reason), media_type=JOSE)

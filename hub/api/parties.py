@@ -6,32 +6,34 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
 from crypto.wire.party import MerchantKeySubmission
+from crypto.wire.service import EnrolmentReceipt, HubInfo, MerchantKeysReceipt
 from hub.api.dependencies import AdminOnly, HubOf, RawBody, TokenBody, answer, parse
+from hub.api.described import JOSE, about
+from hub.api.views import PartyList
 from hub.errors import NotFoundError
 
-JOSE = "application/jose"
 router = APIRouter(prefix="/v1", tags=["parties"])
 
 
-@router.get("/info")
+@router.get("/info", **about(gives=HubInfo))
 def read_info(hub: HubOf) -> Response:
     """Say who the hub is; nodes compare with what they pinned."""
     return answer(hub.info())
 
 
-@router.post("/enrolments")
+@router.post("/enrolments", **about(takes="enrolment", gives=EnrolmentReceipt, status=201))
 def enrol(hub: HubOf, token: TokenBody) -> Response:
     """Enrol with a JWS `enrolment`."""
     return answer(hub.enrolment.enrol(token), 201)
 
 
-@router.post("/key-rotations")
+@router.post("/key-rotations", **about(takes="key-rotation", gives=EnrolmentReceipt))
 def rotate(hub: HubOf, token: TokenBody) -> Response:
     """Rotate keys with a JWS `key-rotation`."""
     return answer(hub.enrolment.rotate(token))
 
 
-@router.get("/roster")
+@router.get("/roster", **about(gives=(JOSE,)))
 def read_roster(hub: HubOf) -> Response:
     """Return the newest roster as the witness signed it."""
     current = hub.roster.current()
@@ -43,7 +45,7 @@ def read_roster(hub: HubOf) -> Response:
     return PlainTextResponse(current[0], media_type=JOSE)
 
 
-@router.get("/parties", dependencies=[AdminOnly])
+@router.get("/parties", dependencies=[AdminOnly], **about(gives=PartyList, caller="administrator", made=True))
 def list_parties(hub: HubOf) -> dict[str, object]:
     """List the enrolled parties, and who still waits for the witness."""
     pending = set(hub.roster.pending())
@@ -63,7 +65,7 @@ def list_parties(hub: HubOf) -> dict[str, object]:
     }
 
 
-@router.post("/merchant-keys")
+@router.post("/merchant-keys", **about(takes=MerchantKeySubmission, gives=MerchantKeysReceipt, status=201))
 def store_merchant_keys(hub: HubOf, body: RawBody) -> Response:
     """Store a countersigned batch of merchants' keys."""
     return answer(hub.merchant_keys.store(parse(body, MerchantKeySubmission)), 201)
