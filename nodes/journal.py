@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Text, cast, func, or_, select
 from sqlalchemy.orm import Session
 
@@ -226,22 +225,33 @@ def read_export(path: Path) -> Iterator[JournalLine]:
     Raises:
         JournalError: the file cannot be read, or a line is none of an export.
     """
-    number = 0
     try:
         with path.open(encoding="utf-8") as file:
-            for text in file:
-                number += 1
-                value = json.loads(text)
-                entry = str(value.get("entry") or value["note"]).encode()
-                yield JournalLine(int(value["seq"]), entry, bytes.fromhex(value["hash"]))
+            yield from read_lines(file, str(path))
     except OSError as problem:
         raise JournalError(
             f"{path} cannot be read: {problem.strerror}", field=str(path), remedy="check the path"
         ) from problem
-    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as problem:
-        raise JournalError(
-            f"{path}:{number} is no line of a journal", field=str(path), remedy="export the journal again"
-        ) from problem
+    except UnicodeDecodeError as problem:
+        raise JournalError(f"{path} is no journal", field=str(path), remedy="export the journal again") from problem
+
+
+def read_lines(lines: Iterable[str], name: str) -> Iterator[JournalLine]:
+    """The lines of an export that is read elsewhere; `name` stands in errors.
+
+    Raises:
+        JournalError: a line is none of an export.
+    """
+    for number, text in enumerate(lines, start=1):
+        try:
+            value = json.loads(text)
+            entry = str(value.get("entry") or value["note"]).encode()
+            line = JournalLine(int(value["seq"]), entry, bytes.fromhex(value["hash"]))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+            raise JournalError(
+                f"{name}:{number} is no line of a journal", field=name, remedy="export the journal again"
+            ) from problem
+        yield line
 
 
 def _of_types(types: Sequence[str]) -> ColumnElement[bool]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from crypto.log_index import (
@@ -96,6 +97,17 @@ class MirrorSearch:
             entries = _entries(session, chosen)
         return FoundEntries(tuple(entries), total, chosen[-1] if more else None)
 
+    def size(self) -> int:
+        """How many entries there are."""
+        with self._store.reading() as session:
+            return _size(session)
+
+    def last_time(self) -> datetime | None:
+        """The time of the newest entry; None where there is none."""
+        with self._store.reading() as session:
+            moment = session.scalar(select(func.max(MirrorSpanRow.last)))
+        return None if moment is None else datetime.fromtimestamp(moment, UTC)
+
     def entry(self, index: int) -> MirroredEntry | None:
         """One entry by its place."""
         with self._store.reading() as session:
@@ -166,8 +178,7 @@ def keep_terms(session: Session, start: int, found: Sequence[IndexedEntry]) -> N
 
 def _fitting(session: Session, wanted: Wanted) -> Iterator[tuple[int, int]]:
     """(block, bitmap) of all entries that fit, the last block first."""
-    head = session.get(MirrorHeadRow, 1)
-    size = 0 if head is None else head.size
+    size = _size(session)
     terms = wanted.terms()
     bitmaps = [_bitmaps(session, each) for each in terms]
     spans = {row.block: (row.first, row.last) for row in session.scalars(select(MirrorSpanRow))}
@@ -179,6 +190,11 @@ def _fitting(session: Session, wanted: Wanted) -> Iterator[tuple[int, int]]:
             bits &= _in_time(session, wanted, block, spans.get(block))
         if bits:
             yield block, bits
+
+
+def _size(session: Session) -> int:
+    head = session.get(MirrorHeadRow, 1)
+    return 0 if head is None else head.size
 
 
 def _bitmaps(session: Session, name: str) -> dict[int, int]:
