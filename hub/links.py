@@ -81,6 +81,12 @@ class Links:
         with self._lock:
             return frozenset(self._links)
 
+    def acknowledged(self, party_id: str) -> int | None:
+        """Say up to which item a party has stored its feed; None for one without an open link."""
+        with self._lock:
+            link = self._links.get(party_id)
+        return None if link is None else link.acked
+
     def request(self, party_id: str, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
         """Ask a party from a worker thread and wait for the reply's body.
 

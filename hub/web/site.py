@@ -5,12 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 
 from hub.services import Hub
+from hub.web import merchant
 from models.web.pages import NavItem, Pages
 from models.web.problems import install_problem_pages
 
-ROUTERS: tuple[APIRouter, ...] = ()
+ROUTERS: tuple[APIRouter, ...] = (merchant.router,)
 """The parts; each is a module of this package."""
-NAV: tuple[NavItem, ...] = ()
+NAV: tuple[NavItem, ...] = (*merchant.NAV,)
 
 
 def make_pages(hub: Hub) -> Pages:

@@ -1,0 +1,43 @@
+// Pages that show one part: consents with their buttons, queries, requests, the own record, a receipt.
+
+import { eventToken } from "./artefacts.js";
+import { follow } from "./delivery.js";
+import { ask, postJson } from "./hub.js";
+import { begin, identity, onPress, parameter } from "./session.js";
+import { clear } from "./trouble.js";
+import { show } from "./views.js";
+import { saveJson } from "./files.js";
+
+const region = document.querySelector("[data-view]");
+const query = parameter("record") ? `?record=${encodeURIComponent(parameter("record"))}` : "";
+
+async function refresh() {
+  const own = await show(region, query);
+  for (const button of region.querySelectorAll("[data-event]")) {
+    const record = button.closest("[data-record]").dataset.record;
+    onPress(button, () => change(own, record, button.dataset.event));
+  }
+}
+
+async function change(own, record, event) {
+  clear();
+  await postJson("/v1/consent-events", { tokens: [await eventToken(own, record, event)] });
+  const followed = follow(own, record, event);
+  await refresh();
+  await followed;
+}
+
+await begin(async () => {
+  const own = await identity();
+  const [none, some] = ["none", "some"].map((name) => document.querySelector(`[data-home="${name}"]`));
+  if (none && some) none.hidden = Boolean(own);
+  if (region) await refresh();
+  const download = document.querySelector("[data-download]");
+  if (download) onPress(download, () => save(own));
+  document.querySelector("[data-print]")?.addEventListener("click", () => window.print());
+});
+
+async function save(own) {
+  const name = region.dataset.view;
+  saveJson(await ask(`/merchant/files/${name}${query}`, own), `digua-${name}.json`);
+}

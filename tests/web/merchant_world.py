@@ -1,0 +1,98 @@
+"""A served hub for the merchant's pages: parties on the cosigned roster, the real time, keys made in the browser."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from playwright.sync_api import Page
+
+from crypto.wire.party import MerchantKeyLeaf
+from hub.app import create_app
+from tests.hub_merchants import MarketWorld, Merchant
+from tests.hub_world import merchant_batch
+from tests.web.harness import served
+
+
+class LiveMarket(MarketWorld):
+    """`MarketWorld` by the clock on the wall, which a browser goes by too."""
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    @now.setter
+    def now(self, _moment: datetime) -> None:
+        """The wall's clock is not set."""
+
+    def enrol_public(self, pseudonym: bytes, jwk: dict[str, str]) -> None:
+        """Enrol a key of which only the browser has the private part; platform and bank sign as ever."""
+        leaf = MerchantKeyLeaf(pseudonym=pseudonym, jwk=jwk)
+        number = f"{self.hub.log.reader.size():032x}"
+        issued = {"issued_at": self.now, "batch_id": number}
+        self.hub.merchant_keys.store(
+            merchant_batch([leaf], self.members["platform"], self.members["bank-01"], changed=issued)
+        )
+
+
+@dataclass
+class Shop:
+    """A merchant whose key lies in a page's browser."""
+
+    pseudonym: bytes
+    page: Page
+
+    @property
+    def kid(self) -> str:
+        return self.pseudonym.hex()
+
+    def evaluate(self, body: str, argument: object = None) -> Any:
+        """Run the body of an async function with the modules that sign at hand, and `own`, the kept identity."""
+        names = ("bytes", "keys", "store", "artefacts", "hub")
+        imports = "".join(f"const {name} = await import('/static/hub/merchant/{name}.js');" for name in names)
+        return self.page.evaluate(f"async (given) => {{ {imports} const own = await store.load(); {body} }}", argument)
+
+    def make_key(self) -> dict[str, str]:
+        """Make and keep a key as the page for joining does; returns its public JWK."""
+        jwk: dict[str, str] = self.evaluate(
+            "const made = await keys.makeKey();"
+            "await store.keep({...made, kid: given, made: '2026-03-01T08:00:00Z'}); return made.jwk;",
+            self.kid,
+        )
+        return jwk
+
+    def sign(self, record: dict[str, Any]) -> None:
+        """Sign and submit a consent in the browser."""
+        self.evaluate(
+            "await hub.postJson('/v1/consents', {tokens: [await artefacts.consentToken(own, given)]});", record
+        )
+
+
+@contextmanager
+def served_market(folder: Path) -> Iterator[tuple[LiveMarket, str]]:
+    """The world and its origin; the log is written and cosigned while it is served."""
+    world = LiveMarket(folder)
+    app: FastAPI = create_app(world.hub)
+    with served(app) as origin:
+        yield world, origin
+    world.hub.close()
+
+
+def consent_fields(world: MarketWorld, merchant: Merchant, **changes: Any) -> dict[str, Any]:
+    """A consent's record as JSON, to be signed in the browser."""
+    record = world.record(merchant, valid_until=datetime.now(UTC) + timedelta(days=365), **changes)
+    content: dict[str, Any] = record.model_dump(mode="json")
+    return content
+
+
+def in_thread(work: Any) -> threading.Thread:
+    """Run beside the browser, whose own calls wait."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
