@@ -68,3 +68,24 @@ export function consentRecord(own, draft, ticked, { collectionMethod, now = new 
 export async function consentToken(own, record) {
   return signArtefact(record, own, "consent");
 }
+
+// A ticket to one party: `ticket` has kind, about {sort, reference}, partyId, id (hexadecimal), sealed and replyKey (bytes).
+export async function ticketToken(own, ticket, now = new Date()) {
+  const body = {
+    suite: SUITE,
+    ticket_id: ticket.id,
+    pii_principal_id: principal(own),
+    party_id: ticket.partyId,
+    kind: ticket.kind,
+    about: { sort: ticket.about.sort, reference: ticket.about.reference ?? null },
+    sealed: toWire(ticket.sealed),
+    reply_key: toWire(ticket.replyKey),
+    issued_at: moment(now),
+  };
+  return signArtefact(body, own, "merchant-ticket");
+}
+
+export async function ticketClosingToken(own, ticketId, now = new Date()) {
+  const body = { suite: SUITE, ticket_id: ticketId, pii_principal_id: principal(own), issued_at: moment(now) };
+  return signArtefact(body, own, "ticket-closing");
+}
