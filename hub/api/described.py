@@ -52,7 +52,7 @@ def about(
 
     Args:
         takes: the model of a JSON body, or the type (`typ`) of a JWS; None for no body.
-        gives: the model of a JSON answer, or the media types of another.
+        gives: the model of a JSON answer, or the media types of another; an empty tuple for no body.
         status: of the answer.
         caller: whose credentials are needed.
         optional: the body, or the credentials where there is no body, may be left out.
