@@ -64,6 +64,7 @@ class Right(StrEnum):
     MERCHANT_PAGES = "merchant-pages"
     # Machines
     ENROL = "enrol"
+    JOIN = "join"
     PARTY_REQUESTS = "party-requests"
     MERCHANT_REQUESTS = "merchant-requests"
     ADMINISTER = "administer"
@@ -166,6 +167,12 @@ RIGHTS: tuple[Grant, ...] = (
         _at("hub", "POST /v1/enrolments"),
     ),
     Grant(
+        Right.JOIN,
+        "Bring a merchant's new key, under the one-time token of an invitation; it enrols nothing by itself.",
+        frozenset({Caller.INVITED}),
+        _at("hub", "POST /v1/invitations/key", "POST /v1/invitations/state"),
+    ),
+    Grant(
         Right.PARTY_REQUESTS,
         "Act as an enrolled party: link, queries, pseudonyms, keys, consents that name it; each request signed.",
         frozenset({Caller.PARTY}),
@@ -177,6 +184,14 @@ RIGHTS: tuple[Grant, ...] = (
             "POST /v1/voprf",
             "POST /v1/queries",
             "GET /v1/consents/{record_id}",
+            "POST /v1/consents/of-merchant",
+            "POST /v1/invitations",
+            "GET /v1/invitations/pending",
+            "POST /v1/consent-requests",
+            "GET /v1/consent-requests/{request_id}",
+            "DELETE /v1/consent-requests/{request_id}",
+            "GET /v1/tickets",
+            "POST /v1/tickets/answers",
         ),
     ),
     Grant(
@@ -188,6 +203,11 @@ RIGHTS: tuple[Grant, ...] = (
             "POST /v1/consents",
             "POST /v1/consent-events",
             "POST /v1/merchants/records",
+            "POST /v1/merchants/requests",
+            "POST /v1/consent-requests/refusals",
+            "POST /v1/merchants/tickets",
+            "POST /v1/merchants/tickets/list",
+            "POST /v1/merchants/tickets/close",
             "POST /merchant/views/consents",
             "POST /merchant/views/queries",
             "POST /merchant/views/keys",
