@@ -205,13 +205,17 @@ class SignInDesk:
         known = session.execute(select(codes.c.person_id).where(codes.c.code_sha256 == spare)).first()
         if row is None or sealed is None or not counts:
             return None
+        # Whoever changes the row first has it: of two requests with one code, sent at once, one is refused.
         if step is not None:
-            session.execute(update(people).where(people.c.person_id == row.person_id).values(totp_step=step))
-            return person_of(row)
-        if known is not None and known.person_id == row.person_id:
-            session.execute(delete(codes).where(codes.c.code_sha256 == spare))
-            return person_of(row)
-        return None
+            newer = people.c.totp_step.is_(None) | (people.c.totp_step < step)
+            used = update(people).where(people.c.person_id == row.person_id, newer).values(totp_step=step)
+            taken = session.execute(used.returning(people.c.person_id)).first()
+        elif known is not None and known.person_id == row.person_id:
+            spent = delete(codes).where(codes.c.code_sha256 == spare)
+            taken = session.execute(spent.returning(codes.c.person_id)).first()
+        else:
+            return None
+        return None if taken is None else person_of(row)
 
     def _new_codes(self, session: Session, person: Person) -> list[str]:
         codes = self._tables.recovery_codes

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import stat
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,23 @@ def test_a_code_counts_once_and_so_does_an_older_one(world: AccessWorld) -> None
     refused(world, "wang.li", PASSWORD, before)
     world.later(seconds=30)
     world.access.desk.by_password("wang.li", PASSWORD, world.code(secret), HOME)
+
+
+def test_of_many_who_send_one_code_at_once_one_gets_in(world: AccessWorld) -> None:
+    secret, codes = world.join("wang.li")
+    for code in (world.code(secret), codes[0]):
+        gate = threading.Barrier(4)
+
+        def enter(address: int, code: str = code, gate: threading.Barrier = gate) -> bool:
+            gate.wait()
+            try:
+                world.access.desk.by_password("wang.li", PASSWORD, code, Browser(f"10.0.1.{address}"))
+            except SignInRefused:
+                return False
+            return True
+
+        with ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(enter, range(4))) == 1
 
 
 def test_the_code_of_sign_up_does_not_sign_in(world: AccessWorld) -> None:
