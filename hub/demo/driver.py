@@ -178,7 +178,7 @@ class Demo:
     def _wait_for_interrupt(self, federation: Federation) -> None:
         self.console.print(f"枢纽 hub: {federation.url}/v1/info")
         for party_id, gateway in federation.gateways.items():
-            self.console.print(f"本地接口 gateway of {party_id}: {gateway.url}/docs (token: {gateway.token})")
+            self.console.print(f"本地接口 gateway of {party_id}: {gateway.url} (openapi.json; token: {gateway.token})")
         self.console.print(f"见证方 witness: {WITNESS.party_id} · 文件 files: {self.out} · Ctrl-C 结束 ends it")
         done = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: done.set())
