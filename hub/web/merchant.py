@@ -18,6 +18,7 @@ from hub.errors import NotFoundError
 from hub.services import Hub
 from hub.web import merchant_views as views
 from hub.web.merchant_delivery import Deliveries
+from hub.web.merchant_proposals import proposal, proposals_of
 from models.web.pages import NavItem, Pages
 
 router = APIRouter(prefix="/merchant", tags=["merchant pages"], include_in_schema=False)
@@ -87,6 +88,23 @@ def show_consents(request: Request, hub: HubOf, pages: PagesOf, merchant: Mercha
     """Show the merchant's consents."""
     records = hub.merchant_records.of(merchant)
     return pages.render(request, "merchant/consents.part.j2", consents=views.consents_of(records, _parties(hub)))
+
+
+@router.post("/views/requests")
+def show_requests(request: Request, hub: HubOf, pages: PagesOf, merchant: Merchant) -> Response:
+    """Show what parties ask the merchant's consent for."""
+    received = hub.consent_requests.of_merchant(merchant)
+    found = proposals_of(received, _parties(hub))
+    return pages.render(request, "merchant/requests.part.j2", proposals=found)
+
+
+@router.post("/views/request")
+def show_request(
+    request: Request, hub: HubOf, pages: PagesOf, merchant: Merchant, wanted: Annotated[str, Query(alias="request")]
+) -> Response:
+    """Show one request with all that is to be ticked."""
+    each = proposal(hub.consent_requests.of_merchant(merchant), wanted, _parties(hub))
+    return pages.render(request, "merchant/request.part.j2", each=each, notice_text=None)
 
 
 @router.post("/views/queries")

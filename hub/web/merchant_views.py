@@ -15,7 +15,7 @@ from datetime import datetime
 
 from crypto.canonical import canonical_bytes
 from crypto.jws import peek_payload
-from crypto.wire.consent import ConsentEvent, ConsentRecord
+from crypto.wire.consent import ConsentEvent, ConsentRecord, ConsentTerms
 from crypto.wire.party import Party
 from crypto.wire.service import MerchantRecords, OpenedEntry, RecordedConsent, RecordedQuery
 from hub.web import merchant_words as words
@@ -151,7 +151,7 @@ def state_now(state: str, record: ConsentRecord, now: datetime) -> str:
     return "waiting" if now < record.valid_from else "active"
 
 
-def categories_of(record: ConsentRecord, parties: Parties) -> tuple[Category, ...]:
+def categories_of(record: ConsentTerms, parties: Parties) -> tuple[Category, ...]:
     """The kinds of data that a consent allows."""
     return tuple(
         Category(

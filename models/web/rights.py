@@ -208,6 +208,8 @@ RIGHTS: tuple[Grant, ...] = (
             "POST /v1/merchants/tickets",
             "POST /v1/merchants/tickets/list",
             "POST /v1/merchants/tickets/close",
+            "POST /merchant/views/requests",
+            "POST /merchant/views/request",
             "POST /merchant/views/consents",
             "POST /merchant/views/queries",
             "POST /merchant/views/keys",

@@ -165,3 +165,4 @@ def speak(page: Page, language: str) -> None:
     origin = "/".join(url.split("/")[:3])
     page.context.add_cookies([{"name": "digua_lang", "value": language, "url": origin}])
     page.goto(url)
+    page.wait_for_selector("[aria-busy=true]", state="detached")  # parts that scripts fetch

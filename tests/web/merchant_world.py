@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +13,10 @@ from typing import Any
 from fastapi import FastAPI
 from playwright.sync_api import Page
 
+from crypto.jws import sign_model
+from crypto.wire.base import SUITE
+from crypto.wire.consent import ConsentTerms
+from crypto.wire.consent_request import ConsentRequest
 from crypto.wire.party import MerchantKeyLeaf
 from hub.app import create_app
 from tests.hub_merchants import MarketWorld, Merchant
@@ -31,11 +35,27 @@ class LiveMarket(MarketWorld):
     def now(self, _moment: datetime) -> None:
         """The wall's clock is not set."""
 
+    def propose(self, pseudonym: bytes, party: str = "bank-01", **changes: object) -> str:
+        """Have a party ask a merchant for a consent; returns the request's id. `changes` are of the terms."""
+        record = self.record(Merchant(pseudonym, {}), valid_until=self.now + timedelta(days=365), **changes)
+        terms = ConsentTerms.model_validate({name: getattr(record, name) for name in ConsentTerms.model_fields})
+        request = ConsentRequest(
+            suite=SUITE,
+            request_id=secrets.token_hex(16),
+            party_id=party,
+            pii_principal_id=pseudonym,
+            terms=terms,
+            issued_at=self.now,
+            answer_by=self.now + timedelta(days=14),
+        )
+        signed = sign_model(request, self.members[party].identity, typ="consent-request", kid=party)
+        self.hub.consent_requests.propose(signed)
+        return request.request_id
+
     def enrol_public(self, pseudonym: bytes, jwk: dict[str, str]) -> None:
         """Enrol a key of which only the browser has the private part; platform and bank sign as ever."""
         leaf = MerchantKeyLeaf(pseudonym=pseudonym, jwk=jwk)
-        number = f"{self.hub.log.reader.size():032x}"
-        issued = {"issued_at": self.now, "batch_id": number}
+        issued = {"issued_at": self.now, "batch_id": secrets.token_hex(16)}
         self.hub.merchant_keys.store(
             merchant_batch([leaf], self.members["platform"], self.members["bank-01"], changed=issued)
         )
@@ -89,10 +109,3 @@ def consent_fields(world: MarketWorld, merchant: Merchant, **changes: Any) -> di
     record = world.record(merchant, valid_until=datetime.now(UTC) + timedelta(days=365), **changes)
     content: dict[str, Any] = record.model_dump(mode="json")
     return content
-
-
-def in_thread(work: Any) -> threading.Thread:
-    """Run beside the browser, whose own calls wait."""
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from crypto.canonical import canonical_bytes
 from crypto.errors import SealError
@@ -20,24 +19,19 @@ from crypto.ticket_boxes import open_text, seal_text, ticket_context
 from crypto.wire.invitation import KeyOffer
 from crypto.wire.ticket import SEALED_BYTES, Ticket, TicketClosing
 from tests.web.merchant_scripts import served_modules
-from tests.web.test_merchant_modules import ARGUMENTS, KID, PSEUDONYM
-
-pytestmark = pytest.mark.web
+from tests.web.test_merchant_modules import KID, PSEUDONYM
 
 TICKET_ID = "0f" * 16
 TEXT = "评分与实际经营不符，请人工复核。\n𠮷 – line two"
 
 
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    chromium = shutil.which("chromium")
-    assert chromium, "These tests need Debian's chromium: apt-get install chromium fonts-wqy-microhei"
-    with served_modules() as origin, sync_playwright() as playwright:
-        browser: Browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        page = browser.new_page()
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    with served_modules() as origin:
+        page = chromium.new_page()
         page.goto(origin + "/")
         yield page
-        browser.close()
+        page.close()
 
 
 def run(page: Page, body: str, **arguments: object) -> Any:

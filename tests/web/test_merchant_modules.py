@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from crypto.canonical import canonical_bytes
 from crypto.checkpoint import Checkpoint, assemble, sign_note
@@ -23,25 +22,19 @@ from crypto.wire.consent import ConsentEvent, ConsentRecord
 from crypto.wire.service import MerchantRequest
 from tests.web.merchant_scripts import served_modules
 
-pytestmark = pytest.mark.web
-
 PSEUDONYM = hashlib.sha256(b"a shop").digest()
 KID = PSEUDONYM.hex()
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DRAFT: dict[str, Any] = {
     "privacy_notice": {"version": "1", "language": "zh", "sha256": "0" * 64},
     "purposes": ["credit-scoring", "model-training"],
     "pii_information": [{"category": name, "data_class": "C2"} for name in ("bank", "tax", "reasons")],
     "sources": {"bank": "bank-01", "tax": "tax-01"},
     "recipients": ["bank-01", "platform"],
+    "separate_consent": [
+        {"recipient": recipient, "category": category}
+        for recipient in ("bank-01", "platform")
+        for category in ("bank", "tax", "reasons")
+    ],
     "fetch_type": "PERIODIC",
     "frequency": {"count": 10, "per": "month"},
     "data_life": {"unit": "month", "value": 6},
@@ -54,24 +47,14 @@ DRAFT: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    assert chromium, "These tests need Debian's chromium: apt-get install chromium fonts-wqy-microhei"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def origin() -> Iterator[str]:
     with served_modules() as origin:
         yield origin
 
 
 @pytest.fixture
-def page(browser: Browser, origin: str) -> Iterator[Page]:
-    context = browser.new_context()
+def page(chromium: Browser, origin: str) -> Iterator[Page]:
+    context = chromium.new_context()
     page = context.new_page()
     page.goto(origin + "/")
     yield page
@@ -277,8 +260,8 @@ def test_a_key_sheet_opens_with_its_password_only(page: Page) -> None:
     assert run(page, short) == "password-short"
 
 
-def test_an_insecure_address_is_said_clearly(browser: Browser, origin: str) -> None:
-    context = browser.new_context()
+def test_an_insecure_address_is_said_clearly(chromium: Browser, origin: str) -> None:
+    context = chromium.new_context()
     page = context.new_page()
     # A name that is not this machine's own is no secure context over plain HTTP.
     page.route(

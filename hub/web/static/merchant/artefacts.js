@@ -29,15 +29,16 @@ export async function eventToken(own, recordId, event, now = new Date()) {
 
 // A consent's record from a draft and from what was ticked, and from nothing else.
 //
-// `draft`: the terms that stand for all (notice, frequency, dates …) with all that was asked for.
+// `draft`: the terms of a request (crypto.wire.consent.ConsentTerms), with all that was asked for.
 // `ticked`: {purposes, recipients, separate: [[recipient, category]…], adverse} as the person left the form.
 // What no recipient was given a tick for is not in the record: neither as a category nor as a source.
 export function consentRecord(own, draft, ticked, { collectionMethod, now = new Date() }) {
   const recipients = draft.recipients.filter((each) => ticked.recipients.includes(each));
-  const separate = ticked.separate
-    .filter(([recipient]) => recipients.includes(recipient))
-    .map(([recipient, category]) => ({ category, recipient }));
-  const granted = new Set(separate.map((each) => each.category));
+  const pairs = ticked.separate.filter(([recipient]) => recipients.includes(recipient));
+  const granted = new Set(pairs.map(([, category]) => category));
+  const separate = draft.separate_consent.filter((asked) =>
+    pairs.some(([recipient, category]) => asked.recipient === recipient && asked.category === category),
+  );
   const information = draft.pii_information.filter((each) => granted.has(each.category));
   const sources = Object.fromEntries(Object.entries(draft.sources).filter(([kind]) => granted.has(kind)));
   return {

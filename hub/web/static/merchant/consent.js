@@ -2,7 +2,7 @@
 
 import { consentRecord, consentToken, eventToken } from "./artefacts.js";
 import { follow } from "./delivery.js";
-import { postJson } from "./hub.js";
+import { postJson, postToken } from "./hub.js";
 import { atCounter, begin, onPress, parameter } from "./session.js";
 import { clear, element, text } from "./trouble.js";
 import { show } from "./views.js";
@@ -63,7 +63,7 @@ async function agree(form, own) {
 
 async function refuse(form, own) {
   const token = await eventToken(own, form.dataset.request, "refused");
-  await postJson("/v1/consent-events", { tokens: [token] });
+  await postToken("/v1/consent-requests/refusals", token);
   await done(own, form.dataset.request, "refused");
 }
 

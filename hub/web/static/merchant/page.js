@@ -3,7 +3,7 @@
 import { eventToken } from "./artefacts.js";
 import { follow } from "./delivery.js";
 import { ask, postJson } from "./hub.js";
-import { begin, identity, onPress, parameter } from "./session.js";
+import { atCounter, begin, identity, onPress, parameter } from "./session.js";
 import { clear } from "./trouble.js";
 import { show } from "./views.js";
 import { saveJson } from "./files.js";
@@ -27,7 +27,14 @@ async function change(own, record, event) {
   await followed;
 }
 
+// A link that an institution sent ends in #, so that no server's log has the request's number.
+const asked = location.hash.match(/^#([a-f0-9]{32})$/)?.[1];
+
 await begin(async () => {
+  if (region?.dataset.view === "requests" && asked) {
+    location.replace(`/merchant/consent?request=${asked}${atCounter ? "&counter=1" : ""}`);
+    return;
+  }
   const own = await identity();
   const [none, some] = ["none", "some"].map((name) => document.querySelector(`[data-home="${name}"]`));
   if (none && some) none.hidden = Boolean(own);
