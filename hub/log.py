@@ -1,6 +1,7 @@
 """The audit log: entries committed with their cause, put in order by one sequencer, cosigned by the witness (8).
 
 L1  `append` writes a canonical leaf into the caller's own transaction (an outbox): cause and entry come together.
+    `append_durably` does so in one transaction for all who append at that moment (`hub.group_commit`).
 L2  The sequencer gives waiting leaves their indices, stores entries, what they are searched by, and tiles, and signs a
     checkpoint: one transaction.
 L3  The cosigner offers the newest checkpoint to the witness with a consistency proof, verifies and stores its line.
@@ -36,11 +37,13 @@ from hub.clock import Clock, seconds
 from hub.cosigning import Cosigner
 from hub.db import Database
 from hub.errors import CheckpointNotCosignedError, HubError, LogError
+from hub.group_commit import GroupCommit
 from hub.log_postings import index_entries
 from hub.log_reading import LogReader, StoredTiles, log_size, prove_pending
 from hub.tables.log import CheckpointRow, LogEntryRow, LogPendingRow, LogTileRow, SubjectSaltRow
 
 Fact: TypeAlias = str | int | bool | None
+Cause: TypeAlias = Callable[[Session, Sequence[int]], None]
 SALT_BYTES = 16
 GROUPING_S = 0.02
 """How long the sequencer lets others join once somebody waits for a proof."""
@@ -109,6 +112,7 @@ class AuditLog:
         self._unsequenced = 0
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._group = GroupCommit(self._append_group)
 
     # L1
 
@@ -155,6 +159,28 @@ class AuditLog:
         if self._unsequenced >= self._max_entries:
             self._wake.set()
         return ids
+
+    def append_durably(self, entries: Sequence[NewEntry], cause: Cause | None = None) -> list[int]:
+        """Append entries in a transaction shared with all who append at the same time; they are on disk on return.
+
+        Args:
+            entries: what to append.
+            cause: writes, in the same transaction, what the entries speak of; it gets the session and the entries'
+                ids. It may be called anew after a roll-back, and changes nothing but the database.
+
+        Returns:
+            Ids in the order of `entries`.
+        """
+        return self._group.submit((entries, cause))
+
+    def _append_group(self, group: Sequence[tuple[Sequence[NewEntry], Cause | None]]) -> list[list[int]]:
+        with self._db.session() as session:
+            ids = iter(self.append_many(session, [entry for entries, _ in group for entry in entries]))
+            given = [[next(ids) for _ in entries] for entries, _ in group]
+            for (_, cause), own in zip(group, given, strict=True):
+                if cause is not None:
+                    cause(session, own)
+        return given
 
     def note_outcomes(self, session: Session, outcomes: Mapping[int, str]) -> None:
         """Keep beside the salts what came of queries, by the ids that `append_many` gave; erased ones stay erased."""

@@ -17,14 +17,16 @@ def index_entries(session: Session, start: int, entries: Sequence[IndexedEntry])
     """Index entries that take their places from `start` on."""
     _add_bits(session, postings(start, entries))
     _add_times(session, start, entries)
-    commitments = [
-        {"key": commitment_key(commitment), "index": index}
-        for index, entry in enumerate(entries, start)
-        for commitment in entry.commitments
-    ]
-    if commitments:
-        # Sorted, as each falls on another page of the table: neighbours are written together.
-        session.execute(insert(LogCommitmentRow), sorted(commitments, key=lambda row: row["key"]))
+    # A set, as an entry may commit to one value twice; sorted, so that neighbours in the table are written together.
+    places = sorted(
+        {
+            (commitment_key(commitment), index)
+            for index, entry in enumerate(entries, start)
+            for commitment in entry.commitments
+        }
+    )
+    if places:
+        session.execute(insert(LogCommitmentRow), [{"key": key, "index": index} for key, index in places])
 
 
 def _add_bits(session: Session, added: dict[tuple[str, int], int]) -> None:

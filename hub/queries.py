@@ -19,11 +19,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
 from crypto.canonical import canonical_bytes
 from crypto.errors import CryptoError
@@ -163,7 +164,8 @@ class Queries:
                 remedy="Take a released model; see GET /v1/models.",
             )
         check_items(request, self._consents.records(i.consent_id for i in request.items), self._parties())
-        with self._db.session() as session:
+
+        def keep(session: Session, log_ids: Sequence[int]) -> None:
             session.execute(delete(QueryRow).where(QueryRow.expires_at < seconds(now) - KEPT_S))
             used = select(QueryRow.request_hash).where(
                 QueryRow.requester == request.requester, QueryRow.nonce == request.nonce
@@ -172,7 +174,6 @@ class Queries:
                 raise NonceReusedError(
                     "The nonce was used in another request.", field="nonce", remedy="Use a fresh nonce."
                 )
-            log_ids = self._log.append_many(session, _entries(request, request_hash))
             session.add(
                 QueryRow(
                     request_hash=request_hash,
@@ -182,6 +183,8 @@ class Queries:
                     log_ids=json.dumps(log_ids),
                 )
             )
+
+        log_ids = self._log.append_durably(_entries(request, request_hash), keep)
         return _Asked(token, request_hash, request, tuple(log_ids), None)
 
     def _parties(self) -> dict[str, Party]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from crypto.checkpoint import Checkpoint, assemble, parse_note, sign_note
 from crypto.errors import CryptoError, ProofError
 from crypto.merkle import leaf_hash, root
 from crypto.wire.audit import LogEntry
-from hub.audit import Verdict, verify_export
+from hub.audit import EntryInOrder, Verdict, type_of, verify_export
 from hub.errors import AuditFileError
 from hub.log import NewEntry
 from hub.reconciliation import reconcile
@@ -92,6 +93,33 @@ def lines_or_none(path: Path) -> list[object] | None:
         return [parse_note(str(line["checkpoint"])) if "checkpoint" in line else line for line in lines]
     except (ValueError, CryptoError):
         return None
+
+
+facts = st.dictionaries(
+    st.text(max_size=4),
+    st.none() | st.booleans() | st.integers(-(1 << 54), 1 << 54) | st.text(max_size=6),
+    max_size=5,
+)
+
+
+@given(facts=facts, subject=st.none() | st.binary(min_size=32, max_size=32), plain=st.booleans())
+@settings(max_examples=300)
+def test_the_short_way_to_a_canonical_entry_accepts_what_the_long_one_does(
+    facts: dict[str, str | int | bool | None], subject: bytes | None, plain: bool
+) -> None:
+    entry = LogEntry(type="query", time=START, actor="bank-01", subject=subject, facts=facts)
+    try:
+        canonical = canonical_bytes(entry)
+    except CryptoError:
+        canonical = None
+    written = json.dumps(json.loads(entry.model_dump_json()), ensure_ascii=plain, sort_keys=True, separators=(",", ":"))
+    leaf = written.encode()
+    assert type_of(leaf) == ("query" if leaf == canonical else None)
+    if canonical is not None:
+        assert type_of(canonical) == "query"
+        assert type_of(canonical.replace(b'":', b'": ', 1)) is None
+    assert set(EntryInOrder.model_fields) == set(LogEntry.model_fields)
+    assert list(EntryInOrder.model_fields) == sorted(EntryInOrder.model_fields)
 
 
 def test_flipped_byte_names_its_entry(world: HubWorld, export: Path, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_a_merchants_entries_are_found_by_its_salts_alone(world: HubWorld, tmp_p
     own = world.hub.log.reader.of_merchant(PSEUDONYM)
     assert len(own) > 300
     entries = tuple(OpenedEntry(log_index=None, entry=each.leaf, salt=each.salt) for each in own)
-    records = MerchantRecords(pii_principal_id=PSEUDONYM, time=START, consents=(), queries=(), entries=entries)
+    records = MerchantRecords(pii_principal_id=PSEUDONYM, time=START, consents=(), queries=(), keys=(), entries=entries)
     file = tmp_path / "record.json"
     file.write_text(records.model_dump_json())
     found = world.hub.log_search.find(LogQuery(commitments=commitments_of(file), limit=1000))
@@ -146,6 +146,17 @@ def test_a_merchants_entries_are_found_by_its_salts_alone(world: HubWorld, tmp_p
     file.write_text("{}")
     with pytest.raises(RequestError, match="no merchant's record"):
         commitments_of(file)
+
+
+def test_an_entry_may_commit_to_one_value_twice(world: HubWorld) -> None:
+    twice = b"t" * 32
+    with world.hub.db.session() as session:
+        world.hub.log.append(session, "query-result", "hub-lishui")
+        world.hub.log.append_many(session, [NewEntry("consent", "hub-lishui", twice, {}, {"consent": twice})])
+    world.settle()
+    (own,) = world.hub.log.reader.of_merchant(twice)
+    found = world.hub.log_search.find(LogQuery(commitments=(commit(own.salt, twice),)))
+    assert [each.index for each in found.entries] == [own.index]
 
 
 def test_over_http(world: HubWorld, every: list[tuple[int, LogEntry]]) -> None:
