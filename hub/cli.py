@@ -18,6 +18,7 @@ _COMMANDS = {
     "doctor": "hub.commands.upkeep:doctor",
     "campaign": "hub.commands.campaign:app",
     "model": "hub.commands.model:app",
+    "notice": "hub.commands.notice:app",
     "audit": "hub.commands.audit:app",
     "worker": "hub.commands.worker:worker",
     "superlink": "hub.commands.superlink:superlink",

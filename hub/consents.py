@@ -2,7 +2,8 @@
 
 C1  The merchant's newest enrolled key is looked up by the token's key id, the pseudonym in hexadecimal.
 C2  The exact bytes are verified, then parsed; unknown fields and other spellings are refused.
-C3  A consent names enrolled parties of the right kinds; an event follows from the consent's state.
+C3  A consent names enrolled parties of the right kinds, and a registered notice that was not superseded; an event
+    follows from the consent's state.
 C4  Consent or event, log entry and feed items are committed together: all tokens of a submission, or none.
 C5  Connected parties get their new feed items at once.
 C6  Whoever submitted gets a signed receipt for each artefact, to compare with the log and with nodes' journals.
@@ -18,6 +19,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
 from crypto.jws import peek_payload
+from crypto.notices import notice_key
 from crypto.wire.consent import ConsentEvent, ConsentItem, ConsentRecord, SubmissionReceipt
 from hub.clock import Clock, moment, seconds
 from hub.consent_checks import GIVEN, check_record, next_state
@@ -30,6 +32,7 @@ from hub.log import AuditLog, NewEntry
 from hub.log_reading import MerchantEntry
 from hub.merchant_keys import statement_of
 from hub.merchant_signatures import Verified, naming, only_new, verify_all
+from hub.notices import check_notice, register_of
 from hub.parties import PartyBook
 from hub.peers import PeerLinks
 from hub.tables.consents import ConsentEventRow, ConsentPartyRow, ConsentRow
@@ -100,9 +103,11 @@ class Consents:
         with self._db.session() as session:
             known = {row.record_id: row.payload_sha256 for row in _rows(session, _ids(consents)).values()}
             fresh = only_new(consents, known, "record_id", lambda record: record.record_id)
+            notices = register_of(session)
             for consent in fresh:
                 with naming(consent.place):
                     check_record(consent.body, parties, self._recipient_kinds, now)
+                    check_notice(notices, consent.body, now)
             entries = self._store(session, fresh, seconds(now)) if fresh else {}
         self._links().notify_feed({party for consent in fresh for party in named_parties(consent.body)})
         artefacts = [_artefact(consent, consent.body) for consent in consents]
@@ -302,6 +307,7 @@ def _consent_values(consent: Verified[ConsentRecord], now: int) -> dict[str, obj
         "state_time": seconds(record.event_time),
         "training": TRAINING in record.purposes,
         "sources": json.dumps(record.sources, sort_keys=True),
+        "notice": notice_key(record.privacy_notice),
         "event_time": seconds(record.event_time),
         "valid_from": seconds(record.valid_from),
         "valid_until": seconds(record.valid_until),

@@ -332,6 +332,14 @@ class ConsentRefusedError(HubError):
     title = "The consent is refused"
 
 
+class NoticeError(HubError):
+    """A privacy notice contradicts what is registered."""
+
+    code = "notice-refused"
+    status = 422
+    title = "The notice is refused"
+
+
 class ConsentStateError(HubError):
     """An event does not follow from the consent's state."""
 

@@ -29,7 +29,7 @@ from hub.tables.parties import MerchantKeyBatchRow, MerchantKeyRow
 
 PAGE_ITEMS = 500
 ItemKind: TypeAlias = Literal[
-    "consent", "consent-event", "roster", "model-release", "model-withdrawal", "model-rollback"
+    "consent", "consent-event", "notice", "roster", "model-release", "model-withdrawal", "model-rollback"
 ]
 
 
@@ -41,7 +41,7 @@ class NewItem:
         parties: whose feeds it enters.
         kind: of the item.
         record_id, key_id: the consent that it brings, with the merchant's key that verifies it.
-        token: the JWS of an event, a roster or a release.
+        token: the JWS of an event, a notice, a roster or a release.
         model_id: of a release or withdrawal.
     """
 

@@ -1,7 +1,8 @@
 """What the hub records about a merchant, for the merchant itself (PIPL 44, 45; docs/protocol.md, 8).
 
-Consents and events as they were signed, every query with what each source made of it, and the log's entries about the
-merchant with the salts that open them: with these the merchant can check the answer against the public log.
+Consents and events as they were signed, requests to consent again, every query with what each source made of it, and
+the log's entries about the merchant with the salts that open them: with these the merchant can check the answer against
+the public log.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hub.clock import Clock
 from hub.consents import Consents, StoredConsent
 from hub.log_reading import LogReader, MerchantEntry
 from hub.merchant_keys import MerchantKeys
+from hub.notices import HeldRecord, Notices
 
 QUERY = "query"
 ARTEFACTS = frozenset({"consent", "consent-event"})
@@ -27,9 +29,12 @@ ARTEFACTS = frozenset({"consent", "consent-event"})
 class MerchantRecordBook:
     """Collects a merchant's records."""
 
-    def __init__(self, consents: Consents, keys: MerchantKeys, reader: LogReader, *, clock: Clock) -> None:
+    def __init__(
+        self, consents: Consents, keys: MerchantKeys, notices: Notices, reader: LogReader, *, clock: Clock
+    ) -> None:
         self._consents = consents
         self._keys = keys
+        self._notices = notices
         self._reader = reader
         self._clock = clock
 
@@ -45,6 +50,7 @@ class MerchantRecordBook:
             queries=tuple(_query(each, entry, consents) for each, entry in entries if entry.type == QUERY),
             entries=tuple(OpenedEntry(log_index=each.index, entry=each.leaf, salt=each.salt) for each, _ in entries),
             keys=self._keys.history(pseudonym),
+            requests=self._notices.open_requests([HeldRecord(each.record, each.state) for each in consents]),
         )
 
 

@@ -102,7 +102,7 @@ def reconcile_receipts(
     for entry in read_entries(hub_export):
         log_end = entry.time
     arrived: set[str] = set()
-    for body in _journal(node_export):
+    for body in journal_lines(node_export):
         node_end = body.time
         if body.type in ARRIVED:
             arrived.update(str(body.facts.get("sha256")).split(","))
@@ -137,7 +137,7 @@ def _receipts(path: Path, hub_key: bytes) -> Iterator[ConsentReceipt]:
             ) from error
 
 
-def _journal(path: Path) -> Iterator[_Line]:
+def journal_lines(path: Path) -> Iterator[_Line]:
     """Lines of a journal, queries and notes alike."""
     for number, line in enumerate(read_lines(path), start=1):
         text = line.get("entry") or line.get("note")
@@ -153,7 +153,7 @@ def _journal(path: Path) -> Iterator[_Line]:
 
 def _party(path: Path, node: str | None) -> str:
     """The one party whose journal this is."""
-    actors = {body.actor for body in _journal(path)} | ({node} if node else set())
+    actors = {body.actor for body in journal_lines(path)} | ({node} if node else set())
     if len(actors) != 1:
         raise AuditFileError(
             f"{path} does not say of which one node it is.",

@@ -7,6 +7,8 @@ import secrets
 from datetime import datetime
 from typing import Protocol
 
+from sqlalchemy.orm import Session
+
 from crypto.wire.base import SUITE
 from crypto.wire.party import Party
 from crypto.wire.service import HubInfo
@@ -42,6 +44,7 @@ from hub.model_cards import ModelCards
 from hub.model_evaluations import ModelEvaluations
 from hub.model_rollbacks import ModelRollbacks
 from hub.models import ModelRegistry
+from hub.notices import Notices
 from hub.parties import WITNESS, PartyBook
 from hub.peers import NoLinks, PeerLinks
 from hub.queries import Queries
@@ -165,7 +168,19 @@ class Hub:
             links=lambda: self.links,
             recipient_kinds=config.recipient_kinds,
         )
-        self.merchant_records = MerchantRecordBook(self.consents, self.merchant_keys, self.log.reader, clock=clock)
+        self.notices = Notices(
+            db,
+            self.log,
+            self.feed,
+            self.parties,
+            key=keys.identity,
+            hub_id=config.hub_id,
+            clock=clock,
+            links=lambda: self.links,
+        )
+        self.merchant_records = MerchantRecordBook(
+            self.consents, self.merchant_keys, self.notices, self.log.reader, clock=clock
+        )
         self.voprf = Evaluations(
             db,
             self.log,
@@ -185,7 +200,7 @@ class Hub:
             hub_id=config.hub_id,
             clock=clock,
             on_change=self.roster.changed,
-            on_enrol=self.models.tell,
+            on_enrol=self._tell_newcomer,
         )
         self.rollbacks = ModelRollbacks(
             db, self.log, self.feed, self.parties, self.models, clock=clock, links=lambda: self.links
@@ -254,6 +269,10 @@ class Hub:
     def _roster_token(self) -> str | None:
         current = self.roster.current()
         return None if current is None else current[0]
+
+    def _tell_newcomer(self, session: Session, party_id: str) -> None:
+        self.notices.tell(session, party_id)
+        self.models.tell(session, party_id)
 
     def _link_opened(self, party: Party) -> None:
         if party.kind == WITNESS:

@@ -3,6 +3,7 @@
 A consent counts for a campaign when
 
 * its purposes have `model-training`, it was not paused, revoked or refused, and it is valid at the given time;
+* its notice explains `model-training`, and no later version of it has ended the consents under it;
 * the kinds of the sources that it names are all among the schema's kinds;
 * they include the label's kind; and,
 * where the schema has two or more kinds, at least one other.
@@ -25,13 +26,16 @@ from numpy.typing import NDArray
 from sqlalchemy import null, select
 
 from crypto.jws import peek_payload
+from crypto.wire.consent import Purpose
 from hub.clock import seconds
 from hub.cohort import Holding
 from hub.consent_checks import GIVEN
 from hub.db import Database
+from hub.notices import register_of
 from hub.tables.consents import ConsentRow
 
 _ROWS = 10_000
+TRAINING: Purpose = "model-training"
 
 
 @dataclass(frozen=True)
@@ -62,21 +66,22 @@ def training_merchants(
         scoring: look as well who may be scored, in the consents themselves.
     """
     moment = seconds(now)
-    query = (
-        select(ConsentRow.pseudonym, ConsentRow.sources, ConsentRow.token if scoring else null())
-        .where(
-            ConsentRow.training,
-            ConsentRow.state == GIVEN,
-            ConsentRow.valid_from <= moment,
-            ConsentRow.valid_until > moment,
-        )
-        .order_by(ConsentRow.event_time, ConsentRow.record_id)
-    )
     pseudonyms = bytearray()
     parties: dict[str, dict[str, int]] = {kind: {} for kind in kinds}
     holders = {kind: array("i") for kind in kinds}
     scorable = bytearray()
     with db.reading() as session:
+        query = (
+            select(ConsentRow.pseudonym, ConsentRow.sources, ConsentRow.token if scoring else null())
+            .where(
+                ConsentRow.training,
+                ConsentRow.state == GIVEN,
+                ConsentRow.valid_from <= moment,
+                ConsentRow.valid_until > moment,
+                ConsentRow.notice.in_(register_of(session).usable(TRAINING, now)),
+            )
+            .order_by(ConsentRow.event_time, ConsentRow.record_id)
+        )
         for pseudonym, text, token in session.execute(query.execution_options(yield_per=_ROWS)):
             sources: dict[str, str] = json.loads(text)
             if _counts(sources, kinds, label_kind):

@@ -10,6 +10,9 @@ C4  Events verify under the merchant's newest key: known from a consent or an ea
 
 What fails is refused, journalled and never stored as a consent, and holds up nothing else of the feed.
 
+**Notices.** An active consent counts only while its notice is registered, explains its purposes and was not superseded
+by one that asks again (`crypto.notices`); else its state is `notice-unknown` or `notice-superseded`.
+
 **Training cohorts.** A consent counts for a campaign when it has the purpose `model-training` and the kinds it
 names are all among the schema's kinds, include the label's kind and, for a schema of two or more kinds, at least
 one other. So the consent of a single-kind consortium names `{bank: X}` alone, and does not count for a cross-source
@@ -33,6 +36,7 @@ from sqlalchemy.orm import Session
 
 from crypto.errors import CryptoError, SignatureError
 from crypto.jws import parse_canonical, peek_kid, peek_payload, verify_merchant, verify_model
+from crypto.notices import NoticeRegister, notice_key
 from crypto.wire.consent import ConsentEvent, ConsentRecord, FeedItem, Purpose
 from models.errors import ModelsError
 from models.schema import Schema
@@ -40,14 +44,26 @@ from nodes.clock import Clock, system_clock
 from nodes.errors import NodeError, PolicyRefusal
 from nodes.journal import Journal
 from nodes.merchant_keys import MerchantKeyVerifier, VerifiedKey
+from nodes.notices import Notices
 from nodes.roster import RosterBook
 from nodes.store import Store
 from nodes.tables.consents import ConsentEventRow, ConsentRow, MerchantKeyRow
 from nodes.training_context import Pseudonyms
 
-ConsentState = Literal["active", "paused", "revoked", "refused", "expired", "not-yet-valid", "unknown"]
+ConsentState = Literal[
+    "active",
+    "paused",
+    "revoked",
+    "refused",
+    "expired",
+    "not-yet-valid",
+    "notice-unknown",
+    "notice-superseded",
+    "unknown",
+]
 CONSENT_TYPE = "consent"
 EVENT_TYPE = "consent-event"
+TRAINING: Purpose = "model-training"
 TAKEN, REFUSED = "consents-taken", "feed-item-refused"
 """Notes of the journal: payload hashes of the consents and events of a page of the feed; an item that was refused."""
 _SUPERSEDED = "merchant-key-superseded"
@@ -98,6 +114,7 @@ class ConsentStore:
         self,
         store: Store,
         roster: RosterBook,
+        notices: Notices,
         *,
         party_id: str,
         kind: str,
@@ -107,7 +124,7 @@ class ConsentStore:
         require_fresh: Callable[[], None] = lambda: None,
     ) -> None:
         """Args:
-        store, roster, journal, clock: the node's.
+        store, roster, notices, journal, clock: the node's.
         party_id, kind: who this node is.
         keys: verifies merchants' keys.
         require_fresh: raises when a revocation might not have arrived; training asks it first.
@@ -115,6 +132,7 @@ class ConsentStore:
         self._require_fresh = require_fresh
         self._store = store
         self._roster = roster
+        self._notices = notices
         self._party_id = party_id
         self._kind = kind
         self._keys = keys
@@ -160,9 +178,10 @@ class ConsentStore:
         """Consents by id; those that the node does not hold are left out."""
         wanted = list(dict.fromkeys(record_ids))
         found: dict[str, HeldConsent] = {}
+        notices = self._notices.register(session)
         for start in range(0, len(wanted), _LOOKUP):
             query = select(ConsentRow).where(ConsentRow.record_id.in_(wanted[start : start + _LOOKUP]))
-            found.update((row.record_id, _held(row, now)) for row in self._query(query, session))
+            found.update((row.record_id, _held(row, notices, now)) for row in self._query(query, session))
         return found
 
     def state(self, record_id: str, now: datetime) -> ConsentState:
@@ -181,7 +200,8 @@ class ConsentStore:
     def of_merchant(self, pseudonym: bytes, now: datetime) -> list[HeldConsent]:
         """All consents of a merchant that name this node, newest first."""
         query = select(ConsentRow).where(ConsentRow.pseudonym == pseudonym)
-        return [_held(row, now) for row in self._query(query.order_by(*_NEWEST_FIRST), None)]
+        notices = self._notices.register()
+        return [_held(row, notices, now) for row in self._query(query.order_by(*_NEWEST_FIRST), None)]
 
     def find(self, pseudonym: bytes, *, purpose: Purpose, now: datetime) -> HeldConsent | None:
         """A merchant's newest active consent under which this node may ask for a score, or None."""
@@ -194,7 +214,8 @@ class ConsentStore:
     def all(self, now: datetime, *, limit: int, offset: int = 0) -> list[HeldConsent]:
         """A page of all consents, newest first."""
         query = select(ConsentRow).order_by(*_NEWEST_FIRST)
-        return [_held(row, now) for row in self._query(query.limit(limit).offset(offset), None)]
+        notices = self._notices.register()
+        return [_held(row, notices, now) for row in self._query(query.limit(limit).offset(offset), None)]
 
     def sources(self, pseudonyms: Pseudonyms, schema: Schema) -> dict[str, list[str | None]]:
         """By kind, the source that each merchant's consent names, or None (see the module: training cohorts).
@@ -243,7 +264,8 @@ class ConsentStore:
         return merchants, self._training(schema, set(merchants))
 
     def _training(self, schema: Schema, merchants: set[bytes]) -> dict[bytes, tuple[str, Mapping[str, str]]]:
-        now = int(self._clock().timestamp())
+        moment = self._clock()
+        now = int(moment.timestamp())
         columns = (ConsentRow.pseudonym, ConsentRow.sources, ConsentRow.event_time, ConsentRow.record_id)
         query = select(*columns).where(
             ConsentRow.training,
@@ -253,7 +275,8 @@ class ConsentStore:
         )
         newest: dict[bytes, tuple[tuple[int, str], Mapping[str, str]]] = {}
         with self._store.reading() as session:
-            for pseudonym, text, event_time, record_id in session.execute(query):
+            usable = self._notices.register(session).usable(TRAINING, moment)
+            for pseudonym, text, event_time, record_id in session.execute(query.where(ConsentRow.notice.in_(usable))):
                 if pseudonym not in merchants:
                     continue
                 sources: dict[str, str] = json.loads(text)
@@ -325,7 +348,8 @@ class ConsentStore:
             pseudonym=record.pii_principal_id,
             token=verified.token,
             sources=json.dumps(record.sources),
-            training="model-training" in record.purposes and record.sources.get(self._kind) == self._party_id,
+            notice=notice_key(record.privacy_notice),
+            training=TRAINING in record.purposes and record.sources.get(self._kind) == self._party_id,
             event_time=int(record.event_time.timestamp()),
             valid_from=int(record.valid_from.timestamp()),
             valid_until=int(record.valid_until.timestamp()),
@@ -443,7 +467,7 @@ def _transition_refusal(row: ConsentRow, event: ConsentEvent, time: int) -> str 
     return "consent-event-out-of-order"
 
 
-def _held(row: ConsentRow, now: datetime) -> HeldConsent:
+def _held(row: ConsentRow, notices: NoticeRegister, now: datetime) -> HeldConsent:
     record = ConsentRecord.model_validate_json(peek_payload(row.token))
     state = _STATES[row.state]
     if state in ("active", "paused"):
@@ -451,6 +475,9 @@ def _held(row: ConsentRow, now: datetime) -> HeldConsent:
             state = "expired"
         elif state == "active" and now < datetime.fromtimestamp(row.valid_from, UTC):
             state = "not-yet-valid"
+    if state == "active":
+        notice = notices.state(record.privacy_notice, record.purposes, now)
+        state = state if notice == "current" else notice
     return HeldConsent(record, state, row.token)
 
 

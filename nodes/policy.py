@@ -7,10 +7,10 @@ The request: R1 `request-too-large`, R2 `mixed-sources`, R3 `request-expired`, R
 R6 `model-unknown`, R7 `model-not-released`, R8 `model-rolled-back`.
 
 Each item: I1 `consent-unknown`, I2 its state (`consent-revoked`, `consent-paused`, `consent-expired`,
-`consent-not-yet-valid`, `consent-not-active`), I3 `recipient-not-consented`, I4 `purpose-not-consented`,
-I5 `source-not-consented`, I6 `too-few-sources`, I7 `source-unreachable` (a peer is not in the roster, so nothing can be
-masked towards it), I8 `category-not-consented`, I9 `separate-consent-missing`, I10 `adverse-notice-missing`,
-I11 `frequency-exceeded`, I12 `source-set-changed`, I13 `model-versions-exceeded`.
+`consent-not-yet-valid`, `consent-not-active`, `notice-unknown`, `notice-superseded`), I3 `recipient-not-consented`,
+I4 `purpose-not-consented`, I5 `source-not-consented`, I6 `too-few-sources`, I7 `source-unreachable` (a peer is not in
+the roster, so nothing can be masked towards it), I8 `category-not-consented`, I9 `separate-consent-missing`,
+I10 `adverse-notice-missing`, I11 `frequency-exceeded`, I12 `source-set-changed`, I13 `model-versions-exceeded`.
 
 Why R2: every source receives the whole request, so none may hold an item in which that source has no part.
 
@@ -49,6 +49,8 @@ STATE_CODES: dict[ConsentState, RefusalCode] = {
     "expired": "consent-expired",
     "not-yet-valid": "consent-not-yet-valid",
     "refused": "consent-not-active",
+    "notice-unknown": "notice-unknown",
+    "notice-superseded": "notice-superseded",
     "unknown": "consent-unknown",
 }
 

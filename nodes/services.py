@@ -19,6 +19,7 @@ from nodes.evaluation_consents import EvaluationConsents
 from nodes.journal import Journal
 from nodes.merchant_keys import MerchantKeyVerifier
 from nodes.model_book import ModelBook
+from nodes.notices import Notices
 from nodes.points import PointsDesk
 from nodes.policy import Limits
 from nodes.requester import RETRY_SECONDS, Requester
@@ -58,9 +59,11 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
     """
     config, store, roster, clock = runtime.config, runtime.store, runtime.roster, runtime.clock
     journal = Journal(store, config.party_id, clock=clock)
+    notices = Notices(store, roster, journal)
     consents = ConsentStore(
         store,
         roster,
+        notices,
         party_id=config.party_id,
         kind=config.kind,
         keys=MerchantKeyVerifier(roster),
@@ -134,6 +137,7 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
     if desk is not None:
         runtime.handlers["flower"] = desk.answer
     runtime.feed.register_runs(("consent", "consent-event"), consents.apply_all)
+    runtime.feed.register("notice", notices.apply)
     for kind in ("model-release", "model-withdrawal", "model-rollback"):
         runtime.feed.register(kind, models.apply)
     batches = Batches(store, enquiries, folder=config.data_dir, clock=clock)

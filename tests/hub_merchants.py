@@ -24,11 +24,11 @@ from crypto.wire.consent import (
     DataCategory,
     DataLife,
     Frequency,
-    PrivacyNotice,
     SeparateConsent,
 )
 from crypto.wire.link import ReleaseProposal, RollbackProposal, WithdrawalProposal
 from crypto.wire.party import MerchantKeyLeaf, VoprfAnswer, VoprfRequest
+from hub.demo.notices import shown, submissions
 from hub.errors import PeerUnreachable
 from models.artefact import ModelArtefact, PrivacyEntry, ScorecardEntry, fit_entry
 from models.fit import FitOptions
@@ -104,6 +104,8 @@ class MarketWorld(HubWorld):
         kinds = {"platform": "client", "bank-01": "bank", "bank-02": "bank", "tax-01": "tax", "utility-01": "utility"}
         self.members = {name: Member(name, kind) for name, kind in kinds.items()}
         self.join(self.witness, *self.members.values())
+        for notice in submissions():
+            self.hub.notices.register(notice)
 
     def enrol_keys(self, *merchants: Merchant) -> None:
         batch = merchant_batch(
@@ -128,7 +130,7 @@ class MarketWorld(HubWorld):
             "schema_version": "27560-1",
             "record_id": secrets.token_hex(16),
             "pii_principal_id": merchant.pseudonym,
-            "privacy_notice": PrivacyNotice(version="1", language="zh", sha256="0" * 64),
+            "privacy_notice": shown(("credit-scoring", "model-training")),
             "purposes": ("credit-scoring", "model-training"),
             "pii_information": tuple(
                 DataCategory(category=name, data_class="C2") for name in ("bank", "tax", "utility")

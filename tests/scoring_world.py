@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -27,10 +28,10 @@ from crypto.wire.consent import (
     FeedItem,
     FeedPage,
     Frequency,
-    PrivacyNotice,
     SeparateConsent,
 )
 from crypto.wire.link import RosterProposal
+from crypto.wire.notice import NoticeStatement, NoticeSubmission
 from crypto.wire.party import (
     MerchantKeyLeaf,
     MerchantKeyStatement,
@@ -39,6 +40,7 @@ from crypto.wire.party import (
     Roster,
 )
 from crypto.wire.scoring import QueryForward, ScoreItem, ScoreRequest, SourceAnswer
+from hub.demo.notices import shown, submissions
 from models.artefact import ModelArtefact, PrivacyEntry, ScorecardEntry
 from models.schema import Schema
 from models.schema_file import load_schema
@@ -149,6 +151,9 @@ class ScoringWorld:
             fingerprint = party_fingerprint(name, party.kind, party.sign_key, party.box_key)
             self.witness.approvals.approve(name, fingerprint)
         self.publish_roster()
+        self.notices = 0
+        for notice in submissions():
+            self.notice(notice)
         self.heartbeat()
         self._newcomers = 0
         for name, node in self.nodes.items():
@@ -257,6 +262,29 @@ class ScoringWorld:
         self.now += timedelta(**span)
         self.heartbeat()
 
+    # notices
+
+    def notice_item(self, notice: NoticeSubmission, *, serial: int, key: IdentityKey | None = None) -> FeedItem:
+        """The hub's statement about a notice, as it stands in a feed."""
+        texts = {"zh": notice.zh, "en": notice.en}
+        statement = NoticeStatement.model_validate(
+            notice.model_dump(exclude={"zh", "en"})
+            | {
+                "suite": SUITE,
+                "serial": serial,
+                "texts": {language: hashlib.sha256(text.encode()).hexdigest() for language, text in texts.items()},
+                "issued_at": self.now,
+            }
+        )
+        return FeedItem(seq=1, kind="notice", token=sign_model(statement, key or self.hub_key, typ="notice", kid="hub"))
+
+    def notice(self, notice: NoticeSubmission, *, to: Iterable[str] | None = None) -> None:
+        """Register a notice with everybody, or only with some."""
+        self.notices += 1
+        item = self.notice_item(notice, serial=self.notices)
+        for name in to if to is not None else self.nodes:
+            self.feed(name, item)
+
     # merchants
 
     def enrol_keys(self, merchants: Iterable[Merchant], *, countersigner: str = "bank-01") -> MerchantKeySubmission:
@@ -312,7 +340,7 @@ class ScoringWorld:
             "schema_version": "27560-1",
             "record_id": secrets.token_hex(16),
             "pii_principal_id": self.merchants[merchant].pseudonym,
-            "privacy_notice": PrivacyNotice(version="1", language="zh", sha256="0" * 64),
+            "privacy_notice": shown(("credit-scoring", "model-training")),
             "purposes": ("credit-scoring", "model-training"),
             "pii_information": tuple(DataCategory(category=each, data_class="C2") for each in categories),
             "sources": SOURCES,

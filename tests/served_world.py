@@ -32,6 +32,7 @@ from crypto.wire.party import EnrolmentRequest, MerchantKeyLeaf, Party
 from hub.app import create_app
 from hub.config import load_config
 from hub.demo.merchants import Merchant, consent_of
+from hub.demo.notices import submissions
 from hub.link import WS_MAX_BYTES
 from hub.services import Hub
 from models.bins import UNLABELLED
@@ -171,6 +172,8 @@ class ServedWorld:
         self.process.start()
         self.url = self.hub.config.public_url
         token = self.hub.config.admin_token_file.read_text().strip()
+        for notice in submissions():
+            self.hub.notices.register(notice)
         self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
         self._scores = scores
         self._budgets, self._noise_off = budgets or {}, noise_off

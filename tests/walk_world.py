@@ -31,7 +31,6 @@ from crypto.wire.consent import (
     DataLife,
     FeedPage,
     Frequency,
-    PrivacyNotice,
     SeparateConsent,
 )
 from crypto.wire.link import ProblemBody
@@ -40,6 +39,7 @@ from hub.app import create_app
 from hub.campaign_plan import CampaignPlan
 from hub.clock import utc_now
 from hub.cohort import Cohort
+from hub.demo.notices import shown, submissions
 from hub.errors import PeerRefused
 from hub.grids.local import LocalGrid
 from hub.scorecard_model import make_scorecard
@@ -133,6 +133,8 @@ class WalkWorld:
         for party in sorted(KINDS, reverse=True):  # the witness first
             self._enrol(party)
         self.hub.roster.propose()
+        for notice in submissions():
+            self.hub.notices.register(notice)
         for node in self.nodes.values():
             if node.scorer is not None:
                 node.runtime.datasets.pseudonymise()
@@ -298,7 +300,7 @@ class WalkWorld:
             schema_version="27560-1",
             record_id=secrets.token_hex(16),
             pii_principal_id=self.pseudonyms[merchant],
-            privacy_notice=PrivacyNotice(version="1", language="zh", sha256="0" * 64),
+            privacy_notice=shown(("credit-scoring", "model-training")),
             purposes=("credit-scoring", "model-training"),
             pii_information=tuple(DataCategory(category=kind, data_class="C2") for kind in SOURCES),
             sources=SOURCES,

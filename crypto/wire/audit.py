@@ -15,6 +15,7 @@ EntryType = Literal[
     "key-rotation",
     "roster",
     "merchant-keys",
+    "notice",
     "consent",
     "consent-event",
     "invitation",

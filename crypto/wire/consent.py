@@ -170,10 +170,10 @@ class FeedItem(WireModel):
     """One entry of a party's own feed; `seq` counts from 1 without gaps."""
 
     seq: Annotated[int, Field(ge=1)]
-    kind: Literal["consent", "consent-event", "roster", "model-release", "model-withdrawal", "model-rollback"]
+    kind: Literal["consent", "consent-event", "notice", "roster", "model-release", "model-withdrawal", "model-rollback"]
     consent: ConsentItem | None = None
     token: Token | None = None
-    """consent-event: the merchant's JWS; roster, model releases, withdrawals and rollbacks: the witness's JWS."""
+    """consent-event: the merchant's JWS; notice: the hub's; roster, releases, withdrawals, rollbacks: the witness's."""
     model_id: Identifier | None = None
 
 

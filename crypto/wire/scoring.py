@@ -38,6 +38,8 @@ RefusalCode = Literal[
     "consent-paused",
     "consent-expired",
     "consent-not-yet-valid",
+    "notice-unknown",
+    "notice-superseded",
     "purpose-not-consented",
     "recipient-not-consented",
     "source-not-consented",

@@ -6,8 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crypto.wire.base import Code, Hash, Key, ModelId, Moment, Nonce, PartyId, Pseudonym, Suite, Token, WireModel
+from crypto.wire.base import (
+    Code,
+    Hash,
+    Key,
+    ModelId,
+    Moment,
+    Nonce,
+    PartyId,
+    Pseudonym,
+    Sha256Hex,
+    Suite,
+    Token,
+    WireModel,
+)
 from crypto.wire.consent import EventType, Purpose
+from crypto.wire.notice import NoticeLanguage
 
 SIGNED_REQUEST_SECONDS = 300
 """How far `issued_at` may lie from the hub's clock."""
@@ -146,6 +160,19 @@ class RecordedKey(WireModel):
     current: bool
 
 
+class ReconsentRequest(WireModel):
+    """A consent whose notice has a newer version that asks the merchant again; without an answer it ends at `ends_at`.
+
+    `texts` are the SHA-256 of the newest version by language, for GET /v1/notices/{sha256}.
+    """
+
+    record_id: str
+    notice: Code
+    version: str
+    texts: dict[NoticeLanguage, Sha256Hex]
+    ends_at: Moment
+
+
 class OpenedEntry(WireModel):
     """An exact leaf of the log with the salt that opens its commitments."""
 
@@ -163,3 +190,4 @@ class MerchantRecords(WireModel):
     queries: tuple[RecordedQuery, ...]
     entries: tuple[OpenedEntry, ...]
     keys: tuple[RecordedKey, ...]
+    requests: tuple[ReconsentRequest, ...]

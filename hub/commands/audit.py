@@ -16,6 +16,7 @@ from hub.commands.audit_search import search
 from hub.config import load_config
 from hub.erasure import erase_merchant
 from hub.errors import RequestError
+from hub.notice_reconciliation import WithheldNotice, reconcile_notices
 from hub.reconciliation import ReceiptVerdict, reconcile, reconcile_receipts
 from hub.services import Hub
 
@@ -129,16 +130,25 @@ def reconcile_exports(
 ) -> None:
     """List what hub or node has and the other lacks: queries, and consents by receipts. 对账。Exit code 1 if any."""
     found = reconcile(hub_export, node_export, node=node)
+    notices = reconcile_notices(hub_export, node_export)
     verdict = _by_receipts(receipts, hub_key, hub_export, node_export, node)
     if as_json:
         consents = None if verdict is None else asdict(verdict)
-        ok = not found and (verdict is None or not verdict.withheld)
-        console.show_json({"ok": ok, "discrepancies": [asdict(each) for each in found], "consents": consents})
+        ok = not found and not notices and (verdict is None or not verdict.withheld)
+        console.show_json(
+            {
+                "ok": ok,
+                "discrepancies": [asdict(each) for each in found],
+                "notices": [asdict(each) for each in notices],
+                "consents": consents,
+            }
+        )
     else:
         _show_discrepancies(found)
+        _show_notices(notices)
         if verdict is not None:
             _show_receipts(verdict)
-    if found or (verdict is not None and verdict.withheld):
+    if found or notices or (verdict is not None and verdict.withheld):
         raise typer.Exit(1)
 
 
@@ -161,6 +171,12 @@ def _show_discrepancies(found: list[Discrepancy]) -> None:
         return
     rows = [(each.time, each.request_hash, each.item, each.only_in) for each in found]
     console.show_table("Queries in one log only", ("Time", "Request", "Item", "Only in"), rows)
+
+
+def _show_notices(found: list[WithheldNotice]) -> None:
+    if found:
+        rows = [(each.time, each.serial, each.sha256, each.missing_in) for each in found]
+        console.show_table("Privacy notices withheld", ("Time", "No.", "SHA-256", "Missing in"), rows)
 
 
 def _show_receipts(verdict: ReceiptVerdict) -> None:

@@ -87,6 +87,7 @@ class Demo:
             datasets = self._write_files(federation, cross, consortium)
         with self.step("枢纽与见证方 hub and witness"):
             federation.start_hub()
+            federation.register_notices()
             federation.start_witness()
         with self.step("密钥与登记 keys, enrolment, approval by name"):
             federation.make_nodes(datasets)

@@ -18,6 +18,7 @@ import httpx
 
 from hub.demo.data import NODES, Node
 from hub.demo.errors import DemoError
+from hub.demo.notices import EXPLAINED, VERSION, path_of
 from hub.demo.processes import ProcessGroup, executable, free_port, run_command
 
 WITNESS = Node("witness", "witness", "浙江", "Regulator's witness")
@@ -79,6 +80,14 @@ class Federation:
         self.hub_key = made["sign_key"]
         self.group.start("hub", [executable("digua-hub"), "serve", "--config", str(self.config("hub"))])
         self.group.wait_until("the hub's start", self._healthy, _START_SECONDS)
+
+    def register_notices(self) -> None:
+        """Register the notices that merchants are shown."""
+        for name, purposes in EXPLAINED.items():
+            texts = ("--zh", str(path_of(name, "zh")), "--en", str(path_of(name, "en")))
+            explained = [argument for purpose in purposes for argument in ("--purpose", purpose)]
+            config = ("--config", str(self.config("hub")))
+            self.hub_command("notice", "add", name, "--version", VERSION, *texts, *explained, *config)
 
     def start_witness(self) -> None:
         """Make, enrol and run the witness: from now on checkpoints are cosigned."""

@@ -6,7 +6,6 @@ bank; its consent is signed with that key and nothing else.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -27,11 +26,8 @@ from crypto.wire.consent import (
     Purpose,
     SeparateConsent,
 )
+from hub.demo.notices import shown
 
-NOTICE = (
-    "演示用隐私告知：由演示程序代商户签署，并非真实商户的同意。"
-    "Privacy notice of the demo: signed by the demo for a synthetic merchant, not by a real one."
-)
 _CHUNK = 500
 
 
@@ -68,17 +64,16 @@ def consent_of(
     reasons: bool,
     count: int,
     now: datetime,
+    notice: PrivacyNotice | None = None,
 ) -> tuple[str, str]:
-    """Sign a consent; returns (record id, token)."""
+    """Sign a consent; returns (record id, token). Without a `notice` the merchant was shown the shipped sample."""
     categories = [*merchant.sources, *(["reasons"] if reasons else [])]
     record = ConsentRecord(
         suite=SUITE,
         schema_version="27560-1",
         record_id=secrets.token_hex(16),
         pii_principal_id=merchant.pseudonym,
-        privacy_notice=PrivacyNotice(
-            version="demo-1", language="zh", sha256=hashlib.sha256(NOTICE.encode()).hexdigest()
-        ),
+        privacy_notice=notice or shown(purposes),
         purposes=purposes,
         pii_information=tuple(DataCategory(category=name, data_class="C2") for name in categories),
         sources=merchant.sources,

@@ -11,7 +11,8 @@ from hub.tables.base import Base, BigId, Bytes, LongText, PartyName, Seconds
 class ConsentRow(Base):
     """A consent. `payload_sha256` identifies it: an ES256 signature can be altered into another valid one.
 
-    `state_time` is the event time of the change that led to `state`; `sources` is JSON, party by kind.
+    `state_time` is the event time of the change that led to `state`; `sources` is JSON, party by kind;
+    `notice` is `crypto.notices.notice_key` of the text that was shown.
     """
 
     __tablename__ = "consents"
@@ -25,6 +26,7 @@ class ConsentRow(Base):
     state_time: Mapped[int] = mapped_column(Seconds)
     training: Mapped[bool] = mapped_column(Boolean)
     sources: Mapped[str] = mapped_column(LongText)
+    notice: Mapped[str] = mapped_column(String(128))
     event_time: Mapped[int] = mapped_column(Seconds)
     valid_from: Mapped[int] = mapped_column(Seconds)
     valid_until: Mapped[int] = mapped_column(Seconds)

@@ -17,6 +17,8 @@ class ConsentRow(NodeTableBase):
     token: Mapped[str]
     sources: Mapped[str]
     """JSON: kind → party."""
+    notice: Mapped[str]
+    """`crypto.notices.notice_key` of the text that was shown."""
     training: Mapped[bool]
     """It has the purpose `model-training` and names this node as a source."""
     event_time: Mapped[int]

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import httpx
 
+from crypto.jws import peek_payload
+from crypto.wire.consent import PrivacyNotice
+from crypto.wire.notice import NoticeStatement
 from crypto.wire.party import MerchantKeyLeaf
 from hub.demo.merchants import Merchant, consent_of, event_of, make_keys, public_key
 
@@ -75,6 +78,14 @@ def send(path: str, tokens: list[str], url: str, ca: str) -> None:
         raise SystemExit(f"POST {path}: {answer.status_code} {answer.text}")
 
 
+def notice_of(url: str, ca: str) -> PrivacyNotice:
+    """The Chinese text of the registered notice, as a phone learns of it."""
+    answer = httpx.get(f"{url}/v1/notices", verify=ca, timeout=60.0, trust_env=False).raise_for_status()
+    (token,) = answer.json()["statements"]
+    statement = NoticeStatement.model_validate_json(peek_payload(token))
+    return PrivacyNotice(version=statement.version, language="zh", sha256=statement.texts["zh"])
+
+
 def main(step: str, url: str, ca: str, folder: Path) -> None:
     """Run one step."""
     if step == "keys":
@@ -82,6 +93,7 @@ def main(step: str, url: str, ca: str, folder: Path) -> None:
         return
     merchants = wallet_of(folder)
     if step == "consent":
+        notice = notice_of(url, ca)
         made = [
             consent_of(
                 each,
@@ -90,6 +102,7 @@ def main(step: str, url: str, ca: str, folder: Path) -> None:
                 reasons=True,
                 count=100,
                 now=datetime.now(UTC),
+                notice=notice,
             )
             for each in merchants
         ]

@@ -118,6 +118,7 @@ def test_merchants_consent(deployment: Deployment) -> None:
     ids = "id\n" + "\n".join(row["id"] for row in csv.DictReader(sources.splitlines())) + "\n"
     listed = deployment.put("platform", "merchants.csv", ids)
     deployment.node("platform", "merchants", "pseudonyms", "--ids", listed, "--out", f"{HOME}/pseudonyms.json")
+    _register_notice(deployment)
     _merchants(deployment, "keys")
     for bank in ("bank-a", "bank-b"):
         drafted = ("--keys", f"{HOME}/{bank}.keys.ndjson", "--countersigner", bank, "--out", f"{HOME}/{bank}.batch")
@@ -127,6 +128,14 @@ def test_merchants_consent(deployment: Deployment) -> None:
         signed = deployment.put("platform", f"{bank}.signed", _read(deployment, bank, "signed"))
         deployment.node("platform", "merchants", "submit", "--batch", signed)
     _merchants(deployment, "consent")
+
+
+def _register_notice(deployment: Deployment) -> None:
+    texts = [("--zh", "隐私告知：演示用。"), ("--en", "Privacy notice of the test.")]
+    files = [(option, deployment.put("hub", f"notice{option}.md", text)) for option, text in texts]
+    purposes = ("--purpose", "credit-scoring", "--purpose", "model-training")
+    named = ("credit-scoring", "--version", "1", *(each for pair in files for each in pair), *purposes)
+    deployment.operator("notice", "add", *named)
 
 
 def _until_signed(deployment: Deployment, bank: str, batch: str) -> None:

@@ -201,7 +201,7 @@ def test_states_follow_signed_events_and_revocation_is_final(world: MarketWorld)
         with pytest.raises(ConsentStateError):
             world.hub.consents.submit_events([world.event(merchant, record_id, event)])
     kinds = [item.kind for item in page_of(world, "utility-01").items]
-    assert kinds == ["roster", "consent", *["consent-event"] * 3]
+    assert kinds == ["roster", "notice", "notice", "consent", *["consent-event"] * 3]
     facts = [entry["facts"] for entry in entries(world, "consent-event")]
     assert [fact["event"] for fact in facts if isinstance(fact, dict)] == ["paused", "resumed", "revoked"]
     events = world.hub.consents.read(record_id).events

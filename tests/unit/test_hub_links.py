@@ -25,6 +25,9 @@ from tests.hub_merchants import MarketWorld, make_merchant
 from tests.hub_world import Member
 from tests.link_peer import LinkPeer, RefusalError
 
+BEFORE = 3
+"""Items of every feed before the first consent: the roster and the two shipped notices."""
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[MarketWorld]:
@@ -53,7 +56,7 @@ def test_greeting_brings_roster_and_feed(world: MarketWorld, client: TestClient)
         current = world.hub.roster.current()
         assert current is not None
         assert bank.welcome.roster == current[0]
-        assert bank.wait_for(lambda: len(bank.items) == 1)
+        assert bank.wait_for(lambda: len(bank.items) == BEFORE)
         assert bank.items[0].kind == "roster"
         assert world.hub.links.connected() == {"bank-01"}
     assert bank.closed.wait(5)
@@ -198,11 +201,11 @@ def test_feed_goes_on_from_what_the_party_holds(world: MarketWorld, client: Test
     world.enrol_keys(*merchants)
     tokens = [world.consent(merchant)[1] for merchant in merchants]
     world.hub.consents.submit(tokens[:1000])
-    with peer(world, client, feed_seq=401) as bank:
+    with peer(world, client, feed_seq=BEFORE + 400) as bank:
         assert bank.wait_for(lambda: len(bank.items) == 600)
         world.hub.consents.submit(tokens[1000:])
         assert bank.wait_for(lambda: len(bank.items) == 800)
-        assert [item.seq for item in bank.items] == list(range(402, 1202))
+        assert [item.seq for item in bank.items] == list(range(BEFORE + 401, BEFORE + 1201))
         assert max(len(page.items) for page in bank.pages) == 500
         assert [item.consent.consent for item in bank.items if item.consent] == tokens[400:]
 
@@ -213,13 +216,13 @@ def test_revocation_arrives_at_once(world: MarketWorld, client: TestClient) -> N
     record_id, token = world.consent(merchant)
     with peer(world, client) as bank, peer(world, client, party="utility-01") as utility:
         world.hub.consents.submit([token])
-        assert bank.wait_for(lambda: bank.seq == 2)
-        assert utility.wait_for(lambda: utility.seq == 2)
+        assert bank.wait_for(lambda: bank.seq == BEFORE + 1)
+        assert utility.wait_for(lambda: utility.seq == BEFORE + 1)
         revocation = world.event(merchant, record_id, "revoked")
         started = time.monotonic()
         world.hub.consents.submit_events([revocation])
         for party in (bank, utility):
-            assert party.wait_for(lambda p=party: p.seq == 3, 2.0)  # type: ignore[misc]
+            assert party.wait_for(lambda p=party: p.seq == BEFORE + 2, 2.0)  # type: ignore[misc]
             assert party.items[-1].token == revocation
         assert time.monotonic() - started < 2.0
 
@@ -227,11 +230,11 @@ def test_revocation_arrives_at_once(world: MarketWorld, client: TestClient) -> N
 def test_heads_are_signed_anew_at_each_heartbeat(world: MarketWorld, client: TestClient) -> None:
     world.hub.link_server._heartbeat_s = 0.05
     with peer(world, client) as bank:
-        assert bank.wait_for(lambda: bank.seq == 1)
+        assert bank.wait_for(lambda: bank.seq == BEFORE)
         world.now += timedelta(seconds=30)
         assert bank.wait_for(lambda: _head(world, bank.pages[-1]).time == world.now)
         head = _head(world, bank.pages[-1])
-        assert (head.party_id, head.seq, bank.pages[-1].items) == ("bank-01", 1, ())
+        assert (head.party_id, head.seq, bank.pages[-1].items) == ("bank-01", BEFORE, ())
 
 
 def _head(world: MarketWorld, page: FeedPage) -> FeedHead:
@@ -247,7 +250,7 @@ def test_next_page_waits_for_the_acknowledgement(world: MarketWorld, client: Tes
         time.sleep(0.5)
         assert len(bank.pages) == 1
         bank.send(Frame(type="feed-ack", id=token_hex(8), body=FeedAck(seq=500).model_dump_json().encode()))
-        assert bank.wait_for(lambda: bank.seq == 601)
+        assert bank.wait_for(lambda: bank.seq == BEFORE + 600)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +263,7 @@ def test_next_page_waits_for_the_acknowledgement(world: MarketWorld, client: Tes
 )
 def test_party_that_breaks_the_rules_loses_its_link(world: MarketWorld, client: TestClient, frame: Frame) -> None:
     with peer(world, client) as bank:
-        assert bank.wait_for(lambda: bank.seq == 1)
+        assert bank.wait_for(lambda: bank.seq == BEFORE)
         bank.send(frame)
         assert bank.closed.wait(5)
 

@@ -243,7 +243,7 @@ def test_the_newest_active_consent_for_a_purpose_is_found(world: ScoringWorld, m
     world.now += timedelta(seconds=1)
     second = world.give(merchant)
     world.now += timedelta(seconds=1)
-    world.give(merchant, purposes=("programme-statistics",))
+    world.give(merchant, purposes=("model-training",))
     found = lender.find(pseudonym, purpose="credit-scoring", now=world.now)
     assert found is not None
     assert found.record == second

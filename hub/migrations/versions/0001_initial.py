@@ -186,6 +186,24 @@ def upgrade() -> None:
         batch_op.create_index("ix_models_line_version", ["line", "version"], unique=True)
 
     op.create_table(
+        "notices",
+        sa.Column("serial", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("notice", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.String(length=32), nullable=False),
+        sa.Column("zh", sa.Text(), nullable=False),
+        sa.Column("en", sa.Text(), nullable=False),
+        sa.Column("zh_sha256", sa.String(length=64), nullable=False),
+        sa.Column("en_sha256", sa.String(length=64), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("issued_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("serial", name=op.f("pk_notices")),
+        sa.UniqueConstraint("en_sha256", name=op.f("uq_notices_en_sha256")),
+        sa.UniqueConstraint("zh_sha256", name=op.f("uq_notices_zh_sha256")),
+    )
+    with op.batch_alter_table("notices", schema=None) as batch_op:
+        batch_op.create_index("ix_notices_notice_version", ["notice", "version"], unique=True)
+
+    op.create_table(
         "parties",
         sa.Column("party_id", sa.String(length=64), nullable=False),
         sa.Column("kind", sa.String(length=32), nullable=False),
@@ -393,6 +411,7 @@ def upgrade() -> None:
         sa.Column("state_time", sa.BigInteger(), nullable=False),
         sa.Column("training", sa.Boolean(), nullable=False),
         sa.Column("sources", sa.Text(), nullable=False),
+        sa.Column("notice", sa.String(length=128), nullable=False),
         sa.Column("event_time", sa.BigInteger(), nullable=False),
         sa.Column("valid_from", sa.BigInteger(), nullable=False),
         sa.Column("valid_until", sa.BigInteger(), nullable=False),
@@ -787,6 +806,10 @@ def downgrade() -> None:
     with op.batch_alter_table("parties", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_parties_kind"))
 
+    with op.batch_alter_table("notices", schema=None) as batch_op:
+        batch_op.drop_index("ix_notices_notice_version")
+
+    op.drop_table("notices")
     op.drop_table("parties")
     with op.batch_alter_table("models", schema=None) as batch_op:
         batch_op.drop_index("ix_models_line_version")
