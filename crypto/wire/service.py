@@ -190,4 +190,4 @@ class MerchantRecords(WireModel):
     queries: tuple[RecordedQuery, ...]
     entries: tuple[OpenedEntry, ...]
     keys: tuple[RecordedKey, ...]
-    requests: tuple[ReconsentRequest, ...]
+    requests: tuple[ReconsentRequest, ...] = ()

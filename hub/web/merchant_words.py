@@ -70,6 +70,8 @@ OUTCOMES: Mapping[str, str] = {
     "consent-paused": "refused: you had paused your consent",
     "consent-expired": "refused: your consent had run out",
     "consent-not-yet-valid": "refused: your consent was not yet in force",
+    "notice-unknown": "refused: the notice you were shown is not registered",
+    "notice-superseded": "refused: the notice has changed and you have not agreed anew",
     "purpose-not-consented": "refused: you did not agree to this purpose",
     "recipient-not-consented": "refused: you did not agree to this recipient",
     "source-not-consented": "refused: you did not agree to this source of data",

@@ -32,6 +32,8 @@ STATES: Final = {
     "refused": "Refused",
     "expired": "Expired",
     "not-yet-valid": "Not yet in force",
+    "notice-unknown": "Notice not registered",
+    "notice-superseded": "Notice out of date",
     "unknown": "Unknown",
 }
 EVENTS: Final = {
@@ -67,6 +69,8 @@ REMEDIES: Final = {
     "consent-paused": "The merchant paused its consent. It can resume it on its own page.",
     "consent-expired": "The consent has run out. Ask the merchant to renew it.",
     "consent-not-yet-valid": "Wait until the consent's first day, or ask for one that begins today.",
+    "notice-unknown": "The notice that the merchant was shown is not registered. Show a registered one and ask again.",
+    "notice-superseded": "The notice has a newer version. Show it to the merchant and ask for a new consent.",
     "purpose-not-consented": "Choose a purpose that the consent names, or ask for one that covers this purpose.",
     "recipient-not-consented": _CONSENT,
     "source-not-consented": _CONSENT,
