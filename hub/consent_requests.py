@@ -83,7 +83,7 @@ class ConsentRequests:
         self._clock = clock
 
     def propose(self, token: str) -> ConsentRequestReceipt:
-        """R1: take a request. Sent again, it changes nothing.
+        """R1: take a request. Sent again, or signed again on the same terms, it changes nothing.
 
         Args:
             token: JWS `consent-request`.
@@ -104,14 +104,14 @@ class ConsentRequests:
             row = session.get(ConsentRequestRow, body.request_id)
             if row is None:
                 row = self._store(session, token, body, sha256, seconds(now))
-            elif row.payload_sha256 != sha256:
+            elif not _same(row, body):
                 raise _refused("Another request has this id.", "request_id", "Give each a fresh random id.")
             return ConsentRequestReceipt(
                 request_id=body.request_id,
                 state=state_of(row, seconds(now)),
                 link=self._link + body.request_id,
                 enrolled=body.pii_principal_id in newest_keys(session, [body.pii_principal_id]),
-                answer_by=body.answer_by,
+                answer_by=moment(row.answer_by),
             )
 
     def _check(self, party: Party, body: ConsentRequest, now: datetime) -> None:
@@ -249,6 +249,12 @@ class ConsentRequests:
         facts: Mapping[str, str] = {} if row.state == "open" else {"state": row.state}
         hidden = {"consent": row.request_id.encode(), "artefact": artefact}
         self._log.append_many(session, [NewEntry(kind, actor, row.pseudonym, facts, hidden)])
+
+
+def _same(row: ConsentRequestRow, body: ConsentRequest) -> bool:
+    """Whether a request is the stored one, signed again later perhaps."""
+    stored = ConsentRequest.model_validate_json(peek_payload(row.token))
+    return stored.model_copy(update={"issued_at": body.issued_at, "answer_by": body.answer_by}) == body
 
 
 def _refused(message: str, field: str, remedy: str) -> ConsentRequestError:

@@ -131,7 +131,7 @@ class Hub:
             self.log,
             self.roster,
             hub_id=config.hub_id,
-            join_url=f"{config.public_url.rstrip('/')}/merchant/join",
+            join_url=self.merchant_page("join"),
             inviter_kinds=config.recipient_kinds,
             clock=clock,
             limit=RateLimit("30/minute", what="invitations"),
@@ -142,7 +142,7 @@ class Hub:
             self.roster,
             self.parties,
             hub_id=config.hub_id,
-            link=f"{config.public_url.rstrip('/')}/merchant/requests#",
+            link=self.merchant_page("requests") + "#",
             recipient_kinds=config.recipient_kinds,
             clock=clock,
         )
@@ -299,6 +299,10 @@ class Hub:
     def alarms(self) -> tuple[Alarm, ...]:
         """Return what every page says at its top: what is wrong now, since when, and what to do."""
         return self.log_alarms.now()
+
+    def merchant_page(self, name: str) -> str:
+        """Return the address of a merchant's page."""
+        return f"{self.config.public_url.rstrip('/')}/merchant/{name}"
 
     def info(self) -> HubInfo:
         """Return what the hub says about itself."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from crypto.wire.base import Key, KindName, PartyId
 from models.yaml_file import load_yaml_model
@@ -54,6 +54,9 @@ def key_to_text(key: bytes) -> str:
 
 
 PinnedKey = Annotated[Key, BeforeValidator(_from_base64url)]
+
+
+ConfigPath = Annotated[Path, AfterValidator(resolved)]
 
 
 class HubAddress(ClosedConfig):
@@ -151,11 +154,15 @@ class ModelReleaseConfig(ClosedConfig):
 
 
 class GatewayConfig(ClosedConfig):
-    """The local HTTP API for the owner's own systems. `token_file` is created if it is absent."""
+    """The local HTTP API for the owner's own systems. `token_file` is created if it is absent.
+
+    `consent_templates`: by name, YAML files with what merchants are asked to consent to (docs/platform.md).
+    """
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8090
     token_file: Path
+    consent_templates: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")], ConfigPath] = {}
 
     _resolve = field_validator("token_file")(resolved)
 

@@ -37,6 +37,7 @@ from nodes.consents import HeldConsent
 from nodes.enquiries import Enquiry
 from nodes.errors import ConfigError, GatewayError, NodeError, PeerError, PolicyRefusal, ScoreUnavailable
 from nodes.gateway_batches import BatchDesk, batch_router
+from nodes.gateway_hooks import hooks_router, load_templates
 from nodes.gateway_keys import KeyedScores
 from nodes.keys import read_secret, write_secret
 from nodes.model_book import ListedModel
@@ -56,6 +57,11 @@ _STATUS = {
     "batch-invalid": 422,
     "batch-unknown": 404,
     "batch-running": 409,
+    "not-found": 404,
+    "consent-request-refused": 422,
+    "consent-request-state": 409,
+    "consent-refused": 422,
+    "invitation-refused": 422,
 }
 
 
@@ -117,6 +123,9 @@ def create_gateway(services: Services, desk: BatchDesk, *, token: str, connected
         desk: works on its batches.
         token: the bearer token.
         connected: whether the link to the hub is up.
+
+    Raises:
+        ConfigError: a template of consents cannot be used.
     """
     enquiries, models, runtime = services.enquiries, services.models, services.runtime
     party_id = runtime.config.party_id
@@ -160,6 +169,9 @@ def create_gateway(services: Services, desk: BatchDesk, *, token: str, connected
         return ScoreOutput(**dict(answer), reason_texts=tuple(texts))
 
     app.include_router(batch_router(services.batches, enquiries, desk), dependencies=closed)
+    own = runtime.config.gateway
+    templates = load_templates({} if own is None else own.consent_templates)
+    app.include_router(hooks_router(runtime, services.consent_desk, templates), dependencies=closed)
 
     @app.get("/models", dependencies=closed, summary="Released models")
     def list_models() -> list[ModelLine]:

@@ -78,7 +78,7 @@ class HubClient:
 
     def info(self) -> HubInfo:
         """What the hub says about itself; compare its keys with the pinned ones."""
-        return _parsed(HubInfo, self.request("GET", "/v1/info"))
+        return parsed(HubInfo, self.request("GET", "/v1/info"))
 
     def enrol(self, token: str) -> EnrolmentReceipt:
         """Bring a signed `EnrolmentRequest`.
@@ -86,7 +86,7 @@ class HubClient:
         Raises:
             PeerError: the hub refused, e.g. the token was used or has expired.
         """
-        return _parsed(EnrolmentReceipt, self.request("POST", "/v1/enrolments", token.encode(), media=JOSE))
+        return parsed(EnrolmentReceipt, self.request("POST", "/v1/enrolments", token.encode(), media=JOSE))
 
     def rotate(self, token: str) -> EnrolmentReceipt:
         """Bring a signed `KeyRotation`.
@@ -94,7 +94,7 @@ class HubClient:
         Raises:
             PeerError: the hub refused, e.g. the key that signed it is not the one that the hub has.
         """
-        return _parsed(EnrolmentReceipt, self.request("POST", "/v1/key-rotations", token.encode(), media=JOSE))
+        return parsed(EnrolmentReceipt, self.request("POST", "/v1/key-rotations", token.encode(), media=JOSE))
 
     def roster(self) -> str:
         """The newest cosigned roster, a JWS."""
@@ -119,7 +119,15 @@ class HubClient:
             issued_at=self._clock(),
         )
         token = sign_model(request, self._identity, typ="voprf", kid=self._party_id)
-        return _parsed(VoprfAnswer, self.request("POST", "/v1/voprf", token.encode(), media=JOSE))
+        return parsed(VoprfAnswer, self.request("POST", "/v1/voprf", token.encode(), media=JOSE))
+
+    def bring(self, path: str, token: str) -> bytes:
+        """Bring a signed body that counts once or changes nothing when it comes again; returns the answer's body.
+
+        Raises:
+            PeerError: the hub refused, or is out of reach.
+        """
+        return self.request("POST", path, token.encode(), media=JOSE)
 
     def request(
         self,
@@ -227,7 +235,8 @@ def _refusal(response: httpx.Response) -> PeerError:
     )
 
 
-def _parsed(model: type[M], body: bytes) -> M:
+def parsed(model: type[M], body: bytes) -> M:
+    """Read the hub's answer; PeerError where it is no such model."""
     try:
         return model.model_validate_json(body)
     except ValidationError as problem:

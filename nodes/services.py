@@ -11,11 +11,13 @@ from datetime import timedelta
 from crypto.errors import CryptoError
 from models.errors import ArtefactError
 from nodes.batches import Batches
+from nodes.consent_desk import ConsentDesk
 from nodes.consents import ConsentStore
 from nodes.encoder_models import ReleasedEncoder
 from nodes.enquiries import Enquiries
 from nodes.errors import NodeError
 from nodes.evaluation_consents import EvaluationConsents
+from nodes.invitations import Invitations
 from nodes.journal import Journal
 from nodes.merchant_keys import MerchantKeyVerifier
 from nodes.model_book import ModelBook
@@ -42,6 +44,8 @@ class Services:
     points: PointsDesk
     enquiries: Enquiries
     batches: Batches
+    invitations: Invitations
+    consent_desk: ConsentDesk
     scorer: Scorer | None
     witness: WitnessService | None
     desk: TrainingDesk | None
@@ -140,8 +144,34 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
     runtime.feed.register("notice", notices.apply)
     for kind in ("model-release", "model-withdrawal", "model-rollback"):
         runtime.feed.register(kind, models.apply)
+    invitations = Invitations(
+        runtime.hub, store, journal, party_id=config.party_id, identity=runtime.identity, clock=clock
+    )
+    consent_desk = ConsentDesk(
+        runtime.hub,
+        runtime.pseudonyms,
+        consents,
+        invitations,
+        journal,
+        party_id=config.party_id,
+        identity=runtime.identity,
+        clock=clock,
+    )
     batches = Batches(store, enquiries, folder=config.data_dir, clock=clock)
-    return Services(runtime, journal, consents, models, points, enquiries, batches, scorer, witness, desk)
+    return Services(
+        runtime,
+        journal,
+        consents,
+        models,
+        points,
+        enquiries,
+        batches,
+        invitations,
+        consent_desk,
+        scorer,
+        witness,
+        desk,
+    )
 
 
 def released_encoder(models: ModelBook, model_id: str) -> ReleasedEncoder:

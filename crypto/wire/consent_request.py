@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from crypto.wire.base import Moment, Nonce, PartyId, Pseudonym, Suite, Token, WireModel
-from crypto.wire.consent import ConsentTerms
+from crypto.wire.consent import ConsentItem, ConsentTerms
 from crypto.wire.service import LogIndex
 
 RequestId = Annotated[str, Field(pattern=r"^[a-f0-9]{32}$")]
@@ -74,3 +74,18 @@ class ConsentsQuestion(WireModel):
     pii_principal_id: Pseudonym
     nonce: Nonce
     issued_at: Moment
+
+
+class ConsentView(WireModel):
+    """A consent, where it stands apart from its dates (given, paused, revoked, refused), and its signed events."""
+
+    state: str
+    item: ConsentItem
+    events: tuple[Token, ...]
+
+
+class ConsentViews(WireModel):
+    """A merchant's consents that name the asking party, the oldest first; `manage_url`: where the merchant ends one."""
+
+    consents: tuple[ConsentView, ...]
+    manage_url: str

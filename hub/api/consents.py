@@ -5,28 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from crypto.wire.base import Token, WireModel
-from crypto.wire.consent import ConsentItem, ConsentSubmission, SubmissionReceipt
-from crypto.wire.consent_request import ConsentRequestReceipt, ConsentRequestStanding
+from crypto.wire.consent import ConsentSubmission, SubmissionReceipt
+from crypto.wire.consent_request import ConsentRequestReceipt, ConsentRequestStanding, ConsentView, ConsentViews
 from hub.api.dependencies import HubOf, RawBody, SignedParty, TokenBody, answer, parse
 from hub.api.described import about
 from hub.idempotency import NO_STORE
 
 router = APIRouter(prefix="/v1", tags=["consents"])
-
-
-class ConsentView(WireModel):
-    """A consent, where it stands apart from its dates (given, paused, revoked, refused), and its signed events."""
-
-    state: str
-    item: ConsentItem
-    events: tuple[Token, ...]
-
-
-class ConsentViews(WireModel):
-    """A merchant's consents that name the asking party, the oldest first."""
-
-    consents: tuple[ConsentView, ...]
 
 
 @router.post("/consents", **about(takes=ConsentSubmission, gives=SubmissionReceipt, status=201))
@@ -47,7 +32,7 @@ def list_consents(hub: HubOf, token: TokenBody) -> Response:
     question = hub.party_auth.question(token)
     found = hub.consents.naming(question.party_id, question.pii_principal_id)
     views = tuple(ConsentView(state=each.state, item=each.item, events=each.events) for each in found)
-    return _unkept(answer(ConsentViews(consents=views)))
+    return _unkept(answer(ConsentViews(consents=views, manage_url=hub.merchant_page("consents"))))
 
 
 @router.post("/consent-requests", **about(takes="consent-request", gives=ConsentRequestReceipt, status=201))

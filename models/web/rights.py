@@ -247,7 +247,7 @@ RIGHTS: tuple[Grant, ...] = (
     ),
     Grant(
         Right.USE_GATEWAY,
-        "Ask for scores from the owner's own systems.",
+        "Ask for scores, and for merchants' consents, from the owner's own systems.",
         frozenset({Caller.GATEWAY}),
         _at(
             "gateway",
@@ -261,6 +261,11 @@ RIGHTS: tuple[Grant, ...] = (
             "POST /batches/{batch_id}/resume",
             "POST /batches/{batch_id}/pause",
             "DELETE /batches/{batch_id}",
+            "POST /v1/consents/collect",
+            "GET /v1/consents/requests/{request_id}",
+            "DELETE /v1/consents/requests/{request_id}",
+            "POST /v1/consents/status",
+            "POST /v1/consents/revoke-link",
         ),
     ),
     Grant(

@@ -6,6 +6,7 @@ import json
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from secrets import token_hex
 from typing import Annotated, TypeVar, cast, get_args
@@ -43,9 +44,7 @@ def pseudonyms(
     as_json: JsonOption = False,
 ) -> None:
     """Have hub and witness evaluate identifiers, blinded; write id → pseudonym. 生成商户假名。"""
-    if id_type not in ID_TYPES:
-        raise ConfigError(f"{id_type} is no type of identifier", field="id-type", remedy=f"use {', '.join(ID_TYPES)}")
-    kind = cast("IdentifierType", id_type)
+    kind = _id_type(id_type)
     wanted = [each.id for each in read_file(ids)]
     normalised = [normalise(kind, each) for each in wanted]
     with open_services(config, roster=True) as services:
@@ -55,6 +54,38 @@ def pseudonyms(
     found = {each: urlsafe_b64encode(row.tobytes()).decode() for each, row in zip(wanted, data, strict=True)}
     _write(out, json.dumps(found, ensure_ascii=False, indent=0))
     facts = {"file": str(out), "merchants": len(found), "evaluated": new}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+@app.command()
+@reported
+def invite(
+    merchant: Annotated[str, typer.Option("--id", help="A merchant's identifier. 商户标识。")],
+    config: ConfigOption = Path("node.yaml"),
+    id_type: Annotated[str, typer.Option(help=f"One of {', '.join(ID_TYPES)}. 标识类型。")] = "opaque",
+    replaces: Annotated[
+        bool, typer.Option("--replaces", help="It lost its key; the new one replaces it. 密钥丢失，以新换旧。")
+    ] = False,
+    days: Annotated[int, typer.Option(min=1, max=30, help="How long the link works. 链接有效天数。")] = 14,
+    as_json: JsonOption = False,
+) -> None:
+    """Invite a merchant to bring a key of its own; print its one-time link. 邀请商户自行生成密钥，输出一次性链接。"""
+    kind = _id_type(id_type)
+    with open_services(config, roster=True) as services:
+        pseudonym = services.consent_desk.merchant(merchant, kind)
+        invited = services.invitations.invite(pseudonym, replaces=replaces, life=timedelta(days=days))
+    facts = {"link": invited.link, "valid until": invited.expires_at.isoformat()}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+@app.command()
+@reported
+def collect(out: OutOption, config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -> None:
+    """Fetch the keys that invited merchants brought, for `merchants batch`. 收取受邀商户提交的公钥，供签署批次。"""
+    with open_services(config, roster=True) as services:
+        collected = services.invitations.collect()
+    _write(out, "\n".join(leaf.model_dump_json() for leaf in collected.leaves))
+    facts = {"file": str(out), "keys": len(collected.leaves), "keys refused": collected.refused}
     print_json(facts) if as_json else print_facts(facts)
 
 
@@ -117,6 +148,12 @@ def submit(batch: BatchOption, config: ConfigOption = Path("node.yaml"), as_json
         )
     facts = {"batch_id": signed.batch_id, "stored": signed.size}
     print_json(facts) if as_json else print_facts(facts)
+
+
+def _id_type(text: str) -> IdentifierType:
+    if text not in ID_TYPES:
+        raise ConfigError(f"{text} is no type of identifier", field="id-type", remedy=f"use {', '.join(ID_TYPES)}")
+    return cast("IdentifierType", text)
 
 
 def _leaves(path: Path) -> list[MerchantKeyLeaf]:
