@@ -11,6 +11,7 @@ import pytest
 
 from crypto.jws import peek_payload
 from crypto.wire.consent_request import ConsentRequest
+from nodes.config import load_node_config
 from nodes.consent_templates import ConsentTemplate
 from nodes.errors import GatewayError
 from nodes.gateway_hooks import load_templates
@@ -19,6 +20,8 @@ from tests.merchant_browser import offer
 from tests.platform_world import PlatformWorld
 from tests.unit.test_hub_consent_requests import received
 from tests.unit.test_hub_invitations import post
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture
@@ -152,6 +155,10 @@ def test_the_sample_template_is_complete(world: PlatformWorld) -> None:
     (template,) = load_templates({"loan": world.base / "loan.yaml"}).values()
     terms = template.terms(world.now)
     assert (terms.valid_until - terms.valid_from).days == 365
+    shipped = load_node_config(CONFIGS / "client.yaml").gateway
+    assert shipped is not None
+    (sample,) = load_templates(shipped.consent_templates).values()
+    assert len(sample.terms(world.now).separate_consent) == 4
     twice = ConsentTemplate.model_validate({**dict(template), "recipients": ("bank-01", "bank-01")})
     with pytest.raises(GatewayError):
         twice.terms(world.now)
