@@ -2,8 +2,9 @@
 
 import { consentRecord, consentToken, eventToken } from "./artefacts.js";
 import { follow } from "./delivery.js";
-import { postJson, postToken } from "./hub.js";
-import { atCounter, begin, onPress, parameter } from "./session.js";
+import { postToken } from "./hub.js";
+import { submit } from "./receipts.js";
+import { atCounter, begin, database, onPress, parameter } from "./session.js";
 import { clear, element, text } from "./trouble.js";
 import { show } from "./views.js";
 
@@ -57,7 +58,7 @@ async function agree(form, own) {
   }
   const draft = { ...JSON.parse(form.dataset.terms), record_id: form.dataset.request };
   const record = consentRecord(own, draft, ticks, { collectionMethod: collectionMethod(own) });
-  await postJson("/v1/consents", { tokens: [await consentToken(own, record)] });
+  await submit("consent", await consentToken(own, record), database);
   await done(own, form.dataset.request, "given");
 }
 

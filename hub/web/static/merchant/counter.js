@@ -1,10 +1,10 @@
 // The counter: open an invitation for a merchant, give its key away as a sheet, wipe this browser.
 
-import { saveJson } from "./files.js";
+import { saveJson, saveText } from "./files.js";
 import { comparison } from "./keys.js";
 import { begin, onPress } from "./session.js";
 import { seal } from "./sheet.js";
-import { COUNTER, load, wipe } from "./store.js";
+import { COUNTER, load, receiptLines, wipe } from "./store.js";
 import { Trouble, clear, say, text } from "./trouble.js";
 
 const steps = { open: document.querySelector('[data-step="open"]'), finish: document.querySelector('[data-step="finish"]') };
@@ -32,6 +32,8 @@ async function sealSheet(own) {
   if (password.value !== again.value) throw new Trouble("password-differs");
   const sheet = await seal(own, password.value);
   password.value = again.value = "";
+  const receipts = await receiptLines(COUNTER);
+  if (receipts !== "") saveText(receipts, "digua-receipts.ndjson", "application/x-ndjson");
   saveJson(sheet, `digua-key-${own.kid.slice(0, 8)}.json`);
   document.querySelector("[data-sealed]").textContent = text("sheet-made");
 }

@@ -45,6 +45,16 @@ export async function importPublic(alg, jwk) {
   return crypto.subtle.importKey("jwk", { ...jwk }, ALGORITHMS[alg].make, true, ["verify"]);
 }
 
+// A party's Ed25519 key out of its 32 bytes.
+export async function importEd25519(raw) {
+  try {
+    return await importPublic("Ed25519", { kty: "OKP", crv: "Ed25519", x: toBase64url(raw) });
+  } catch (error) {
+    if (error.name === "NotSupportedError") throw new Trouble("no-ed25519");
+    throw error;
+  }
+}
+
 export async function signBytes(alg, privateKey, bytes) {
   return new Uint8Array(await crypto.subtle.sign(ALGORITHMS[alg].sign, privateKey, bytes));
 }

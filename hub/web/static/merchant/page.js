@@ -2,11 +2,13 @@
 
 import { eventToken } from "./artefacts.js";
 import { follow } from "./delivery.js";
-import { ask, postJson } from "./hub.js";
-import { atCounter, begin, identity, onPress, parameter } from "./session.js";
+import { saveJson, saveText } from "./files.js";
+import { ask } from "./hub.js";
+import { submit } from "./receipts.js";
+import { atCounter, begin, database, identity, onPress, parameter } from "./session.js";
+import { receiptLines } from "./store.js";
 import { clear } from "./trouble.js";
 import { show } from "./views.js";
-import { saveJson } from "./files.js";
 
 const region = document.querySelector("[data-view]");
 const query = parameter("record") ? `?record=${encodeURIComponent(parameter("record"))}` : "";
@@ -21,7 +23,7 @@ async function refresh() {
 
 async function change(own, record, event) {
   clear();
-  await postJson("/v1/consent-events", { tokens: [await eventToken(own, record, event)] });
+  await submit("consent-event", await eventToken(own, record, event), database);
   const followed = follow(own, record, event);
   await refresh();
   await followed;
@@ -41,6 +43,12 @@ await begin(async () => {
   if (region) await refresh();
   const download = document.querySelector("[data-download]");
   if (download) onPress(download, () => save(own));
+  const receipts = document.querySelector("[data-receipts]");
+  if (receipts) {
+    const lines = await receiptLines(database);
+    receipts.hidden = lines === "";
+    onPress(receipts, () => saveText(lines, "digua-receipts.ndjson", "application/x-ndjson"));
+  }
   document.querySelector("[data-print]")?.addEventListener("click", () => window.print());
 });
 

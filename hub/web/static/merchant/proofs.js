@@ -1,8 +1,8 @@
 // Checking, in this browser, that the log holds what the hub says: RFC 9162 inclusion, C2SP signed checkpoints, and the
 // opening of an entry's commitments with the salt that the hub gave.
 
-import { concat, equal, fromBase64, fromBase64url, sha256, toBase64url, toHex, utf8 } from "./bytes.js";
-import { importPublic, verifyBytes } from "./keys.js";
+import { concat, equal, fromBase64, fromBase64url, sha256, toHex, utf8 } from "./bytes.js";
+import { importEd25519, verifyBytes } from "./keys.js";
 import { Trouble } from "./trouble.js";
 
 const PLAIN = 0x01;
@@ -55,21 +55,12 @@ async function keyId(name, key, kind) {
   return (await sha256(concat(utf8(`${name}\n`), Uint8Array.of(kind), key))).slice(0, 4);
 }
 
-async function ed25519(key) {
-  try {
-    return await importPublic("Ed25519", { kty: "OKP", crv: "Ed25519", x: toBase64url(key) });
-  } catch (error) {
-    if (error.name === "NotSupportedError") throw new Trouble("no-ed25519");
-    throw error;
-  }
-}
-
 async function signedBy(note, name, key, kind) {
   const id = await keyId(name, key, kind);
   const line = note.signatures.find((each) => each.name === name && equal(each.signed.slice(0, 4), id));
   if (line === undefined) return null;
   const blob = line.signed.slice(4);
-  const publicKey = await ed25519(key);
+  const publicKey = await importEd25519(key);
   if (kind === PLAIN) return (await verifyBytes("Ed25519", publicKey, blob, utf8(note.body))) ? 0 : null;
   const time = Number(new DataView(blob.buffer, blob.byteOffset, 8).getBigUint64(0));
   const signed = utf8(`cosignature/v1\ntime ${time}\n${note.body}`);

@@ -46,6 +46,17 @@ export async function keep(identity, database = OWN) {
   await within(database, "readwrite", (store) => store.put(identity, "own"));
 }
 
+// Receipts lie beside the key, under names of their own; JSON lines, as `digua-hub audit reconcile` reads them.
+export async function addReceipt(acknowledged, database = OWN) {
+  await within(database, "readwrite", (store) => store.put(acknowledged, `receipt:${acknowledged.receipt}`));
+}
+
+export async function receiptLines(database = OWN) {
+  const range = IDBKeyRange.bound("receipt:", "receipt:\uffff");
+  const kept = await within(database, "readonly", (store) => store.getAll(range));
+  return kept.map((each) => `${JSON.stringify(each)}\n`).join("");
+}
+
 // Delete the whole database, so that nothing of a key stays behind.
 export async function wipe(database = OWN) {
   await new Promise((resolve, reject) => {
