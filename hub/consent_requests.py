@@ -37,6 +37,7 @@ from hub.log import AuditLog, NewEntry
 from hub.log_places import places_of
 from hub.merchant_keys import newest_keys
 from hub.merchant_signatures import verify_one
+from hub.notices import check_notice, register_of
 from hub.parties import CLIENT, PartyBook
 from hub.party_signatures import verify_body
 from hub.roster import RosterKeeper
@@ -103,6 +104,7 @@ class ConsentRequests:
         with self._db.session() as session:
             row = session.get(ConsentRequestRow, body.request_id)
             if row is None:
+                check_notice(register_of(session), body.terms, now, now)
                 row = self._store(session, token, body, sha256, seconds(now))
             elif not _same(row, body):
                 raise _refused("Another request has this id.", "request_id", "Give each a fresh random id.")

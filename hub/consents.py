@@ -107,7 +107,7 @@ class Consents:
             for consent in fresh:
                 with naming(consent.place):
                     check_record(consent.body, parties, self._recipient_kinds, now)
-                    check_notice(notices, consent.body, now)
+                    check_notice(notices, consent.body, consent.body.event_time, now)
             entries = self._store(session, fresh, seconds(now)) if fresh else {}
         self._links().notify_feed({party for consent in fresh for party in named_parties(consent.body)})
         artefacts = [_artefact(consent, consent.body) for consent in consents]

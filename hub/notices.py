@@ -21,7 +21,7 @@ from crypto.jws import peek_payload, sign_model
 from crypto.keys import IdentityKey
 from crypto.notices import NOTICE_TYPE, NoticeRegister
 from crypto.wire.base import SUITE
-from crypto.wire.consent import ConsentRecord
+from crypto.wire.consent import ConsentRecord, ConsentTerms
 from crypto.wire.notice import NoticeLanguage, NoticeReceipt, NoticeStatement, NoticeSubmission
 from crypto.wire.service import ReconsentRequest
 from hub.clock import Clock, seconds
@@ -231,14 +231,14 @@ class Notices:
         return tuple(found)
 
 
-def check_notice(register: NoticeRegister, record: ConsentRecord, now: datetime) -> None:
-    """G3.
+def check_notice(register: NoticeRegister, terms: ConsentTerms, signed: datetime, now: datetime) -> None:
+    """G3, of a consent signed at a time, or of what a merchant would be asked to sign.
 
     Raises:
         ConsentRefusedError: the notice is not registered so, does not explain a purpose, or was superseded before the
             merchant signed.
     """
-    notice = record.privacy_notice
+    notice = terms.privacy_notice
     standing = register.standing(notice)
     if standing is None:
         raise ConsentRefusedError(
@@ -246,7 +246,7 @@ def check_notice(register: NoticeRegister, record: ConsentRecord, now: datetime)
             field="privacy_notice",
             remedy="Show the merchant a notice of GET /v1/notices, in the language that the consent names.",
         )
-    beyond = sorted(set(record.purposes) - set(standing.statement.purposes))
+    beyond = sorted(set(terms.purposes) - set(standing.statement.purposes))
     if beyond:
         raise ConsentRefusedError(
             f"The notice {standing.statement.notice} does not explain the purpose {', '.join(beyond)}.",
@@ -254,7 +254,7 @@ def check_notice(register: NoticeRegister, record: ConsentRecord, now: datetime)
             remedy="Show a notice that explains every purpose; the merchant signs again.",
         )
     newest = standing.newest
-    signed_late = record.event_time > newest.issued_at + timedelta(seconds=CLOCK_SKEW_S)
+    signed_late = signed > newest.issued_at + timedelta(seconds=CLOCK_SKEW_S)
     ended = standing.ends_at is not None and standing.ends_at <= now
     if newest is not standing.statement and (signed_late or ended):
         raise ConsentRefusedError(

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from crypto.keys import encode_pem
 from crypto.wire.consent import FeedPage
 from hub.app import create_app
+from hub.demo.notices import shown
 from nodes.config import NodeConfig
 from nodes.gateway import create_gateway
 from nodes.gateway_batches import BatchDesk
@@ -24,7 +25,7 @@ from tests.hub_merchants import MarketWorld
 
 TOKEN = "t" * 32
 TEMPLATE = """\
-privacy_notice: {version: "1", language: zh, sha256: "%s"}
+privacy_notice: {version: "1", language: zh, sha256: "SHA256"}
 purposes: [credit-scoring]
 pii_information:
   - {category: bank, data_class: C2}
@@ -39,7 +40,7 @@ valid_days: 365
 legal_article: 个人信息保护法 13(1)、23、29；征信业管理条例 13、14
 withdrawal_method: 商户网页“我的授权”
 collection_method: 商户网页
-""" % ("0" * 64)
+"""
 
 
 class PlatformWorld(MarketWorld):
@@ -51,7 +52,8 @@ class PlatformWorld(MarketWorld):
         self.http = TestClient(self.app, raise_server_exceptions=False)
         self.forwarded: list[tuple[str, str]] = []
         self.reachable = True
-        (base / "loan.yaml").write_text(TEMPLATE, encoding="utf-8")
+        sample = TEMPLATE.replace("SHA256", shown(("credit-scoring",)).sha256)
+        (base / "loan.yaml").write_text(sample, encoding="utf-8")
         self.agents: dict[str, Services] = {name: self._agent(name) for name in parties}
 
     def close(self) -> None:

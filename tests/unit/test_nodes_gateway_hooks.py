@@ -11,6 +11,7 @@ import pytest
 
 from crypto.jws import peek_payload
 from crypto.wire.consent_request import ConsentRequest
+from hub.demo.notices import shown
 from nodes.config import load_node_config
 from nodes.consent_templates import ConsentTemplate
 from nodes.errors import GatewayError
@@ -132,6 +133,9 @@ def test_what_is_malformed_is_refused_with_its_field(world: PlatformWorld, gatew
     problem(unnamed, 400, "gateway-refused")
     elsewhere = collect(gateway, fields={"sources": {"bank": "bank-99"}})
     assert problem(elsewhere, 422, "consent-refused")["field"] == "sources"
+    unregistered = {"version": "1", "language": "zh", "sha256": "0" * 64}
+    notice = collect(gateway, fields={"privacy_notice": unregistered})
+    assert problem(notice, 422, "consent-refused")["field"] == "privacy_notice"
     assert problem(collect(gateway, id="NEW"), 400, "gateway-refused")["field"] == "id_type"
     problem(collect(gateway, id="x" * 300), 400, "gateway-refused")
     tax = world.gateway("tax-01")
@@ -159,6 +163,7 @@ def test_the_sample_template_is_complete(world: PlatformWorld) -> None:
     assert shipped is not None
     (sample,) = load_templates(shipped.consent_templates).values()
     assert len(sample.terms(world.now).separate_consent) == 4
+    assert sample.privacy_notice == shown(("credit-scoring",))
     twice = ConsentTemplate.model_validate({**dict(template), "recipients": ("bank-01", "bank-01")})
     with pytest.raises(GatewayError):
         twice.terms(world.now)
