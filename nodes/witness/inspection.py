@@ -31,7 +31,7 @@ from crypto.keys import IdentityKey
 from crypto.log_index import indexed
 from crypto.merkle import leaf_hash, verify_inclusion
 from crypto.wire.audit import LogEntry
-from crypto.wire.base import Code, Hash, Identifier, ModelId, Moment, PartyId, WireModel
+from crypto.wire.base import Hash, Moment, PartyId, WireModel
 from crypto.wire.party import Roster
 from nodes.errors import NodeError
 
@@ -39,6 +39,7 @@ FORMAT: Literal["digua-inspection-1"] = "digua-inspection-1"
 JWS_TYPE = "inspection"
 MAX_FILE_BYTES = 64 * 1024 * 1024
 Index = Annotated[int, Field(ge=0)]
+Term = Annotated[str, Field(min_length=1, max_length=160)]
 
 
 class InspectionError(NodeError):
@@ -58,10 +59,10 @@ class InspectionError(NodeError):
 class InspectedSearch(WireModel):
     """What was searched for."""
 
-    party: PartyId | None = None
-    campaign: Identifier | None = None
-    model: ModelId | None = None
-    type: Code | None = None
+    party: Term | None = None
+    campaign: Term | None = None
+    model: Term | None = None
+    type: Term | None = None
     since: Moment | None = None
     until: Moment | None = None
 
