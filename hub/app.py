@@ -13,6 +13,7 @@ from hub import problems
 from hub.api import (
     campaigns,
     consents,
+    deletions,
     health,
     internal,
     invitations,
@@ -37,6 +38,7 @@ ROUTERS = (
     invitations.router,
     tickets.router,
     notices.router,
+    deletions.router,
     log.router,
     health.router,
     consents.router,

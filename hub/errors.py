@@ -332,6 +332,14 @@ class ConsentRefusedError(HubError):
     title = "The consent is refused"
 
 
+class DeletionRefusedError(HubError):
+    """A statement of deletion contradicts the consent that it is about, or an earlier one."""
+
+    code = "deletion-refused"
+    status = 422
+    title = "The statement of deletion is refused"
+
+
 class NoticeError(HubError):
     """A privacy notice contradicts what is registered."""
 

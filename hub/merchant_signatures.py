@@ -151,12 +151,12 @@ def _verify(key: MerchantKeyRow, token: str, typ: str, model: type[S]) -> tuple[
 
 
 @contextmanager
-def naming(place: int) -> Iterator[None]:
+def naming(place: int, of: str = "tokens") -> Iterator[None]:
     """Let whatever is refused inside name the token's place in its field."""
     try:
         yield
     except (HubError, CryptoError) as error:
-        error.field = f"tokens.{place}" + (f".{error.field}" if error.field and error.field != "token" else "")
+        error.field = f"{of}.{place}" + (f".{error.field}" if error.field and error.field != "token" else "")
         raise
 
 

@@ -187,6 +187,13 @@ class Notices:
         chinese = row.zh_sha256 == sha256
         return StoredNotice(statement_of(row.token), "zh" if chinese else "en", row.zh if chinese else row.en)
 
+    def shown(self, sha256: str) -> str | None:
+        """Return the registered text of this SHA-256 (hex), or None."""
+        try:
+            return self.text(sha256).text
+        except NotFoundError:
+            return None
+
     def current(self, notice: str) -> NoticeStatement | None:
         """Return the newest version of a notice, or None."""
         with self._db.reading() as session:

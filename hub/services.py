@@ -26,6 +26,7 @@ from hub.consents import Consents
 from hub.cosigning import Cosigner
 from hub.db import Database, open_database
 from hub.decision_courier import DecisionCourier
+from hub.deletions import Deletions
 from hub.embedded_worker import EmbeddedSuperLink, EmbeddedWorker
 from hub.enrolment import Enrolment
 from hub.errors import StateError
@@ -178,8 +179,9 @@ class Hub:
             clock=clock,
             links=lambda: self.links,
         )
+        self.deletions = Deletions(db, self.log, self.roster, clock=clock)
         self.merchant_records = MerchantRecordBook(
-            self.consents, self.merchant_keys, self.notices, self.log.reader, clock=clock
+            self.consents, self.merchant_keys, self.notices, self.deletions, self.log.reader, clock=clock
         )
         self.voprf = Evaluations(
             db,

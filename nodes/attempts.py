@@ -11,6 +11,7 @@ from sqlalchemy import delete, select
 from crypto.attempts import NodeAttempt
 from crypto.keys import BoxKey
 from nodes.attempt_states import read_state, write_state
+from nodes.clock import Clock, system_clock
 from nodes.errors import LedgerError
 from nodes.store import Store
 from nodes.tables.attempts import AttemptBlobRow, AttemptKeyRow, AttemptRow
@@ -19,8 +20,9 @@ from nodes.tables.attempts import AttemptBlobRow, AttemptKeyRow, AttemptRow
 class AttemptStore:
     """Attempt states, their single-use keys, and what they need between two steps."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, clock: Clock = system_clock) -> None:
         self._store = store
+        self._clock = clock
 
     def load(self, attempt: str) -> NodeAttempt | None:
         """The attempt's state, or None if the node never accepted it.
@@ -41,7 +43,7 @@ class AttemptStore:
         with self._store.session() as session:
             write_state(session, AttemptRow, state)
             for name, data in blobs.items():
-                session.merge(AttemptBlobRow(attempt=state.attempt, name=name, data=data))
+                session.merge(self._blob(state.attempt, name, data))
 
     def tries(self, run: str) -> tuple[str, ...]:
         """Ids of the attempts that lie within an encoder run, in no order."""
@@ -92,7 +94,7 @@ class AttemptStore:
     def save_blob(self, attempt: str, name: str, data: bytes) -> None:
         """Keep bytes under a name until the attempt ends; saving again replaces them."""
         with self._store.session() as session:
-            session.merge(AttemptBlobRow(attempt=attempt, name=name, data=data))
+            session.merge(self._blob(attempt, name, data))
 
     def drop_blob(self, attempt: str, name: str) -> None:
         """Delete the bytes kept under a name, if any."""
@@ -105,3 +107,6 @@ class AttemptStore:
         with self._store.reading() as session:
             row = session.get(AttemptBlobRow, (attempt, name))
         return None if row is None else row.data
+
+    def _blob(self, attempt: str, name: str, data: bytes) -> AttemptBlobRow:
+        return AttemptBlobRow(attempt=attempt, name=name, data=data, kept_at=int(self._clock().timestamp()))

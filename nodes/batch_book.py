@@ -218,7 +218,9 @@ class BatchBook:
         with self.store.session() as session:
             row = batch_row(session, batch_id)
             again = update(BatchItemRow).where(BatchItemRow.batch_id == batch_id, BatchItemRow.code.in_(AGAIN))
-            done = session.execute(again.values(state=WAITING, code=None, detail=None, answer=None))
+            done = session.execute(
+                again.values(state=WAITING, code=None, detail=None, answer=None, record_id=None, keep_until=None)
+            )
             count = int(done.rowcount)  # type: ignore[attr-defined]
             if count:
                 row.finished_at = None

@@ -24,6 +24,7 @@ from crypto.wire.consent import Purpose
 from nodes.batch_book import ASKED, DONE, EXPIRED, WAITING, BatchBook, BatchProgress, batch_row
 from nodes.enquiries import Enquiry, Outcome
 from nodes.errors import PeerError, PolicyRefusal
+from nodes.kept_answers import Kept
 from nodes.requester import MAX_ITEMS
 from nodes.tables.batches import BatchItemRow, BatchRequestRow
 
@@ -99,8 +100,9 @@ class Batches(BatchBook):
                 found = [Outcome("", None, code, refusal.message)] * len(places)
             else:
                 found = [Outcome("", answer) for answer in answers]
+            limits = self.enquiries.kept.limits(row.token)
             with self.store.session() as session:
-                _keep(session, batch_id, zip(places, found, strict=True))
+                _keep(session, batch_id, zip(places, found, limits, strict=True))
                 session.execute(delete(BatchRequestRow).where(BatchRequestRow.id == row.id))
 
     def _ask_next(self, batch_id: str) -> bool:
@@ -121,7 +123,7 @@ class Batches(BatchBook):
             self._refuse_waiting(batch_id, refusal)
             return True
         with self.store.session() as session:
-            _keep(session, batch_id, ((items[at].place, outcome) for at, outcome in plan.outcomes.items()))
+            _keep(session, batch_id, ((items[at].place, outcome, None) for at, outcome in plan.outcomes.items()))
             for prepared in plan.requests:
                 places = [items[at].place for at in prepared.places]
                 session.add(
@@ -149,12 +151,15 @@ class Batches(BatchBook):
                 batch_row(session, batch_id).finished_at = self.now()
 
 
-def _keep(session: Session, batch_id: str, found: Iterable[tuple[int, Outcome]]) -> None:
-    for place, outcome in found:
+def _keep(session: Session, batch_id: str, found: Iterable[tuple[int, Outcome, Kept | None]]) -> None:
+    for place, outcome, limit in found:
         answer = outcome.answer
         code = outcome.code if answer is None else next(iter(answer.refusals.values()), None)
         if answer is not None and answer.score is None and code is None:
             code = "score-unavailable"
         item = update(BatchItemRow).where(BatchItemRow.batch_id == batch_id, BatchItemRow.place == place)
         text = None if answer is None else answer.model_dump_json()
-        session.execute(item.values(state=DONE, code=code, detail=outcome.detail, answer=text))
+        values: dict[str, str | int | None] = {"state": DONE, "code": code, "detail": outcome.detail, "answer": text}
+        if answer is not None and limit is not None:
+            values |= {"record_id": limit.record_id, "keep_until": limit.keep_until}
+        session.execute(item.values(values))

@@ -21,6 +21,7 @@ from nodes.consents import ConsentStore, HeldConsent
 from nodes.encoder_models import score_of_probability
 from nodes.errors import PolicyRefusal, ScoreUnavailable
 from nodes.journal import Journal
+from nodes.kept_answers import KeptAnswers
 from nodes.model_book import BookedModel, ModelBook
 from nodes.points import PointsDesk
 from nodes.policy import STATE_CODES
@@ -66,6 +67,7 @@ class Enquiries:
         models: ModelBook,
         requester: Requester,
         points: PointsDesk,
+        kept: KeptAnswers,
         journal: Journal,
         clock: Clock = system_clock,
     ) -> None:
@@ -75,6 +77,7 @@ class Enquiries:
         self._models = models
         self._requester = requester
         self._points = points
+        self.kept = kept
         self._journal = journal
         self._clock = clock
 
@@ -106,13 +109,13 @@ class Enquiries:
         query = self._query(merchant, enquiry, purpose)
         (prepared,) = self._requester.prepare([query], purpose=purpose, model=model)
         keep(prepared.token)
-        (answer,) = self._requester.send(prepared.token, model)
+        (answer,) = self.send(prepared.token, model)
         return _scored(answer)
 
     def score_of(self, token: str) -> ScoreAnswer:
         """The score that a kept request of one merchant gets, sent again as it is; raises as `score`."""
         request = ScoreRequest.model_validate_json(peek_payload(token))
-        (answer,) = self._requester.send(token, self._model(request.model_id))
+        (answer,) = self.send(token, self._model(request.model_id))
         return _scored(answer)
 
     def open_model(self, model_id: str | None) -> BookedModel:
@@ -175,7 +178,9 @@ class Enquiries:
 
     def send(self, token: str, model: BookedModel) -> list[ScoreAnswer]:
         """Send a signed request, for the first time or again; raises as `nodes.requester.Requester.send`."""
-        return self._requester.send(token, model)
+        answers = self._requester.send(token, model)
+        self.kept.received(token, answers)  # before anybody sees or keeps them
+        return answers
 
     def consents_of(self, identifier: str) -> list[HeldConsent]:
         """A merchant's consents that name this node, newest first, under any type of identifier that is known here."""

@@ -90,7 +90,9 @@ class EvaluationConsents:
                 for batch, named in zip(request.batches, ids, strict=True)
             ]
             sealed = seal(decided)
-            session.add(AttemptBlobRow(attempt=request.attempt, name=POINTS_BLOB, data=sealed))
+            session.add(
+                AttemptBlobRow(attempt=request.attempt, name=POINTS_BLOB, data=sealed, kept_at=int(now.timestamp()))
+            )
         return sealed
 
     def scored(self, pseudonyms: Pseudonyms, schema: Schema) -> NDArray[np.bool_]:

@@ -78,9 +78,18 @@ class KeyedScores:
 
         def keep(token: str, answer: ScoreAnswer | None = None) -> None:
             text = None if answer is None else answer.model_dump_json()
+            limit = self._enquiries.kept.limits(token)[0] if token and answer is not None else None
             with self._store.session() as session:
                 session.merge(
-                    GatewayKeyRow(key=key, body_sha256=body_sha256, token=token or None, answer=text, created_at=now)
+                    GatewayKeyRow(
+                        key=key,
+                        body_sha256=body_sha256,
+                        token=token or None,
+                        answer=text,
+                        record_id=None if limit is None else limit.record_id,
+                        keep_until=None if limit is None else limit.keep_until,
+                        created_at=now,
+                    )
                 )
 
         sent = "" if row is None else row.token or ""

@@ -98,7 +98,7 @@ class NodeRuntime:
                 keys=keys,
                 store=store,
                 ledger=Ledger(store, config.budget.epsilon, config.budget.delta, clock=clock),
-                attempts=AttemptStore(store),
+                attempts=AttemptStore(store, clock=clock),
                 roster=roster,
                 feed=Feed(store, roster, party_id=config.party_id, clock=clock),
                 hub=client,

@@ -13,12 +13,14 @@ from models.errors import ArtefactError
 from nodes.batches import Batches
 from nodes.consent_desk import ConsentDesk
 from nodes.consents import ConsentStore
+from nodes.data_life import DataLifeKeeper
 from nodes.encoder_models import ReleasedEncoder
 from nodes.enquiries import Enquiries
 from nodes.errors import NodeError
 from nodes.evaluation_consents import EvaluationConsents
 from nodes.invitations import Invitations
 from nodes.journal import Journal
+from nodes.kept_answers import KeptAnswers
 from nodes.merchant_keys import MerchantKeyVerifier
 from nodes.model_book import ModelBook
 from nodes.notices import Notices
@@ -46,6 +48,7 @@ class Services:
     batches: Batches
     invitations: Invitations
     consent_desk: ConsentDesk
+    data_life: DataLifeKeeper
     scorer: Scorer | None
     witness: WitnessService | None
     desk: TrainingDesk | None
@@ -94,6 +97,7 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
         models=models,
         requester=requester,
         points=points,
+        kept=KeptAnswers(store, consents, clock=clock),
         journal=journal,
         clock=clock,
     )
@@ -158,6 +162,9 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
         clock=clock,
     )
     batches = Batches(store, enquiries, folder=config.data_dir, clock=clock)
+    data_life = DataLifeKeeper(
+        store, journal, runtime.hub, party_id=config.party_id, identity=runtime.identity, clock=clock
+    )
     return Services(
         runtime,
         journal,
@@ -168,6 +175,7 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
         batches,
         invitations,
         consent_desk,
+        data_life,
         scorer,
         witness,
         desk,

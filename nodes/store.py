@@ -104,13 +104,18 @@ class Store:
         with Session(self.engine.execution_options(**_READING), expire_on_commit=False) as session, session.begin():
             yield session
 
-    def scrub(self) -> None:
+    def scrub(self) -> bool:
         """Move the write-ahead log into the file and empty it, so that deleted bytes are gone from both.
 
-        While another transaction reads, the log stays until the next call."""
+        While another transaction reads, the log stays until the next call.
+
+        Returns:
+            Whether the log is empty now.
+        """
         connection = self.engine.raw_connection()
         try:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
         finally:
             connection.close()
 

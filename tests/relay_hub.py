@@ -18,6 +18,7 @@ from crypto.merkle import root as tree_root
 from crypto.wire.audit import CheckpointCosignature, CheckpointOffer, InclusionProof, LogEntry
 from crypto.wire.base import SUITE
 from crypto.wire.consent import Acknowledgement, ArtefactKind, ConsentReceipt, ConsentSubmission, SubmissionReceipt
+from crypto.wire.deletion import DeletionReport, DeletionSubmission
 from crypto.wire.party import MerchantKeySubmission, VoprfAnswer, VoprfRequest
 from crypto.wire.scoring import QueryResult, ScoreRequest, SourceFailure
 from nodes.errors import NodeError, PolicyRefusal
@@ -41,6 +42,10 @@ class Relay:
         self.world = world
         self.models: dict[str, bytes] = {}
         self.submissions: list[MerchantKeySubmission] = []
+        self.deletions: list[DeletionReport] = []
+        """Statements as they came; nothing is verified."""
+        self.unreachable = False
+        """For statements of deletion."""
         self.leaves: list[bytes] = []
         self.lost: set[str] = set()
         self.retoken: Callable[[str, str], str] = lambda source, token: token
@@ -66,12 +71,20 @@ class Relay:
         if path == "/v1/merchant-keys":
             self.submissions.append(MerchantKeySubmission.model_validate_json(request.content))
             return httpx.Response(201, json={"batch_id": "x", "stored": 1})
+        if path == "/v1/deletions":
+            return self._deletions(DeletionSubmission.model_validate_json(request.content))
         if path in ("/v1/consents", "/v1/consent-events"):
             return self._acknowledge(path, ConsentSubmission.model_validate_json(request.content))
         model_id = path.removeprefix("/v1/models/")
         if model_id in self.models:
             return httpx.Response(200, content=self.models[model_id])
         return httpx.Response(404, json={"code": "not-found", "title": "Not found"})
+
+    def _deletions(self, submission: DeletionSubmission) -> httpx.Response:
+        if self.unreachable:
+            raise httpx.ConnectError("out of reach")
+        self.deletions += submission.reports
+        return httpx.Response(201, json={"stored": len(submission.reports), "known": 0})
 
     def _acknowledge(self, path: str, submission: ConsentSubmission) -> httpx.Response:
         """Log entries and receipts; nothing is verified, stored or fed."""

@@ -42,6 +42,7 @@ EntryType = Literal[
     "model-withdrawal",
     "query",
     "query-result",
+    "deletion",
     "erasure",
 ]
 

@@ -173,6 +173,24 @@ class ReconsentRequest(WireModel):
     ends_at: Moment
 
 
+class RecordedDeletion(WireModel):
+    """A node's signed statement that it deleted what it had under a consent; `salt` opens its commitment."""
+
+    record_id: str
+    party_id: PartyId
+    statement: Token
+    salt: bytes
+    log_index: LogIndex
+
+
+class MissingDeletion(WireModel):
+    """A recipient that was answered under a consent which ended at `since`, and has stated no deletion."""
+
+    record_id: str
+    party_id: PartyId
+    since: Moment
+
+
 class OpenedEntry(WireModel):
     """An exact leaf of the log with the salt that opens its commitments."""
 
@@ -191,3 +209,5 @@ class MerchantRecords(WireModel):
     entries: tuple[OpenedEntry, ...]
     keys: tuple[RecordedKey, ...]
     requests: tuple[ReconsentRequest, ...] = ()
+    deletions: tuple[RecordedDeletion, ...] = ()
+    missing_deletions: tuple[MissingDeletion, ...] = ()

@@ -104,7 +104,9 @@ def show_request(
 ) -> Response:
     """Show one request with all that is to be ticked."""
     each = proposal(hub.consent_requests.of_merchant(merchant), wanted, _parties(hub))
-    return pages.render(request, "merchant/request.part.j2", each=each, notice_text=None)
+    return pages.render(
+        request, "merchant/request.part.j2", each=each, notice_text=hub.notices.shown(each.notice_sha256)
+    )
 
 
 @router.post("/views/queries")

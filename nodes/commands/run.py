@@ -18,6 +18,7 @@ from crypto.errors import CryptoError
 from nodes.commands.setup import ConfigOption
 from nodes.config import load_node_config
 from nodes.console import JsonOption, err, reported, say
+from nodes.data_life import DataLifeLoop
 from nodes.errors import ConfigError, NodeError
 from nodes.gateway import GatewayServer, create_gateway, gateway_token
 from nodes.gateway_batches import BatchDesk
@@ -51,6 +52,8 @@ def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -
         link = Link(runtime, runtime.handlers)
         gateway = open_gateway(services, link)
         link.start()
+        data_life = DataLifeLoop(services.data_life)
+        data_life.start()
         supernode = join_superlink(services)
         follower = follow_log(services)
         _LOG.info("%s is running; its link goes to %s", runtime.config.party_id, runtime.config.hub.url)
@@ -63,6 +66,7 @@ def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -
                 gateway.stop()
             if supernode is not None:
                 supernode.stop()
+            data_life.stop()
             link.stop()
             runtime.close()
     _LOG.info("%s has stopped", runtime.config.party_id)

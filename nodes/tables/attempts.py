@@ -30,3 +30,4 @@ class AttemptBlobRow(NodeTableBase):
     attempt: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     data: Mapped[bytes]
+    kept_at: Mapped[int] = mapped_column(index=True)

@@ -41,6 +41,9 @@ class BatchItemRow(NodeTableBase):
     code: Mapped[str | None]
     detail: Mapped[str | None]
     answer: Mapped[str | None]
+    record_id: Mapped[str | None] = mapped_column(index=True)
+    """The consent that the answer was received under; `keep_until` is the end of its life."""
+    keep_until: Mapped[int | None] = mapped_column(index=True)
 
 
 class BatchRequestRow(NodeTableBase):
@@ -64,4 +67,6 @@ class GatewayKeyRow(NodeTableBase):
     body_sha256: Mapped[str]
     token: Mapped[str | None]
     answer: Mapped[str | None]
+    record_id: Mapped[str | None] = mapped_column(index=True)
+    keep_until: Mapped[int | None] = mapped_column(index=True)
     created_at: Mapped[int] = mapped_column(index=True)

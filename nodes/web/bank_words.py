@@ -85,6 +85,7 @@ REMEDIES: Final = {
     "model-not-released": _MODEL,
     "model-rolled-back": _MODEL,
     "model-versions-exceeded": "Use a model that was used for this merchant before.",
+    "answer-deleted": "Its life under the consent is over. Ask anew if you still need it; that needs a valid consent.",
     "answer-expired": "Open the form again and ask anew. This counts as another use of the consent.",
     "request-expired": "Open the form again and ask anew. If it recurs, check the clock of this machine.",
     "request-too-large": "Divide the merchants into several files.",

@@ -505,6 +505,21 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_consent_events_record_id"), ["record_id"], unique=False)
 
     op.create_table(
+        "deletions",
+        sa.Column("deletion_id", sa.String(length=32), nullable=False),
+        sa.Column("record_id", sa.String(length=32), nullable=False),
+        sa.Column("party_id", sa.String(length=64), nullable=False),
+        sa.Column("payload_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("salt", sa.LargeBinary(), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["record_id"], ["consents.record_id"], name=op.f("fk_deletions_record_id_consents")),
+        sa.PrimaryKeyConstraint("deletion_id", name=op.f("pk_deletions")),
+    )
+    with op.batch_alter_table("deletions", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_deletions_record_id"), ["record_id"], unique=False)
+
+    op.create_table(
         "consent_parties",
         sa.Column("record_id", sa.String(length=32), nullable=False),
         sa.Column("party_id", sa.String(length=64), nullable=False),
@@ -733,6 +748,10 @@ def downgrade() -> None:
     op.drop_table("invitations")
     op.drop_table("table_shares")
     op.drop_table("encoder_shares")
+    with op.batch_alter_table("deletions", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_deletions_record_id"))
+
+    op.drop_table("deletions")
     op.drop_table("consent_parties")
     with op.batch_alter_table("consent_events", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_consent_events_record_id"))
