@@ -36,6 +36,11 @@ class Artefact:
     pseudonym: bytes
     parties: frozenset[str]
 
+    @classmethod
+    def of(cls, token: str, pseudonym: bytes, parties: frozenset[str]) -> Artefact:
+        """Return the artefact that a stored token is."""
+        return cls(hashlib.sha256(peek_payload(token)).digest(), pseudonym, parties)
+
 
 class ReceiptDesk:
     """Signs receipts with the hub's key."""

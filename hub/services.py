@@ -50,6 +50,7 @@ from hub.parties import WITNESS, PartyBook
 from hub.peers import NoLinks, PeerLinks
 from hub.queries import Queries
 from hub.rate_limits import RateLimit
+from hub.record_receipts import RecordReceipts
 from hub.roster import HubIdentity, RosterKeeper
 from hub.tables.parties import HubIdentityRow
 from hub.tickets import Tickets
@@ -158,6 +159,7 @@ class Hub:
             on_open=self._link_opened,
         )
         self.links: PeerLinks = self.link_server
+        desk = ReceiptDesk(self.log.reader, keys.identity, hub_id=config.hub_id, clock=clock)
         self.consents = Consents(
             db,
             self.log,
@@ -165,7 +167,7 @@ class Hub:
             self.feed,
             hub_id=config.hub_id,
             clock=clock,
-            receipts=ReceiptDesk(self.log.reader, keys.identity, hub_id=config.hub_id, clock=clock),
+            receipts=desk,
             links=lambda: self.links,
             recipient_kinds=config.recipient_kinds,
         )
@@ -180,6 +182,16 @@ class Hub:
             links=lambda: self.links,
         )
         self.deletions = Deletions(db, self.log, self.roster, clock=clock)
+        self.record_receipts = RecordReceipts(
+            db,
+            self.consents,
+            desk,
+            self.log.reader,
+            self.roster,
+            key=keys.identity,
+            hub_id=config.hub_id,
+            clock=clock,
+        )
         self.merchant_records = MerchantRecordBook(
             self.consents, self.merchant_keys, self.notices, self.deletions, self.log.reader, clock=clock
         )

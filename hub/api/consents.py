@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from crypto.wire.consent import ConsentSubmission, SubmissionReceipt
 from crypto.wire.consent_request import ConsentRequestReceipt, ConsentRequestStanding, ConsentView, ConsentViews
+from crypto.wire.receipt import ReceiptFile
 from hub.api.dependencies import HubOf, RawBody, SignedParty, TokenBody, answer, parse
 from hub.api.described import about
 from hub.idempotency import NO_STORE
@@ -64,6 +65,12 @@ def read_consent(hub: HubOf, record_id: str, party: SignedParty) -> Response:
     """Return a consent to a party that it names."""
     consent = hub.consents.read(record_id, party_id=party.party_id)
     return answer(ConsentView(state=consent.state, item=consent.item, events=consent.events))
+
+
+@router.get("/consents/{record_id}/receipt", **about(gives=ReceiptFile, caller="party"))
+def read_receipt(hub: HubOf, record_id: str, party: SignedParty) -> Response:
+    """Return a consent's receipt (ISO/IEC TS 27560), which verifies offline, to a party that it names."""
+    return _unkept(answer(hub.record_receipts.of_consent(record_id, party_id=party.party_id)))
 
 
 def _acknowledged(receipt: SubmissionReceipt) -> Response:

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from crypto.wire.consent_request import ReceivedRequests
+from crypto.wire.receipt import ReceiptFiles
 from crypto.wire.service import MerchantRecords
 from hub.api.dependencies import HubOf, TokenBody, answer
 from hub.api.described import about
@@ -26,5 +27,13 @@ def read_records(hub: HubOf, token: TokenBody) -> Response:
 def read_requests(hub: HubOf, token: TokenBody) -> Response:
     """Return what parties ask a merchant's consent for, to a JWS `merchant-request` of its own."""
     response = answer(hub.consent_requests.of_merchant(hub.merchant_auth.check(token)))
+    response.headers["Cache-Control"] = NO_STORE
+    return response
+
+
+@router.post("/receipts", **about(takes="merchant-request", gives=ReceiptFiles))
+def read_receipts(hub: HubOf, token: TokenBody) -> Response:
+    """Return receipts of a merchant's consents that verify offline, to a JWS `merchant-request` of its own."""
+    response = answer(hub.record_receipts.of_merchant(hub.merchant_auth.check(token)))
     response.headers["Cache-Control"] = NO_STORE
     return response

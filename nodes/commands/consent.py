@@ -9,9 +9,12 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from crypto.record_receipts import check_receipt
 from crypto.wire.consent import ArtefactKind, ConsentSubmission
+from crypto.wire.receipt import ReceiptFile
 from nodes.commands.opened import open_services
 from nodes.commands.setup import ConfigOption
+from nodes.config import key_from_text
 from nodes.consent_receipts import keep_receipts, submit_artefacts
 from nodes.consents import HeldConsent
 from nodes.console import JsonOption, print_facts, print_json, print_table, reported
@@ -98,6 +101,69 @@ def submit(
     kept = keep_receipts(taken.receipts, receipts)
     facts = {"stored": taken.stored, "known": taken.known, "receipts": kept, "file": str(receipts)}
     print_json(facts) if as_json else print_facts(facts)
+
+
+@app.command("receipt")
+@reported
+def fetch_receipt(
+    record_id: RecordId,
+    out: Annotated[Path, typer.Option(help="File to write. 输出文件。")],
+    config: ConfigOption = Path("node.yaml"),
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a consent's receipt (ISO/IEC TS 27560), verify and keep it. 获取授权回执，验证后保存。"""
+    with open_services(config, roster=True) as services:
+        runtime = services.runtime
+        body = runtime.hub.request("GET", f"/v1/consents/{record_id}/receipt", signed=True)
+        keys = runtime.roster.hub_sign_key, runtime.roster.witness_sign_key
+    facts = _checked(body, *keys)
+    try:
+        out.write_bytes(body)
+    except OSError as problem:
+        raise ConfigError(f"{out} cannot be written", field="out", remedy="give another path") from problem
+    facts = {**facts, "file": str(out)}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+@app.command("verify-receipt")
+@reported
+def verify_receipt(
+    file: Annotated[Path, typer.Argument(help="The receipt. 回执文件。")],
+    hub_key: Annotated[str, typer.Option(help="The hub's public signing key. 枢纽签名公钥。")],
+    witness_key: Annotated[str, typer.Option(help="The witness's public signing key. 见证方签名公钥。")],
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a receipt offline: signatures, contents, place in the log. 离线验证授权回执：签名、内容、日志位置。"""
+    keys = []
+    for name, text in (("hub-key", hub_key), ("witness-key", witness_key)):
+        try:
+            keys.append(key_from_text(text))
+        except ValueError as problem:
+            raise ConfigError(
+                f"{name} is no public key", field=name, remedy="give the 43 characters that its owner published"
+            ) from problem
+    try:
+        body = file.read_bytes()
+    except OSError as problem:
+        raise ConfigError(f"{file} cannot be read", field="file", remedy="check the path") from problem
+    facts = _checked(body, *keys)
+    print_json(facts) if as_json else print_facts(facts)
+
+
+def _checked(body: bytes, hub_key: bytes, witness_key: bytes) -> dict[str, str]:
+    try:
+        file = ReceiptFile.model_validate_json(body)
+    except ValidationError as problem:
+        raise ConfigError(
+            "this is no receipt of a consent", field="file", remedy="give one receipt as the hub or a page gave it"
+        ) from problem
+    receipt = check_receipt(file, hub_key=hub_key, witness_key=witness_key)
+    return {
+        "consent": receipt.record_id,
+        "state": receipt.events[-1].event_state,
+        "as of": receipt.issued_at.isoformat(),
+        "log entry": str(file.proof.inclusion.index),
+    }
 
 
 def _submission(path: Path) -> ConsentSubmission:
