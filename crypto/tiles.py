@@ -17,6 +17,11 @@ TILE_WIDTH = 1 << TILE_HEIGHT
 MAX_LEVEL = 63
 
 
+_LENGTH_BYTES = 2
+MAX_ENTRY = (1 << (8 * _LENGTH_BYTES)) - 1
+"""Bytes of the largest entry that a bundle can hold."""
+
+
 class TileReader(Protocol):
     """Where tiles are kept."""
 
@@ -35,13 +40,33 @@ def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
     Raises:
         ProofError: there is no such tile.
     """
-    if not (0 <= level <= MAX_LEVEL and index >= 0 and 1 <= width <= TILE_WIDTH):
-        raise _refused(f"There is no tile {level}/{index} of width {width}.", "tile")
+    if not 0 <= level <= MAX_LEVEL:
+        raise _refused(f"There is no level {level}.", "tile")
+    return _path(str(level), index, width)
+
+
+def bundle_path(index: int, width: int = TILE_WIDTH) -> str:
+    """Return the path of the entries below a tile of level 0, e.g. ``tile/entries/x001/067.p/8``.
+
+    Raises:
+        ProofError: there is no such bundle.
+    """
+    return _path("entries", index, width)
+
+
+def _path(below: str, index: int, width: int) -> str:
+    if not (index >= 0 and 1 <= width <= TILE_WIDTH):
+        raise _refused(f"There is no tile {below}/{index} of width {width}.", "tile")
     groups = [f"{index % 1000:03d}"]
     while index := index // 1000:
         groups.append(f"x{index % 1000:03d}")
     suffix = "" if width == TILE_WIDTH else f".p/{width}"
-    return f"tile/{level}/{'/'.join(reversed(groups))}{suffix}"
+    return f"tile/{below}/{'/'.join(reversed(groups))}{suffix}"
+
+
+def encode_bundle(entries: Sequence[bytes]) -> bytes:
+    """Put entries of at most 65,535 bytes one after the other, each behind its length in two bytes, big-endian."""
+    return b"".join(len(entry).to_bytes(_LENGTH_BYTES, "big") + entry for entry in entries)
 
 
 def _read(reader: TileReader, level: int, index: int, width: int) -> bytes:

@@ -31,7 +31,7 @@ from crypto.checkpoint import Checkpoint, assemble, sign_note
 from crypto.keys import IdentityKey
 from crypto.log_index import commit, indexed
 from crypto.merkle import leaf_hash
-from crypto.tiles import integrate, root_from_tiles
+from crypto.tiles import MAX_ENTRY, integrate, root_from_tiles
 from crypto.wire.audit import EntryType, InclusionProof, LogEntry
 from hub.clock import Clock, seconds
 from hub.cosigning import Cosigner
@@ -142,7 +142,14 @@ class AuditLog:
                 commitment = commit_subject(salt, entry.subject)
                 facts |= {name: commit(salt, value).hex() for name, value in entry.hidden.items()}
             body = LogEntry(type=entry.type, time=now, actor=entry.actor, subject=commitment, facts=facts)
-            leaves.append({"leaf": canonical_bytes(body)})
+            leaf = canonical_bytes(body)
+            if len(leaf) > MAX_ENTRY:
+                raise LogError(
+                    f"An entry of type {entry.type} has {len(leaf)} bytes; {MAX_ENTRY} is the most.",
+                    field="facts",
+                    remedy="Log a hash of what is long.",
+                )
+            leaves.append({"leaf": leaf})
             salts.append(salt)
         inserted = session.scalars(
             insert(LogPendingRow).returning(LogPendingRow.id, sort_by_parameter_order=True), leaves

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from crypto.checkpoint import parse_note
-from crypto.tiles import TILE_WIDTH, consistency_from_tiles, inclusion_from_tiles, root_from_tiles
+from crypto.tiles import TILE_WIDTH, consistency_from_tiles, encode_bundle, inclusion_from_tiles, root_from_tiles
 from crypto.wire.audit import InclusionProof
 from hub.db import Database
 from hub.errors import NotFoundError, RequestError
@@ -84,6 +84,16 @@ def prove_pending(session: Session, pending_ids: Sequence[int]) -> list[Inclusio
     return proofs
 
 
+def read_bundle(session: Session, index: int, width: int) -> bytes:
+    """Return `width` entries of bundle `index` as C2SP writes them; NotFoundError where the log has not so many."""
+    start = index * TILE_WIDTH
+    query = select(LogEntryRow.leaf).where(LogEntryRow.index >= start, LogEntryRow.index < start + width)
+    leaves = session.scalars(query.order_by(LogEntryRow.index)).all()
+    if width < 1 or len(leaves) < width:
+        raise NotFoundError("There is no such bundle.", field="path", remedy="Ask for a bundle of the log's size.")
+    return encode_bundle(leaves)
+
+
 class LogReader:
     """Questions anybody may ask of the log; each is answered from one consistent view."""
 
@@ -114,6 +124,11 @@ class LogReader:
         if width < 1 or len(data) < width * _HASH:
             raise NotFoundError("There is no such tile.", field="path", remedy="Ask for a tile of the log's size.")
         return data
+
+    def bundle(self, index: int, width: int = TILE_WIDTH) -> bytes:
+        """Return `width` entries of a bundle as C2SP writes them; NotFoundError where there are fewer."""
+        with self._db.reading() as session:
+            return read_bundle(session, index, width)
 
     def entries(self, start: int, limit: int) -> list[str]:
         """Return up to `limit` (at most 1,000) exact leaves from index `start`."""

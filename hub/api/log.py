@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from crypto.tiles import TILE_WIDTH, tile_path
+from crypto.errors import ProofError
+from crypto.tiles import TILE_WIDTH, bundle_path, tile_path
 from crypto.wire.audit import EntryType
 from crypto.wire.base import Identifier, PartyId, Sha256Hex
 from crypto.wire.service import LogFound, LogPage, LogProof, LogSearchPage
@@ -23,7 +25,9 @@ from hub.log_search import MAX_FOUND, LogQuery
 router = APIRouter(prefix="/v1/log", tags=["log"])
 
 Size = Annotated[int, Query(ge=0, lt=1 << 62)]
-_TILE = re.compile(r"(?:tile/)?([0-9]{1,2})/((?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/([0-9]{1,3}))?")
+_TILE = re.compile(r"([0-9]{1,2}|entries)/((?:x[0-9]{3}/){0,4}[0-9]{3})(?:\.p/([0-9]{1,3}))?")
+_NEVER_CHANGES = {"Cache-Control": "public, max-age=31536000, immutable"}
+_CHANGES = {"Cache-Control": "no-cache"}
 _WRITE_BYTES = 1 << 18
 MAX_BY_GET = 64
 """Commitments in one request; more go in several."""
@@ -32,22 +36,42 @@ MAX_BY_GET = 64
 @router.get("/checkpoint", **about(gives=(TEXT,)))
 def read_checkpoint(hub: HubOf, cosigned: bool = True) -> Response:
     """Return the newest cosigned checkpoint (or, asked so, the newest that the hub alone signed)."""
-    return PlainTextResponse(hub.log.reader.checkpoint(cosigned=cosigned))
+    return PlainTextResponse(hub.log.reader.checkpoint(cosigned=cosigned), headers=_CHANGES)
 
 
 @router.get("/tile/{path:path}", **about(gives=(BYTES,)))
-def read_tile(hub: HubOf, path: str) -> Response:
-    """Return a tile by its C2SP path, e.g. `0/x001/x234/067` or `0/000.p/8`."""
+@router.get("/tiles/tile/{path:path}", **about(gives=(BYTES,)))
+def read_tile(hub: HubOf, path: str, request: Request) -> Response:
+    """Return a tile or a bundle of entries by its C2SP path, e.g. `0/x001/x234/067`, `0/000.p/8` or `entries/000`."""
     match = _TILE.fullmatch(path)
     unknown = NotFoundError("There is no such tile.", field="path", remedy="Paths are those of C2SP tlog-tiles.")
     if match is None:
         raise unknown
-    level = int(match[1])
-    index = int(match[2].replace("x", "").replace("/", ""))
+    below, index = match[1], int(match[2].replace("x", "").replace("/", ""))
     width = int(match[3]) if match[3] else TILE_WIDTH
-    if not (level <= 63 and 1 <= width <= TILE_WIDTH) or tile_path(level, index, width) != f"tile/{path}":
+    try:
+        proper = bundle_path(index, width) if below == "entries" else tile_path(int(below), index, width)
+    except ProofError as error:
+        raise unknown from error
+    if proper != f"tile/{path}":
         raise unknown
-    return Response(hub.log.reader.tile(level, index, width), media_type="application/octet-stream")
+    if below == "entries":
+        return _bundle(hub.log.reader.bundle(index, width), request.headers.get("accept-encoding", ""))
+    data = hub.log.reader.tile(int(below), index, width)
+    return Response(data, media_type="application/octet-stream", headers=_NEVER_CHANGES)
+
+
+def _bundle(data: bytes, accepted: str) -> Response:
+    headers = {**_NEVER_CHANGES, "Vary": "Accept-Encoding"}
+    if "gzip" in accepted:
+        data, headers["Content-Encoding"] = gzip.compress(data, compresslevel=6, mtime=0), "gzip"
+    return Response(data, media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/tiles/checkpoint", **about(gives=(TEXT,)))
+def read_tiles_checkpoint(hub: HubOf) -> Response:
+    """Return the newest cosigned checkpoint, at the prefix `/v1/log/tiles` of C2SP tlog-tiles."""
+    return PlainTextResponse(hub.log.reader.checkpoint(), headers=_CHANGES)
 
 
 @router.get("/entries", **about(gives=LogPage))

@@ -16,6 +16,7 @@ from hub.commands.audit_search import search
 from hub.config import load_config
 from hub.erasure import erase_merchant
 from hub.errors import RequestError
+from hub.log_tiles import export_tiles
 from hub.notice_reconciliation import WithheldNotice, reconcile_notices
 from hub.reconciliation import ReceiptVerdict, reconcile, reconcile_receipts
 from hub.services import Hub
@@ -29,23 +30,52 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option(help="File to write (NDJSON).")],
+    out: Annotated[Path | None, typer.Option(help="File to write (NDJSON).")] = None,
+    tiles: Annotated[
+        Path | None, typer.Option(help="Directory to write or continue, as C2SP tlog-tiles. 静态目录。")
+    ] = None,
     config: Annotated[Path, typer.Option(help="The hub's configuration.")] = Path("hub.yaml"),
     as_json: JsonFlag = False,
 ) -> None:
-    """Write the log up to its newest cosigned checkpoint. 导出日志。"""
+    """Write the log up to its newest cosigned checkpoint, as one file or as tiles. 导出日志。"""
+    if (out is None) == (tiles is None):
+        raise RequestError("Give either --out or --tiles.", field="--out", remedy="Name a file, or a directory.")
     hub = Hub.open(load_config(config))
+    try:
+        if tiles is not None:
+            _export_tiles(hub, tiles, as_json=as_json)
+        elif out is not None:
+            _export_file(hub, out, as_json=as_json)
+    finally:
+        hub.close()
+
+
+def _export_file(hub: Hub, out: Path, *, as_json: bool) -> None:
     lines = 0
     with out.open("wb") as file:
         for line in hub.log.reader.export():
             file.write(line)
             lines += 1
-    hub.close()
     header = read_header(out)
     if as_json:
         console.show_json({"file": str(out), "entries": header.size, "lines": lines, "bytes": out.stat().st_size})
     else:
         console.say("{entries} entries written to {file}.", entries=header.size, file=out)
+
+
+def _export_tiles(hub: Hub, directory: Path, *, as_json: bool) -> None:
+    done = export_tiles(hub.db, directory)
+    if as_json:
+        facts = {"entries": done.size, "written": done.written, "kept": done.kept}
+        console.show_json({"directory": str(directory), **facts})
+    else:
+        console.say(
+            "{directory} holds {entries} entries: {written} files are new, {kept} were there.",
+            directory=directory,
+            entries=done.size,
+            written=done.written,
+            kept=done.kept,
+        )
 
 
 @app.command()
