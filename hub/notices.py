@@ -187,10 +187,10 @@ class Notices:
         chinese = row.zh_sha256 == sha256
         return StoredNotice(statement_of(row.token), "zh" if chinese else "en", row.zh if chinese else row.en)
 
-    def shown(self, sha256: str) -> str | None:
+    def shown(self, sha256: str) -> StoredNotice | None:
         """Return the registered text of this SHA-256 (hex), or None."""
         try:
-            return self.text(sha256).text
+            return self.text(sha256)
         except NotFoundError:
             return None
 

@@ -14,11 +14,11 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from hub.api.dependencies import HubOf, TokenBody, answer
-from hub.errors import NotFoundError
 from hub.services import Hub
 from hub.web import merchant_views as views
 from hub.web.merchant_delivery import Deliveries
 from hub.web.merchant_proposals import proposal, proposals_of
+from hub.web.merchant_tickets import help_of
 from models.web.pages import NavItem, Pages
 
 router = APIRouter(prefix="/merchant", tags=["merchant pages"], include_in_schema=False)
@@ -104,9 +104,7 @@ def show_request(
 ) -> Response:
     """Show one request with all that is to be ticked."""
     each = proposal(hub.consent_requests.of_merchant(merchant), wanted, _parties(hub))
-    return pages.render(
-        request, "merchant/request.part.j2", each=each, notice_text=hub.notices.shown(each.notice_sha256)
-    )
+    return pages.render(request, "merchant/request.part.j2", each=each, notice=hub.notices.shown(each.notice_sha256))
 
 
 @router.post("/views/queries")
@@ -121,6 +119,13 @@ def show_keys(request: Request, hub: HubOf, pages: PagesOf, merchant: Merchant) 
     """Show the keys that are enrolled for the merchant."""
     records = hub.merchant_records.of(merchant)
     return pages.render(request, "merchant/keys.part.j2", keys=views.keys_of(records, _parties(hub)))
+
+
+@router.post("/views/help")
+def show_help(request: Request, hub: HubOf, pages: PagesOf, merchant: Merchant) -> Response:
+    """Show whom the merchant can ask for what, and its tickets so far."""
+    records, standings = hub.merchant_records.of(merchant), hub.tickets.of_merchant(merchant)
+    return pages.render(request, "merchant/help.part.j2", help=help_of(records, standings, _parties(hub)))
 
 
 @router.post("/views/record")
@@ -147,13 +152,3 @@ def count_delivery(hub: HubOf, merchant: Merchant, record: RecordId) -> Response
 
 def _parties(hub: Hub) -> views.Parties:
     return views.Parties(hub.parties.all())
-
-
-def own_consent(consents: tuple[views.ConsentView, ...], record: str) -> views.ConsentView:
-    """Return the merchant's consent of this id; NotFoundError where it has none."""
-    found = next((each for each in consents if each.record_id == record), None)
-    if found is None:
-        raise NotFoundError(
-            "There is no such consent of yours.", field="record", remedy="Open the list of your consents again."
-        )
-    return found

@@ -109,7 +109,8 @@ class ConsentView:
     history: tuple[Happening, ...]
     asked: tuple[Asked, ...]
     actions: tuple[str, ...]
-    parties: int
+    ends_by_notice: datetime | None
+    """Where the notice has changed: when the consent ends unless the merchant agrees anew."""
     proof: Proof | None
 
 
@@ -196,7 +197,7 @@ def _consent(
         history=_history(each, record),
         asked=_asked(record.record_id, records.queries, parties),
         actions=ACTIONS.get(state, ()),
-        parties=len({*record.sources.values(), *record.recipients}),
+        ends_by_notice=next((asked.ends_at for asked in records.requests if asked.record_id == each.record_id), None),
         proof=None if each.log_index is None else proofs.get(each.log_index),
     )
 

@@ -218,6 +218,7 @@ RIGHTS: tuple[Grant, ...] = (
             "POST /merchant/views/consents",
             "POST /merchant/views/queries",
             "POST /merchant/views/keys",
+            "POST /merchant/views/help",
             "POST /merchant/views/record",
             "POST /merchant/files/record",
             "POST /merchant/delivery",

@@ -57,6 +57,15 @@ export async function receiptLines(database = OWN) {
   return kept.map((each) => `${JSON.stringify(each)}\n`).join("");
 }
 
+// The key that the answer to a ticket is sealed to: {publicKey, privateKey}.
+export async function keepReplyKey(ticketId, key, database = OWN) {
+  await within(database, "readwrite", (store) => store.put(key, `ticket:${ticketId}`));
+}
+
+export async function replyKey(ticketId, database = OWN) {
+  return within(database, "readonly", (store) => store.get(`ticket:${ticketId}`));
+}
+
 // Delete the whole database, so that nothing of a key stays behind.
 export async function wipe(database = OWN) {
   await new Promise((resolve, reject) => {
