@@ -6,7 +6,7 @@ import { postJson, postToken } from "./hub.js";
 import { offerToken, stateQuestion, tokenHash } from "./joining.js";
 import { checkBrowser, comparison, makeKey } from "./keys.js";
 import { atCounter, begin, database, identity, onPress } from "./session.js";
-import { keep } from "./store.js";
+import { keep, wipe } from "./store.js";
 import { Trouble, clear, text } from "./trouble.js";
 
 const start = document.querySelector('[data-join="start"]');
@@ -23,7 +23,7 @@ async function offer(token) {
   try {
     await keep(named(own, await postToken("/v1/invitations/key", await offerToken(token, made))), database);
   } catch (error) {
-    if (error.problem && earlier !== undefined) await keep(earlier, database); // the hub said no: the old key stays
+    if (error.problem) await (earlier === undefined ? wipe(database) : keep(earlier, database)); // the hub said no
     throw error;
   }
 }
