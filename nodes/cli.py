@@ -21,6 +21,7 @@ _COMMANDS = {
     "query": "nodes.commands.query:app",
     "audit": "nodes.commands.audit:app",
     "merchants": "nodes.commands.merchants:app",
+    "tickets": "nodes.commands.tickets:app",
     "witness": "nodes.commands.witness_inspection:app",
 }
 

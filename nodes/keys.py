@@ -105,6 +105,17 @@ def half_swapped(directory: Path) -> bool:
     return (directory / (BOX_FILE + NEW)).exists() and not (directory / (IDENTITY_FILE + NEW)).exists()
 
 
+def former_boxes(directory: Path) -> list[BoxKey]:
+    """The box key from before the last rotation, which opens what was sealed to it; none where there was no rotation.
+
+    Raises:
+        ConfigError: others than its owner may read the file.
+        KeyFormatError: it holds no such key.
+    """
+    path = directory / (BOX_FILE + OLD)
+    return [BoxKey.from_pem(read_secret(path))] if path.exists() else []
+
+
 def former_public_keys(directory: Path) -> tuple[bytes, bytes] | None:
     """Public identity and box key from before the last rotation; None where there was none.
 

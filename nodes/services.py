@@ -21,6 +21,7 @@ from nodes.evaluation_consents import EvaluationConsents
 from nodes.invitations import Invitations
 from nodes.journal import Journal
 from nodes.kept_answers import KeptAnswers
+from nodes.keys import former_boxes
 from nodes.merchant_keys import MerchantKeyVerifier
 from nodes.model_book import ModelBook
 from nodes.notices import Notices
@@ -29,6 +30,7 @@ from nodes.policy import Limits
 from nodes.requester import RETRY_SECONDS, Requester
 from nodes.runtime import NodeRuntime
 from nodes.scoring import Scorer
+from nodes.tickets import TicketDesk
 from nodes.training_link import TrainingDesk
 from nodes.witness.service import WitnessService
 
@@ -48,6 +50,7 @@ class Services:
     batches: Batches
     invitations: Invitations
     consent_desk: ConsentDesk
+    tickets: TicketDesk
     data_life: DataLifeKeeper
     scorer: Scorer | None
     witness: WitnessService | None
@@ -161,6 +164,16 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
         identity=runtime.identity,
         clock=clock,
     )
+    tickets = TicketDesk(
+        runtime.hub,
+        runtime.pseudonyms,
+        MerchantKeyVerifier(roster),
+        journal,
+        party_id=config.party_id,
+        identity=runtime.identity,
+        boxes=[runtime.box, *former_boxes(config.keys_dir)],
+        clock=clock,
+    )
     batches = Batches(store, enquiries, folder=config.data_dir, clock=clock)
     data_life = DataLifeKeeper(
         store, journal, runtime.hub, party_id=config.party_id, identity=runtime.identity, clock=clock
@@ -175,6 +188,7 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
         batches,
         invitations,
         consent_desk,
+        tickets,
         data_life,
         scorer,
         witness,
