@@ -15,6 +15,7 @@ _COMMANDS = {
     "migrate": "hub.commands.upkeep:migrate",
     "enrol-token": "hub.commands.upkeep:enrol_token",
     "parties": "hub.commands.upkeep:parties",
+    "people": "hub.commands.people:app",
     "doctor": "hub.commands.upkeep:doctor",
     "campaign": "hub.commands.campaign:app",
     "model": "hub.commands.model:app",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     PrivateAttr,
     ValidationInfo,
     field_validator,
@@ -20,9 +23,11 @@ from pydantic import (
 from crypto.wire.base import KindName, PartyId
 from hub.errors import HubConfigError
 from models.campaign_file import EngineName
+from models.web.site import PageSite
 from models.yaml_file import load_yaml_model
 
 SQLITE_PREFIX = "sqlite:///"
+PAGES_KEY = "pages.key"
 
 
 def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
@@ -43,6 +48,15 @@ class Listen(_Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8440
     behind_tls_proxy: bool = False
+    proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Addresses of that proxy, whose word on the client's address is believed; this machine's where none are given."""
+
+    @property
+    def believed(self) -> tuple[IPvAnyNetwork, ...]:
+        """Whose X-Forwarded-For is believed."""
+        if not self.behind_tls_proxy:
+            return ()
+        return self.proxies or tuple(map(ip_network, ("127.0.0.0/8", "::1/128")))
 
 
 class Tls(_Section):
@@ -149,6 +163,25 @@ class SuperLinkOptions(_Section):
         return self.tls
 
 
+class PagesOptions(_Section):
+    """The pages for people.
+
+    Attributes:
+        origin: what people type, e.g. ``https://hub.example.org``; that of `public_url` where it is not given. Passkeys
+            need a name here, not a bare address.
+        key_file: the pages' secret, in `keys_dir` where it is not given; made where it is absent. Keep it in your
+            backup.
+    """
+
+    origin: str | None = None
+    key_file: ConfigPath | None = None
+
+    @field_validator("origin")
+    @classmethod
+    def _an_origin(cls, origin: str | None) -> str | None:
+        return None if origin is None else PageSite(origin).origin
+
+
 class HubConfig(_Section):
     """`hub.yaml`."""
 
@@ -175,6 +208,7 @@ class HubConfig(_Section):
     log: LogOptions = LogOptions()
     campaigns: CampaignOptions = CampaignOptions()
     superlink: SuperLinkOptions | None = None
+    pages: PagesOptions = PagesOptions()
     idempotency_hours: Annotated[int, Field(ge=1, le=720)] = 24
     max_body_mib: Annotated[int, Field(ge=1, le=1024)] = 64
 
@@ -213,6 +247,24 @@ class HubConfig(_Section):
                 "This configuration was read from no file.", field="hub.yaml", remedy="Read it with load_config."
             )
         return self._file
+
+    @property
+    def pages_key_file(self) -> Path:
+        """Where the pages' secret lies."""
+        return self.pages.key_file or self.keys_dir / PAGES_KEY
+
+    @property
+    def page_site(self) -> PageSite:
+        """Where pages are served; HubConfigError where neither `pages.origin` nor `public_url` says so."""
+        parts = urlsplit(self.public_url)
+        try:
+            return PageSite(self.pages.origin or f"{parts.scheme}://{parts.netloc}".lower())
+        except ValueError as error:
+            raise HubConfigError(
+                f"pages.origin is not given, and that of public_url {error}.",
+                field="pages.origin",
+                remedy="Write pages: {origin: https://…} into hub.yaml, as people type it.",
+            ) from error
 
     @property
     def log_origin(self) -> str:

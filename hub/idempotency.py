@@ -33,7 +33,6 @@ NO_STORE = "no-store"
 MAX_KEY = 128
 INTERNAL = "/v1/internal/"
 API = "/v1/"
-_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class IdempotencyStore:
 
 
 class IdempotencyMiddleware:
-    """ASGI middleware around the whole application; other methods than POST, and internal paths, pass untouched."""
+    """ASGI middleware around the whole application; other methods than POST, internal paths and pages pass."""
 
     def __init__(self, app: ASGIApp, *, store: IdempotencyStore, max_body: int) -> None:
         self._app = app
@@ -109,13 +108,13 @@ class IdempotencyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"].startswith(INTERNAL):
+        path = scope.get("path", "")
+        # Browsers send forms of pages, and can give no key; pages guard what must not happen twice themselves.
+        api = path.startswith(API) and not path.startswith(INTERNAL)
+        if scope["type"] != "http" or scope["method"] != "POST" or not api:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if _is_page_form(scope["path"], headers):
-            await self._app(scope, receive, send)
-            return
         try:
             key = _key(headers)
             body = await _read(receive, headers, self._max_body)
@@ -164,11 +163,6 @@ class IdempotencyMiddleware:
             self._store.finish(name, StoredAnswer(status, headers.get("content-type", ""), body))
         else:
             self._store.release(name)
-
-
-def _is_page_form(path: str, headers: Headers) -> bool:
-    """Browsers send forms of pages, and can give no key; pages guard what must not happen twice themselves."""
-    return not path.startswith(API) and headers.get("content-type", "").partition(";")[0].strip().lower() in _FORMS
 
 
 def _key(headers: Headers) -> str:

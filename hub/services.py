@@ -389,6 +389,8 @@ listen:
   host: 127.0.0.1
   port: {port}
 public_url: http://127.0.0.1:{port}
+# Pages for people, as they type it; passkeys need a name. 页面地址；通行密钥要求使用域名。
+pages: {{origin: http://localhost:{port}}}
 # SQLite file, or postgresql+psycopg://user:password@host/name
 database: sqlite:///hub.sqlite
 # Secret files, mode 0600. 密钥文件，权限 0600。

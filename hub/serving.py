@@ -12,6 +12,7 @@ import uvicorn
 from hub.app import create_app
 from hub.link import WS_MAX_BYTES
 from hub.services import Hub
+from models.web.headers import proxy_options
 
 STOP_S = 15
 
@@ -64,7 +65,7 @@ def serve(hub: Hub) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
-        proxy_headers=listen.behind_tls_proxy,
+        **proxy_options(listen.believed),
         timeout_graceful_shutdown=STOP_S,
         lifespan="on",
     )

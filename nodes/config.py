@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, field_validator, model_validator
 
 from crypto.wire.base import Key, KindName, PartyId
+from models.web.site import PageSite
 from models.yaml_file import load_yaml_model
 from nodes.config_base import ClosedConfig, resolved
 from nodes.dataset_config import DatasetConfig
@@ -167,6 +168,62 @@ class GatewayConfig(ClosedConfig):
     _resolve = field_validator("token_file")(resolved)
 
 
+class PagesListen(ClosedConfig):
+    """Where the pages' server listens."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+
+
+class PagesTls(ClosedConfig):
+    """PEM files of the certificate chain and its key."""
+
+    certificate: Path
+    key: Path
+
+    _resolve = field_validator("certificate", "key")(resolved)
+
+
+class PagesConfig(ClosedConfig):
+    """The pages for people. Without TLS on this machine only, unless a proxy in front ends TLS.
+
+    Attributes:
+        listen: where they are served.
+        origin: what people type, e.g. `https://bank-01.example.org`; passkeys need a name, not a bare address.
+        tls: of the server; without it the origin is `http://` on this machine, or proxies end TLS.
+        proxies: addresses of the proxies in front, whose word on the client's address is believed; nobody else's is.
+        key_file: the pages' secret, in `keys_dir` where it is not given; made where it is absent.
+    """
+
+    listen: PagesListen = PagesListen()
+    origin: str = "http://localhost:8080"
+    tls: PagesTls | None = None
+    proxies: tuple[IPvAnyNetwork, ...] = ()
+    key_file: Path | None = None
+
+    _resolve = field_validator("key_file")(lambda path, info: path and resolved(path, info))
+
+    @field_validator("origin")
+    @classmethod
+    def _an_origin(cls, origin: str) -> str:
+        return PageSite(origin).origin
+
+    @model_validator(mode="after")
+    def _no_plain_text_beyond_this_machine(self) -> Self:
+        if not (_is_loopback(self.listen.host) or self.tls or self.proxies):
+            raise ValueError("listen: beyond this machine give tls, or name the proxies that end it")
+        if self.tls is not None and not self.site.secure:
+            raise ValueError("origin: with tls it begins with https://")
+        if self.site.secure and self.tls is None and not self.proxies:
+            raise ValueError("origin: https:// needs tls, or proxies that end it")
+        return self
+
+    @property
+    def site(self) -> PageSite:
+        """Where the pages are, as people see it."""
+        return PageSite(self.origin)
+
+
 class NodeConfig(ClosedConfig):
     """A node.
 
@@ -201,6 +258,7 @@ class NodeConfig(ClosedConfig):
     min_t_collude: Annotated[int, Field(ge=1, le=1000)] = 1
     noise_counts: tuple[PartyId, ...] | None = None
     gateway: GatewayConfig | None = None
+    pages: PagesConfig | None = None
     superlink: SuperLinkConfig | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     answer_time_floor_ms: Annotated[int, Field(ge=0, le=5000)] = 50

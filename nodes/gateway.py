@@ -145,7 +145,7 @@ def create_gateway(services: Services, desk: BatchDesk, *, token: str, connected
                 remedy="send the token from the gateway's token_file",
             )
 
-    _add_problems(app, party_id)
+    add_problems(app, party_id)
     app.openapi = partial(_document_of, app)  # type: ignore[method-assign]
     closed = [Depends(authorise)]
 
@@ -298,6 +298,9 @@ def problem_document(error: BaseException, *, party_id: str, lang: str) -> tuple
 def _status(error: CryptoError | ModelsError | NodeError, code: str) -> int:
     if code in _STATUS:
         return _STATUS[code]
+    own = getattr(error, "status", None)  # those of the pages have theirs
+    if isinstance(own, int):
+        return own
     if isinstance(error, PolicyRefusal):
         return 403
     if isinstance(error, PeerError):
@@ -320,7 +323,9 @@ def _document(
     return document
 
 
-def _add_problems(app: FastAPI, party_id: str) -> None:
+def add_problems(app: FastAPI, party_id: str) -> None:
+    """Answer every error of an application with a problem (RFC 9457)."""
+
     def answer(request: Request, error: BaseException, headers: dict[str, str] | None = None) -> JSONResponse:
         lang = language_of(request.headers.get("Accept-Language", "en"))
         status, document = problem_document(error, party_id=party_id, lang=lang)

@@ -44,6 +44,7 @@ EntryType = Literal[
     "query-result",
     "deletion",
     "erasure",
+    "data-look",
 ]
 
 

@@ -6,12 +6,16 @@ from fastapi import APIRouter, FastAPI
 
 from hub.services import Hub
 from hub.web import merchant
+from hub.web.access import make_access
+from models.web.app import install_pages
+from models.web.language import APIS
 from models.web.pages import NavItem, Pages
-from models.web.problems import install_problem_pages
 
 ROUTERS: tuple[APIRouter, ...] = (merchant.router,)
 """The parts; each is a module of this package."""
 NAV: tuple[NavItem, ...] = (*merchant.NAV,)
+UPLOADS: dict[str, int] = {}
+"""Beginnings of paths whose forms hold a file, and how many bytes they take."""
 
 
 def make_pages(hub: Hub) -> Pages:
@@ -21,8 +25,6 @@ def make_pages(hub: Hub) -> Pages:
 
 def install(app: FastAPI, hub: Hub) -> None:
     """Put the pages on the hub's application, whose handlers of errors are there already."""
-    pages = make_pages(hub)
-    pages.install(app)
-    install_problem_pages(app, pages)
+    install_pages(app, make_access(hub), make_pages(hub), uploads=UPLOADS, apart=APIS)
     for router in ROUTERS:
         app.include_router(router)

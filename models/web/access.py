@@ -77,6 +77,10 @@ class Access:
             clock=clock,
         )
 
+    def sign_up_link(self, token: str) -> str:
+        """The address to hand to a new person."""
+        return f"{self.site.origin}/signup/{token}"
+
     def cookie(self, connection: HTTPConnection, name: str) -> str | None:
         """A cookie of ours; None where it is absent or far too long."""
         value = connection.cookies.get(self.site.cookie(name))

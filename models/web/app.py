@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from models.errors import ModelsError
 from models.web import account_pages, signin_pages
 from models.web.access import Access
-from models.web.errors import SignInNeeded, TooManyAttempts, WebError
+from models.web.errors import FormTooLarge, SignInNeeded, TooManyAttempts, WebError
 from models.web.headers import PageGuard, PageRules
 from models.web.pages import Pages
 from models.web.problems import install_problem_pages, wants_page
@@ -32,7 +33,7 @@ def install_pages(
     """Make an application one with pages; it has its exception handlers already, and its own routers come after.
 
     Args:
-        app: the application; its handler of `ModelsError` answers with problem details.
+        app: the application; its handlers of `ModelsError` and `Exception` answer with problem details.
         access: the people's side, `app.state.access` from now on.
         pages: the look, `app.state.pages` from now on.
         uploads: beginnings of paths that take files → bytes.
@@ -43,6 +44,7 @@ def install_pages(
     answer: _Handler = app.exception_handlers[ModelsError]
     for kind in (SignInNeeded, TooManyAttempts):
         app.add_exception_handler(kind, _leading_on(answer))
+    app.add_exception_handler(HTTPException, _too_large(answer, app.exception_handlers[HTTPException]))
     install_problem_pages(app, pages)
     app.include_router(signin_pages.router)
     app.include_router(account_pages.router)
@@ -50,7 +52,12 @@ def install_pages(
     async def refuse(request: Request, error: WebError) -> Response:
         return await _awaited(app.exception_handlers[ModelsError](request, error))
 
-    app.add_middleware(PageGuard, rules=PageRules(access.site, refuse=refuse, uploads=uploads or {}, apart=apart))
+    async def fail(request: Request, error: Exception) -> Response:
+        return await _awaited(app.exception_handlers[Exception](request, error))
+
+    app.add_middleware(
+        PageGuard, rules=PageRules(access.site, refuse=refuse, fail=fail, uploads=uploads or {}, apart=apart)
+    )
 
 
 def _leading_on(answer: _Handler) -> Callable[[Request, Exception], Awaitable[Response]]:
@@ -65,6 +72,18 @@ def _leading_on(answer: _Handler) -> Callable[[Request, Exception], Awaitable[Re
         if isinstance(error, TooManyAttempts):
             response.headers["retry-after"] = str(error.retry_after)
         return response
+
+    return handle
+
+
+def _too_large(answer: _Handler, other: _Handler) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """What `models.web.headers` raises where a body turns out too large while it is read."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 413:
+            error = FormTooLarge("The form is too large.", field="body", remedy="Send less, or a smaller file.")
+            return await _awaited(answer(request, error))
+        return await _awaited(other(request, error))
 
     return handle
 

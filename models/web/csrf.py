@@ -27,12 +27,13 @@ def form_token(vault: Vault, cookie: str) -> str:
 def check_origin(request: Request, site: PageSite) -> None:
     """ForgedForm where the browser says that the request comes from elsewhere, or does not say where from."""
     fetched, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    ours = origin is not None and site.serves(origin)
     if fetched is None:
-        trusted = origin == site.origin  # a browser from before 2023 says its Origin with every POST
+        trusted = ours  # a browser from before 2023 says its Origin with every POST
     else:
         # `null` is what a browser says for its own site's forms under a strict referrer policy; a page elsewhere cannot
         # bring it together with `same-origin`.
-        trusted = fetched == "same-origin" and origin in (None, "null", site.origin)
+        trusted = fetched == "same-origin" and (ours or origin in (None, "null"))
     if not trusted:
         raise _forged()
 

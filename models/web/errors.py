@@ -66,8 +66,8 @@ class TooManyAttempts(WebError):  # noqa: N818
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(
-            f"There were too many attempts; the next one is possible in {retry_after} seconds.",
-            remedy="Wait, then try again. Who signed in from this browser before is not held up by others' attempts.",
+            "There were too many attempts in a short time.",
+            remedy="Wait a while, then try again. A browser that you signed in from before is not held up by others.",
         )
         self.retry_after = retry_after
 

@@ -32,8 +32,6 @@ _ALWAYS = {
 }
 _HSTS = "max-age=31536000; includeSubDomains"
 
-Refuse = Callable[[Request, WebError], Awaitable[ASGIApp]]
-
 
 @dataclass(frozen=True)
 class PageRules:
@@ -42,13 +40,15 @@ class PageRules:
     Attributes:
         site: where they are served.
         refuse: makes the answer to a request that is refused here.
+        fail: makes the answer to one that fails unforeseen.
         uploads: beginnings of paths that take files, and how many bytes.
         apart: beginnings of paths that are no pages (an API): they get the headers, and keep their own limits; hosts
             are not checked there, as machines reach it by several names.
     """
 
     site: PageSite
-    refuse: Refuse
+    refuse: Callable[[Request, WebError], Awaitable[ASGIApp]]
+    fail: Callable[[Request, Exception], Awaitable[ASGIApp]]
     uploads: Mapping[str, int] = field(default_factory=dict)
     apart: tuple[str, ...] = ()
 
@@ -72,7 +72,7 @@ class PageGuard:
         page = not scope["path"].startswith(self._rules.apart) if self._rules.apart else True
         closed = self._closing(send, page=page)
         if not page:
-            await self._app(scope, receive, closed)
+            await self._serve(scope, receive, closed)
             return
         try:
             headers = Headers(scope=scope)
@@ -80,15 +80,33 @@ class PageGuard:
             limit = self._rules.limit(scope["path"])
             declared = headers.get("content-length", "0")
             if not declared.isdigit() or int(declared) > limit:
-                raise _too_large(limit)
+                raise _too_large()
         except (HostUnknown, FormTooLarge) as error:
             answer = await self._rules.refuse(Request(scope), error)
             await answer(scope, receive, closed)
             return
-        await self._app(scope, _limited(receive, limit), closed)
+        await self._serve(scope, _limited(receive, limit), closed)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What fails unforeseen is answered here: what surrounds us would answer it without our headers."""
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if not started:
+                answer = await self._rules.fail(Request(scope), error)
+                await answer(scope, receive, watched)
+            raise
 
     def _check_host(self, headers: Headers) -> None:
-        if headers.getlist("host") != [self._rules.site.host]:
+        given = headers.getlist("host")
+        if len(given) != 1 or given[0] not in self._rules.site.hosts:
             raise HostUnknown(
                 "This site is not served under the name that was asked for.",
                 field="Host",
@@ -132,7 +150,5 @@ def _limited(receive: Receive, limit: int) -> Receive:
     return limited
 
 
-def _too_large(limit: int) -> FormTooLarge:
-    return FormTooLarge(
-        f"The form is larger than {limit >> 10} KiB.", field="body", remedy="Send less, or a smaller file."
-    )
+def _too_large() -> FormTooLarge:
+    return FormTooLarge("The form is too large.", field="body", remedy="Send less, or a smaller file.")

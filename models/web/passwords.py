@@ -27,7 +27,7 @@ def hash_password(password: str, *, name: str) -> str:
     """Hash a new password; FormInvalid where it is too short, too long, or the person's name."""
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise FormInvalid(
-            f"A password has {MIN_PASSWORD} to {MAX_PASSWORD} characters.",
+            "A password has 12 to 256 characters.",
             field="password",
             remedy="Choose a longer one: several words are easy to keep in mind.",
         )

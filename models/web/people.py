@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import Row
@@ -142,6 +143,20 @@ class PeopleBook:
                 password=row.password_hash is not None,
             )
             for row in rows
+        ]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Everybody, as command lines print them."""
+        return [
+            {
+                "name": each.person.name,
+                "roles": sorted(each.person.roles),
+                "added_at": each.added_at.isoformat(timespec="seconds"),
+                "joined_at": None if each.joined_at is None else each.joined_at.isoformat(timespec="seconds"),
+                "passkeys": each.passkeys,
+                "password": each.password,
+            }
+            for each in self.all()
         ]
 
     def sign_up(self, token: str) -> SignUp:

@@ -53,6 +53,11 @@ def wants_page(request: Request) -> bool:
     return "text/html" in accept and not request.url.path.startswith(APIS)
 
 
+def route_of(request: Request) -> str:
+    """The route of a request for logs: without what stands in its places, which may be a secret link."""
+    return getattr(request.scope.get("route"), "path", "")
+
+
 def page_problem(pages: Pages, request: Request, body: dict[str, Any]) -> PageProblem:
     """Return what a page says of problem details, its title translated by the code."""
     code = str(body.get("code", ""))
@@ -100,7 +105,7 @@ def _shown(handler: Callable[[Request, Exception], Any], pages: Pages) -> _Handl
         support_id = secrets.token_hex(4)
         body = json.loads(bytes(response.body))
         problem = page_problem(pages, request, body)
-        _logger.info("problem-page", support_id=support_id, code=problem.code, path=request.url.path)
+        _logger.info("problem-page", support_id=support_id, code=problem.code, path=route_of(request))
         page = pages.render(
             request,
             "web/problem.html.j2",

@@ -39,9 +39,18 @@ class PageSite:
         return urlsplit(self.origin).hostname or ""
 
     @cached_property
-    def host(self) -> str:
-        """What a request's Host header has to say."""
-        return self.origin.partition("//")[2]
+    def hosts(self) -> frozenset[str]:
+        """What a request's Host header may say; on this machine alone, any of its own names."""
+        host = self.origin.partition("//")[2]
+        if not self.loopback:
+            return frozenset({host})
+        port = host.removeprefix(f"[{self.hostname}]").removeprefix(self.hostname)
+        return frozenset(f"{name}{port}" for name in ("localhost", "127.0.0.1", "[::1]"))
+
+    def serves(self, origin: str) -> bool:
+        """Whether a page at this origin is one of ours."""
+        scheme, _, host = origin.partition("://")
+        return scheme == self.origin.partition("://")[0] and host in self.hosts
 
     @cached_property
     def loopback(self) -> bool:

@@ -33,6 +33,7 @@ from nodes.witness.mirror_follower import MirrorFollower
 
 if TYPE_CHECKING:
     from nodes.supernode import SuperNode
+    from nodes.web.server import PageServer
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -
         runtime.feed.retry_refused()
         link = Link(runtime, runtime.handlers)
         gateway = open_gateway(services, link)
+        pages = open_pages(services, link)
         link.start()
         data_life = DataLifeLoop(services.data_life)
         data_life.start()
@@ -62,6 +64,8 @@ def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -
         finally:
             if follower is not None:
                 follower.stop()
+            if pages is not None:
+                pages.stop()
             if gateway is not None:
                 gateway.stop()
             if supernode is not None:
@@ -99,6 +103,24 @@ def follow_log(services: Services) -> MirrorFollower | None:
     follower = MirrorFollower(services.witness.mirror)
     follower.start()
     return follower
+
+
+def open_pages(services: Services, link: Link) -> PageServer | None:
+    """Serve the pages for people where the configuration says so.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+        AccessStateError: the key file of the pages cannot be used.
+    """
+    config = services.runtime.config.pages
+    if config is None:
+        return None
+    from nodes.web.app import create_pages  # noqa: PLC0415  (a node without pages need not load them)
+    from nodes.web.server import PageServer  # noqa: PLC0415
+
+    server = PageServer(create_pages(services, connected=lambda: link.connected), config)
+    server.start()
+    return server
 
 
 def join_superlink(services: Services) -> SuperNode | None:

@@ -31,18 +31,18 @@ from tests.hub_world import HubWorld, Member, merchant_batch, merchant_leaves
 extra = APIRouter()
 
 
-@extra.get("/test/whoami")
+@extra.get("/v1/test/whoami")
 def whoami(party: SignedParty) -> str:
     return party.party_id
 
 
-@extra.post("/test/count")
+@extra.post("/v1/test/count")
 def count() -> dict[str, int]:
     extra.calls = getattr(extra, "calls", 0) + 1  # type: ignore[attr-defined]
     return {"calls": extra.calls}  # type: ignore[attr-defined]
 
 
-@extra.post("/test/fail")
+@extra.post("/v1/test/fail")
 def fail() -> None:
     raise ZeroDivisionError("secret detail")
 
@@ -59,7 +59,7 @@ def world(tmp_path: Path) -> Iterator[HubWorld]:
 def client(world: HubWorld) -> TestClient:
     app = create_app(world.hub)
     app.include_router(extra)
-    return TestClient(app, raise_server_exceptions=False)
+    return TestClient(app, base_url=world.hub.config.page_site.origin, raise_server_exceptions=False)
 
 
 def admin(world: HubWorld) -> dict[str, str]:
@@ -115,7 +115,7 @@ def test_the_openapi_document_is_served_and_no_page_loads_scripts(client: TestCl
 
 
 def test_unforeseen_error_tells_nothing(client: TestClient) -> None:
-    response = client.post("/test/fail", headers=key())
+    response = client.post("/v1/test/fail", headers=key())
     assert (response.status_code, response.json()["code"]) == (500, "internal-error")
     assert "secret" not in response.text
     assert response.headers["content-type"] == "application/problem+json"
@@ -160,19 +160,19 @@ def test_refusal_of_another_party_keeps_its_words() -> None:
 
 
 def test_post_needs_its_key_and_takes_effect_once(client: TestClient) -> None:
-    assert client.post("/test/count").json()["code"] == "idempotency-key-missing"
-    first = client.post("/test/count", headers=key("a"), content=b"1")
-    again = client.post("/test/count", headers=key("a"), content=b"1")
+    assert client.post("/v1/test/count").json()["code"] == "idempotency-key-missing"
+    first = client.post("/v1/test/count", headers=key("a"), content=b"1")
+    again = client.post("/v1/test/count", headers=key("a"), content=b"1")
     assert first.json() == again.json()
     assert (again.headers["idempotent-replayed"], again.headers["content-type"]) == ("true", "application/json")
-    other = client.post("/test/count", headers=key("a"), content=b"2")
+    other = client.post("/v1/test/count", headers=key("a"), content=b"2")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency-key-reused")
-    fresh = client.post("/test/count", headers=key("b"), content=b"1")
+    fresh = client.post("/v1/test/count", headers=key("b"), content=b"1")
     assert fresh.json()["calls"] == first.json()["calls"] + 1
     # Another caller's key is another key: an answer goes to nobody else.
-    stranger = client.post("/test/count", headers={**key("a"), "Authorization": "Bearer x"}, content=b"1")
+    stranger = client.post("/v1/test/count", headers={**key("a"), "Authorization": "Bearer x"}, content=b"1")
     assert stranger.json()["calls"] == first.json()["calls"] + 2
-    assert client.post("/test/count", headers=key("x" * 200)).status_code == 422
+    assert client.post("/v1/test/count", headers=key("x" * 200)).status_code == 422
 
 
 def test_refused_post_may_be_tried_again(client: TestClient, world: HubWorld) -> None:
@@ -185,21 +185,21 @@ def test_refused_post_may_be_tried_again(client: TestClient, world: HubWorld) ->
     assert (created.status_code, created.json()) == (201, {"party_id": "bank-01", "approved": False})
     replayed = client.post("/v1/enrolments", content=request, headers=key())
     assert (replayed.status_code, replayed.json()) == (201, {"party_id": "bank-01", "approved": False})
-    assert client.post("/test/fail", headers=key("f")).status_code == 500
-    assert client.post("/test/fail", headers=key("f")).json()["code"] == "internal-error"
+    assert client.post("/v1/test/fail", headers=key("f")).status_code == 500
+    assert client.post("/v1/test/fail", headers=key("f")).json()["code"] == "internal-error"
 
 
 def test_unfinished_and_old_keys(client: TestClient, world: HubWorld) -> None:
     import hashlib
 
-    scope = hashlib.sha256(b"k\x00/test/count\x00").digest()
+    scope = hashlib.sha256(b"k\x00/v1/test/count\x00").digest()
     assert world.hub.idempotency.begin(scope, hashlib.sha256(b"").digest()) is None
-    assert client.post("/test/count", headers=key()).json()["code"] == "idempotency-in-progress"
+    assert client.post("/v1/test/count", headers=key()).json()["code"] == "idempotency-in-progress"
     world.hub.idempotency.release_unfinished()
-    calls = client.post("/test/count", headers=key()).json()["calls"]
-    assert client.post("/test/count", headers=key()).json()["calls"] == calls
+    calls = client.post("/v1/test/count", headers=key()).json()["calls"]
+    assert client.post("/v1/test/count", headers=key()).json()["calls"] == calls
     world.now += timedelta(hours=25)
-    assert client.post("/test/count", headers=key()).json()["calls"] == calls + 1
+    assert client.post("/v1/test/count", headers=key()).json()["calls"] == calls + 1
 
 
 def test_body_has_a_limit(world: HubWorld) -> None:
@@ -223,14 +223,14 @@ def signed(member: Member, world: HubWorld, path: str, nonce: bytes = bytes(16),
 def test_signed_request_counts_once_for_its_path(client: TestClient, world: HubWorld) -> None:
     bank, tax = Member("bank-01", "bank"), Member("tax-01", "tax")
     world.join(bank, tax)
-    path = "/test/whoami?a=%E5%9C%B0&b=2"
+    path = "/v1/test/whoami?a=%E5%9C%B0&b=2"
     headers = signed(bank, world, path)
     assert client.get(path, headers=headers).json() == "bank-01"
     assert client.get(path, headers=headers).json()["code"] == "request-replayed"
     assert client.get(path, headers=signed(tax, world, path)).json() == "tax-01"
     for number, (code, bad) in enumerate(
         [
-            ("unauthorised", signed(bank, world, "/test/whoami", b"1" * 16)),
+            ("unauthorised", signed(bank, world, "/v1/test/whoami", b"1" * 16)),
             ("unauthorised", signed(bank, world, path, b"2" * 16, method="POST")),
             ("unauthorised", signed(bank, world, path, b"3" * 16, issued_at=world.now - timedelta(minutes=6))),
             ("unauthorised", signed(bank, world, path, b"4" * 16, party_id="tax-01")),
