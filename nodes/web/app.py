@@ -1,28 +1,28 @@
 """The node's pages as one application: the regulator's at the witness, the bank's at all others; parts add themselves.
 
-A part's module has a router and its places in the navigation; both are named here, and its routes stand in the rights
-table (`models.web.rights`). What a route works with: `services_of(request)`, `connected(request)`.
+A part puts its routers, its navigation and what it works with on the application; it is named here, and its routes
+stand in the rights table (`models.web.rights`). What a route works with: `nodes.web.state`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import cast
 
-from fastapi import APIRouter, FastAPI
-from starlette.requests import HTTPConnection
+from fastapi import FastAPI
 
 from models.web.app import install_pages
-from models.web.pages import NavItem, Pages
+from models.web.pages import Pages
 from models.web.rights import Site
 from nodes.gateway import add_problems
 from nodes.services import Services
+from nodes.web import regulator
 from nodes.web.access import make_access, site_of
 
-ROUTERS: Mapping[Site, tuple[APIRouter, ...]] = {"bank": (), "witness": ()}
-NAV: Mapping[Site, tuple[NavItem, ...]] = {"bank": (), "witness": ()}
-UPLOADS: Mapping[Site, Mapping[str, int]] = {"bank": {}, "witness": {}}
+Part = Callable[[FastAPI, Pages, Services], None]
+
+PARTS: Mapping[Site, tuple[Part, ...]] = {"bank": (), "witness": (regulator.install,)}
+UPLOADS: Mapping[Site, Mapping[str, int]] = {"bank": {}, "witness": regulator.UPLOADS}
 """Beginnings of paths whose forms hold a file, and how many bytes they take."""
 
 
@@ -44,18 +44,8 @@ def create_pages(services: Services, *, connected: Callable[[], bool]) -> FastAP
     app.state.services = services
     app.state.connected = connected
     add_problems(app, config.party_id)
-    pages = Pages("nodes.web", title=config.title or config.party_id, nav=[*NAV[site]])
+    pages = Pages("nodes.web", title=config.title or config.party_id)
     install_pages(app, access, pages, uploads=UPLOADS[site])
-    for router in ROUTERS[site]:
-        app.include_router(router)
+    for part in PARTS[site]:
+        part(app, pages, services)
     return app
-
-
-def services_of(connection: HTTPConnection) -> Services:
-    """The node's services."""
-    return cast(Services, connection.app.state.services)
-
-
-def connected(connection: HTTPConnection) -> bool:
-    """Whether the link to the hub is up."""
-    return bool(connection.app.state.connected())
