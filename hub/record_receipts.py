@@ -70,6 +70,15 @@ class RecordReceipts:
         """
         return self._receipt(self._consents.read(record_id, party_id=party_id))
 
+    def of_own(self, record_id: str, *, pseudonym: bytes) -> ReceiptFile:
+        """Return the receipt of a merchant's own consent; raises as `of_consent` does."""
+        consent = self._consents.read(record_id)
+        if consent.record.pii_principal_id != pseudonym:
+            raise NotFoundError(
+                "There is no such consent of yours.", field="record", remedy="Open the list of your consents again."
+            )
+        return self._receipt(consent)
+
     def _receipt(self, consent: StoredConsent) -> ReceiptFile:
         record, token = consent.record, consent.item.consent
         current = self._roster.current()

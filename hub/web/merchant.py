@@ -18,6 +18,7 @@ from hub.services import Hub
 from hub.web import merchant_views as views
 from hub.web.merchant_delivery import Deliveries
 from hub.web.merchant_proposals import proposal, proposals_of
+from hub.web.merchant_receipt import receipt_view
 from hub.web.merchant_tickets import help_of
 from models.web.pages import NavItem, Pages
 
@@ -133,6 +134,21 @@ def show_record(request: Request, hub: HubOf, pages: PagesOf, merchant: Merchant
     """Show all that is kept about the merchant, as it prints."""
     records = hub.merchant_records.of(merchant)
     return pages.render(request, "merchant/record.part.j2", printed=views.printed(records, _parties(hub)))
+
+
+@router.post("/views/receipt")
+def show_receipt(request: Request, hub: HubOf, pages: PagesOf, merchant: Merchant, record: RecordId) -> Response:
+    """Show the receipt of one consent in the fields of ISO/IEC TS 27560."""
+    found = hub.record_receipts.of_own(record, pseudonym=merchant)
+    return pages.render(request, "merchant/receipt.part.j2", receipt=receipt_view(found, _parties(hub)))
+
+
+@router.post("/files/receipt")
+def save_receipt(hub: HubOf, merchant: Merchant, record: RecordId) -> Response:
+    """Give the receipt of one consent as a file that verifies offline."""
+    response = answer(hub.record_receipts.of_own(record, pseudonym=merchant))
+    response.headers.update(_NO_STORE)
+    return response
 
 
 @router.post("/files/record")

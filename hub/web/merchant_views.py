@@ -206,7 +206,7 @@ def _history(each: RecordedConsent, record: ConsentRecord) -> tuple[Happening, .
     steps = [Happening(record.event_time, words.EVENTS["given"], "good")]
     for event in each.events:
         signed = ConsentEvent.model_validate_json(peek_payload(event.token))
-        tone = {"resumed": "good", "paused": "warn"}.get(event.event, "neutral")
+        tone = words.EVENT_TONES.get(event.event, "neutral")
         steps.append(Happening(signed.event_time, words.EVENTS[event.event], tone))
     return tuple(steps)
 

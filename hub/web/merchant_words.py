@@ -51,6 +51,7 @@ EVENTS: Mapping[str, str] = {
     "refused": "You refused",
     "expired": "It ran out",
 }
+EVENT_TONES: Mapping[str, str] = {"given": "good", "resumed": "good", "paused": "warn"}
 STATES: Mapping[str, tuple[str, str]] = {
     "active": ("In force", "good"),
     "waiting": ("Not yet in force", "info"),

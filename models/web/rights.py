@@ -219,6 +219,8 @@ RIGHTS: tuple[Grant, ...] = (
             "POST /merchant/views/queries",
             "POST /merchant/views/keys",
             "POST /merchant/views/help",
+            "POST /merchant/views/receipt",
+            "POST /merchant/files/receipt",
             "POST /merchant/views/record",
             "POST /merchant/files/record",
             "POST /merchant/delivery",

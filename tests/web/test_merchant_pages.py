@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from crypto.record_receipts import check_receipt
+from crypto.wire.receipt import ReceiptFile
 from tests.hub_merchants import Merchant
 from tests.web.harness import Reader, shots
 from tests.web.merchant_world import LiveMarket, Shop, consent_fields, served_market
@@ -124,3 +126,21 @@ def test_the_keys_enrolled_are_shown_with_the_number_of_this_one(market: tuple[L
     expect(shop.page.locator(".key[data-current]")).to_contain_text(own.text_content() or "missing")
     expect(shop.page.locator(".key[data-current]")).to_contain_text("Title of platform")
     shots(shop.page, "merchant/keys")
+
+
+def test_a_receipt_is_a_page_and_a_file_that_verifies_offline(
+    market: tuple[LiveMarket, str], shop: Shop, tmp_path: Path
+) -> None:
+    world, origin = market
+    record = consent(market, shop)
+    shop.page.wait_for_timeout(1500)  # a checkpoint comes every second
+    shop.page.goto(f"{origin}/merchant/receipt?record={record}")
+    expect(shop.page.locator("[data-view]")).to_contain_text("PIPL 13, 23, 29")
+    expect(shop.page.locator("[data-view]")).to_contain_text("Title of tax-01")
+    with shop.page.expect_download() as started:
+        shop.page.get_by_role("button", name="保存为文件").click()
+    started.value.save_as(tmp_path / "receipt.json")
+    file = ReceiptFile.model_validate_json((tmp_path / "receipt.json").read_bytes())
+    keys = {"hub_key": world.hub.keys.identity.public, "witness_key": world.witness.identity.public}
+    assert check_receipt(file, **keys).record_id == record
+    shots(shop.page, "merchant/receipt")
