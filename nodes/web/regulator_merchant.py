@@ -9,9 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from starlette.responses import Response
 
-from models.said import Said, said
 from models.web.access import access_of, needs
-from models.web.listing import Link
 from models.web.pages import PagesOf
 from models.web.people import Person
 from models.web.problems import problem_of
@@ -32,8 +30,11 @@ class Step:
 
     at: datetime
     title: str
-    detail: Link | Said
     tone: str
+    index: int | None
+    place: str
+    by: str
+    signed: bool
 
 
 @router.get("")
@@ -80,14 +81,18 @@ def step_of(place: OpenedPlace) -> Step:
     """An entry as a point of a time line."""
     event = str(place.entry.facts.get("event"))
     title = EVENTS.get(event) if place.entry.type == "consent-event" else None
-    if place.index is None:
-        detail: Link | Said = said(PLACES[place.place])
-    else:
-        detail = Link(str(place.index), f"/regulator/log/{place.index}")
     tone = PLACE_TONES[place.place] if place.place != "verified" else EVENT_TONES.get(event, "neutral")
     if place.entry.type == "consent" and place.place == "verified":
         tone = "good"
-    return Step(place.entry.time, title or type_text(place.entry.type), detail, tone)
+    return Step(
+        at=place.entry.time,
+        title=title or type_text(place.entry.type),
+        tone=tone,
+        index=place.index,
+        place=PLACES[place.place],
+        by=place.entry.actor if place.entry.type == "query" else "",
+        signed=place.signed,
+    )
 
 
 def _number(opened: Opened, place: str) -> int:

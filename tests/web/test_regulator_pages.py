@@ -79,8 +79,8 @@ def test_the_overview_and_a_search_lead_to_an_entry_that_the_browser_verifies(
     expect(page.locator("h1")).to_have_text("监管总览")
     shots(page, "regulator/overview")
     page.get_by_role("link", name="审计日志").first.click()
-    page.locator('select[name=party]').select_option("tax-01")
-    page.locator('select[name=type]').select_option("query")
+    page.locator("select[name=party]").select_option("tax-01")
+    page.locator("select[name=type]").select_option("query")
     page.get_by_role("button", name="搜索").click()
     assert "party=tax-01" in page.url
     shots(page, "regulator/log")
