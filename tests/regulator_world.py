@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
 from crypto.canonical import canonical_bytes
 from crypto.checkpoint import Checkpoint, assemble, sign_note
-from crypto.errors import CryptoError, ProofError
+from crypto.errors import ProofError
 from crypto.jws import generate_merchant_key, peek_payload, sign_merchant
 from crypto.keys import BoxKey, IdentityKey
 from crypto.log_index import commit
@@ -25,12 +23,12 @@ from crypto.wire.link import ReleaseProposal
 from crypto.wire.party import Party
 from crypto.wire.service import MerchantRecords, OpenedEntry, RecordedConsent, RecordedEvent
 from hub.scorecard_model import make_scorecard
-from models.errors import ModelsError
 from models.web.app import install_pages
 from models.web.pages import Pages
 from models.web.rights import Role
 from models.web.signin import Browser
-from nodes.errors import NodeError, PolicyRefusal
+from nodes.errors import PolicyRefusal
+from nodes.gateway import add_problems
 from nodes.journal import Decision, Journal
 from nodes.ledger import Ledger
 from nodes.store import Store
@@ -92,7 +90,7 @@ class RegulatorWorld:
 
     def app(self) -> FastAPI:
         app = FastAPI(openapi_url=None)
-        _add_problems(app)
+        add_problems(app, "witness")
         pages = Pages("nodes.web", title="witness")
         install_pages(app, self.access.access, pages, uploads=UPLOADS)
         install_desk(app, pages, self.desk)
@@ -277,19 +275,3 @@ class RegulatorWorld:
             hub_key=self.hub.public,
             witness_key=self.witness.public,
         )
-
-
-def _add_problems(app: FastAPI) -> None:
-    async def answer(_request: Request, error: Exception) -> JSONResponse:
-        status = getattr(error, "status", 422)
-        names = ("code", "field", "remedy")
-        body = {name: getattr(error, name, None) for name in names} | {"detail": str(error), "title": str(error)}
-        return JSONResponse(body, status, media_type="application/problem+json")
-
-    for kind in (ModelsError, NodeError, CryptoError):
-        app.add_exception_handler(kind, answer)
-
-
-def automatic(desk: RegulatorDesk) -> RegulatorDesk:
-    """The same desk where releases wait for nobody."""
-    return replace(desk, by_hand=False)

@@ -93,11 +93,7 @@ def open_gateway(services: Services, link: Link) -> GatewayServer | None:
 
 
 def follow_log(services: Services) -> MirrorFollower | None:
-    """Keep the witness's mirror of the log up to what it cosigned.
-
-    Raises:
-        MirrorBroken: the mirror's file was altered or damaged.
-    """
+    """Keep the witness's mirror of the log up to what it cosigned; None at other nodes."""
     if services.witness is None:
         return None
     follower = MirrorFollower(services.witness.mirror)

@@ -173,7 +173,7 @@ class Mirror:
         """Compare the stored tiles with the head that was verified.
 
         Raises:
-            MirrorBroken: the file was altered or damaged.
+            MirrorBroken: the file was altered or damaged; the same as an alarm.
         """
         with self.store.reading() as session:
             head = session.get(MirrorHeadRow, 1)
@@ -184,7 +184,9 @@ class Mirror:
             except ProofError:
                 intact = False
         if not intact:
-            raise _broken("the mirror's tree does not have the root that was verified")
+            problem = _broken("the mirror's tree does not have the root that was verified")
+            self._alarm(problem)
+            raise problem
 
     def catch_up(self, *, stopping: Callable[[], bool] = lambda: False) -> Progress:
         """Fetch, verify and keep what is missing, a block at a time, until all is here or `stopping` says so.

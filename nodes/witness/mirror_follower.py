@@ -27,12 +27,7 @@ class MirrorFollower:
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
 
     def start(self) -> None:
-        """Check what is stored, then follow.
-
-        Raises:
-            MirrorBroken: the mirror's file was altered or damaged.
-        """
-        self._mirror.check()
+        """Check what is stored, then follow. A damaged mirror is an alarm; the witness's other duties go on."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -41,10 +36,13 @@ class MirrorFollower:
         self._thread.join(timeout=60)
 
     def _run(self) -> None:
-        pause = 0.0
+        pause, checked = 0.0, False
         while not self._stopping.wait(pause):
             pause = self._look
             try:
+                if not checked:
+                    self._mirror.check()
+                    checked = True
                 self._mirror.catch_up(stopping=self._stopping.is_set)
             except (CryptoError, NodeError) as problem:
                 pause = PAUSE_SECONDS

@@ -239,6 +239,10 @@ def test_an_altered_mirror_is_noticed(store: Store) -> None:
         session.execute(text('UPDATE mirror_tiles SET data = zeroblob(length(data)) WHERE level = 0 AND "index" = 1'))
     with pytest.raises(MirrorBroken):
         mirror.check()
+    follower = MirrorFollower(mirror, look_seconds=0.01)
+    follower.start()
+    wait_for(lambda: [alarm.code for alarm in mirror.alarms()] == ["mirror-broken"])
+    follower.stop()
     with store.session() as session:
         session.execute(text("DELETE FROM mirror_tiles"))
     with pytest.raises(MirrorBroken):
