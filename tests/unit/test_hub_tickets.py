@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from crypto.canonical import canonical_bytes
 from crypto.jws import peek_payload, sign_model
@@ -27,10 +28,15 @@ from crypto.wire.ticket import (
     TicketSubject,
 )
 from hub.app import create_app
+from hub.erasure import erase_merchant
+from hub.tables.consent_requests import ConsentRequestRow
+from hub.tables.invitations import InvitationRow
+from hub.tables.tickets import TicketRow
 from hub.working_days import working_days_after
 from tests.hub_merchants import MarketWorld, Merchant
 from tests.hub_world import Member
-from tests.unit.test_hub_consent_requests import call
+from tests.merchant_browser import invite
+from tests.unit.test_hub_consent_requests import call, request
 from tests.unit.test_hub_invitations import post, refused
 
 TEXT = "评分与实际经营不符，请人工复核。"
@@ -214,3 +220,19 @@ def test_a_merchant_has_twenty_open_tickets_at_most(world: MarketWorld, client: 
 )
 def test_fifteen_working_days_are_three_weeks(start: str, due: str) -> None:
     assert working_days_after(datetime.fromisoformat(start), 15) == datetime.fromisoformat(due).astimezone(UTC)
+
+
+def test_an_erasure_takes_what_was_asked_of_the_merchant_and_by_it(
+    world: MarketWorld, client: TestClient, shop: Merchant
+) -> None:
+    other = world.merchant("other")
+    world.hub.consents.submit([world.consent(other)[1]])
+    for each in (shop, other):
+        assert post(client, "merchants/tickets", ticket(world, each)[1]).status_code == 201
+        assert post(client, "consent-requests", request(world, each)[1]).status_code == 201
+        again = invite(world.members["bank-01"], each.pseudonym, world.now, replaces=True)
+        assert post(client, "invitations", again.signed).status_code == 201
+    erase_merchant(world.hub, shop.pseudonym)
+    with world.hub.db.reading() as session:
+        for table in (TicketRow, ConsentRequestRow, InvitationRow):
+            assert set(session.scalars(select(table.pseudonym))) == {other.pseudonym}
