@@ -112,6 +112,11 @@ class Feed:
         with self._db.reading() as session:
             return _end(session, party_id)
 
+    def ends(self) -> dict[str, int]:
+        """Return party → number of the last item of its feed, where there is one."""
+        with self._db.reading() as session:
+            return {row.party_id: row.seq for row in session.scalars(select(FeedCounterRow))}
+
     def page(self, party_id: str, after: int) -> Page:
         """F2: return up to 500 items that follow number `after`, with the signed head."""
         now = self._clock()  # before the view is taken: all that was committed by then is in it

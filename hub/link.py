@@ -29,10 +29,20 @@ class Socket(Protocol):
 
 
 class Link:
-    """One open connection. Only its own event loop touches it, but for `loop` and `party`."""
+    """One open connection. Only its own event loop touches it, but for `loop`, `party` and numbers that are read.
 
-    def __init__(self, party: Party, socket: Socket, feed_seq: int) -> None:
+    Args:
+        party: whose it is.
+        socket: accepted.
+        feed_seq: number of the last item of its feed that it holds.
+        software: of the party, as its signed hello says.
+        since: when it opened, in seconds.
+    """
+
+    def __init__(self, party: Party, socket: Socket, feed_seq: int, *, software: str = "", since: int = 0) -> None:
         self.party = party
+        self.software = software
+        self.since = since
         self.loop = asyncio.get_running_loop()
         self.sent = feed_seq
         self.acked = feed_seq

@@ -18,6 +18,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 from pydantic import ValidationError
@@ -42,6 +43,21 @@ ACK_TIMEOUT_S = 120.0
 _LOOP_GRACE_S = 2.0
 
 _logger = structlog.get_logger("hub.links")
+
+
+@dataclass(frozen=True)
+class LinkState:
+    """An open link as the operator sees it.
+
+    Attributes:
+        since: when it opened, in seconds.
+        software: of the party, as its signed hello says.
+        acked: number of the last item of its feed that it has stored.
+    """
+
+    since: int
+    software: str
+    acked: int
 
 
 class Links:
@@ -86,6 +102,11 @@ class Links:
         with self._lock:
             link = self._links.get(party_id)
         return None if link is None else link.acked
+
+    def states(self) -> dict[str, LinkState]:
+        """Say of each party with an open link since when, with which software, and how far it has its feed."""
+        with self._lock:
+            return {name: LinkState(link.since, link.software, link.acked) for name, link in self._links.items()}
 
     def request(self, party_id: str, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
         """Ask a party from a worker thread and wait for the reply's body.
@@ -145,7 +166,7 @@ class Links:
         except (HubError, CryptoError, ValidationError, TimeoutError) as error:
             await _refuse(socket, error)
             return
-        link = Link(party, socket, hello.feed_seq)
+        link = Link(party, socket, hello.feed_seq, software=hello.software, since=seconds(self._clock()))
         try:
             with suppress(PeerUnreachable):
                 welcome = Welcome(party_id=party.party_id, roster=self._roster())

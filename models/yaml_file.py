@@ -7,6 +7,7 @@ number, and ``012`` is twelve.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -16,10 +17,28 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from models.errors import SchemaError
+from models.said import Said, said
 
 T = TypeVar("T", bound=BaseModel)
 MAX_BYTES = 4 << 20
 MAX_REPORTED = 20
+_PROBLEMS = "file_problems"
+
+
+@dataclass(frozen=True)
+class FileProblem:
+    """One thing that is wrong with a file: where, what, and what to do; both texts are message ids or said."""
+
+    line: int
+    field: str
+    what: str | Said
+    remedy: str | Said
+
+
+def problems_of(error: BaseException) -> tuple[FileProblem, ...]:
+    """Return what `load_yaml_model` found wrong with a file, one by one; nothing for other errors."""
+    found: tuple[FileProblem, ...] = vars(error).get(_PROBLEMS, ())
+    return found
 
 
 class ErrorType(Protocol):
@@ -107,13 +126,21 @@ def load_yaml_model(path: Path, model: type[T], *, error: ErrorType = SchemaErro
         line = mark.line + 1 if mark else 1
         what = problem.problem or "not YAML"
         remedy = "correct the YAML at this line"
-        raise error(f"{path}:{line}: {what}; {remedy}", remedy=remedy) from problem
+        raise _listing(
+            error(f"{path}:{line}: {what}; {remedy}", remedy=remedy), FileProblem(line, "", what, remedy)
+        ) from problem
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as problem:
         remedy = "save the file as UTF-8 YAML"
-        raise error(f"{path}:1: cannot be read as YAML; {remedy}", remedy=remedy) from problem
+        raise _listing(
+            error(f"{path}:1: cannot be read as YAML; {remedy}", remedy=remedy),
+            FileProblem(1, "", "cannot be read as YAML", remedy),
+        ) from problem
     if node is None or not isinstance(value, dict):
         remedy = "write fields as `name: value`"
-        raise error(f"{path}:1: the file has no fields; {remedy}", remedy=remedy)
+        raise _listing(
+            error(f"{path}:1: the file has no fields; {remedy}", remedy=remedy),
+            FileProblem(1, "", "the file has no fields", remedy),
+        )
     try:
         return model.model_validate(value, context={"base": path.absolute().parent})
     except ValidationError as problem:
@@ -134,6 +161,7 @@ def _read(path: Path, error: ErrorType) -> bytes:
 
 def _explained(path: Path, node: yaml.Node, details: list[ErrorDetails], error: ErrorType) -> Exception:
     lines: list[str] = []
+    problems: list[FileProblem] = []
     first: tuple[str, str] | None = None
     for detail in details[:MAX_REPORTED]:
         field, line = _locate(node, detail["loc"])
@@ -144,11 +172,17 @@ def _explained(path: Path, node: yaml.Node, details: list[ErrorDetails], error: 
             field, line = _locate(node, parts)
             what = what[inner.end() :]
         lines.append(f"{path}:{line}: {field + ': ' if field else ''}{what}; {remedy}")
+        problems.append(FileProblem(line, field, _said(detail) or what, remedy))
         first = first or (field, remedy)
     if len(details) > MAX_REPORTED:
         lines.append(f"{path}: {len(details) - MAX_REPORTED} more problems")
     field, remedy = first or ("", "correct the file")
-    return error("\n".join(lines), field=field or None, remedy=remedy)
+    return _listing(error("\n".join(lines), field=field or None, remedy=remedy), *problems)
+
+
+def _listing(error: Exception, *problems: FileProblem) -> Exception:
+    vars(error)[_PROBLEMS] = problems
+    return error
 
 
 def _locate(node: yaml.Node, loc: tuple[int | str, ...]) -> tuple[str, int]:
@@ -169,6 +203,42 @@ def _locate(node: yaml.Node, loc: tuple[int | str, ...]) -> tuple[str, int]:
             current = current.value[part]
             line = current.start_mark.line + 1
     return ".".join(names), line
+
+
+_LIMITS = {
+    "greater_than": ("must be greater than {limit}", "gt"),
+    "greater_than_equal": ("must be at least {limit}", "ge"),
+    "less_than": ("must be less than {limit}", "lt"),
+    "less_than_equal": ("must be at most {limit}", "le"),
+    "too_short": ("needs at least {limit} entries", "min_length"),
+    "too_long": ("may have at most {limit} entries", "max_length"),
+    "literal_error": ("must be one of: {limit}", "expected"),
+    "string_pattern_mismatch": ("does not have the form {limit}", "pattern"),
+}
+_TYPES = {
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "string_type": "must be a text",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a list of fields",
+    "model_type": "must be a list of fields",
+}
+
+
+def _said(detail: ErrorDetails) -> Said | None:
+    """What is wrong as a text that has translations; None where only the library's own words tell it."""
+    kind = detail["type"]
+    if kind in _TYPES:
+        return said(_TYPES[kind])
+    if kind in _LIMITS:
+        text, name = _LIMITS[kind]
+        return said(text, limit=detail.get("ctx", {}).get(name, ""))
+    return None
 
 
 def _sentence(detail: ErrorDetails) -> tuple[str, str]:

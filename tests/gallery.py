@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ CSP = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 AT = 1_790_000_000
+NOON = datetime(2026, 9, 22, 4, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,16 @@ class RefusedError(Exception):
     """An error that the gallery's application answers as problem details."""
 
 
+def _alarms(word: str) -> list[Alarm]:
+    return [Alarm(said("Checkpoint {word} was refused", word=word), word, "/gallery", word, NOON), Alarm(word)]
+
+
 def create_gallery(word: str = "银行 Bank", *, alarms: bool = True, count: int = 120) -> FastAPI:
     """Make an application whose pages hold `word` wherever a page shows what it was given."""
     pages = Pages(
         "models.web",
         title=word,
-        alarms=lambda: (
-            [Alarm(said("Checkpoint {word} was refused", word=word), word, "/gallery"), Alarm(word)] if alarms else []
-        ),
+        alarms=lambda: _alarms(word) if alarms else [],
         nav=[
             NavItem("Search", "/gallery", order=1),
             NavItem(word, "/gallery/other", order=2),

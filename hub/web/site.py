@@ -5,22 +5,29 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 
 from hub.services import Hub
-from hub.web import merchant
+from hub.web import merchant, operator, operator_campaigns
 from hub.web.access import make_access
 from models.web.app import install_pages
 from models.web.language import APIS
-from models.web.pages import NavItem, Pages
+from models.web.pages import Alarm, NavItem, Pages
 
-ROUTERS: tuple[APIRouter, ...] = (merchant.router,)
+ROUTERS: tuple[APIRouter, ...] = (merchant.router, operator.router, operator_campaigns.router)
 """The parts; each is a module of this package."""
-NAV: tuple[NavItem, ...] = (*merchant.NAV,)
-UPLOADS: dict[str, int] = {}
+NAV: tuple[NavItem, ...] = (*merchant.NAV, *operator.NAV)
+UPLOADS: dict[str, int] = {**operator_campaigns.UPLOADS}
 """Beginnings of paths whose forms hold a file, and how many bytes they take."""
 
 
 def make_pages(hub: Hub) -> Pages:
     """Return the look of the hub's pages."""
-    return Pages("hub.web", title=hub.config.hub_id, nav=[*NAV])
+    return Pages("hub.web", title=hub.config.hub_id, nav=[*NAV], alarms=lambda: _alarms(hub))
+
+
+def _alarms(hub: Hub) -> list[Alarm]:
+    return [
+        Alarm(each.title, remedy=each.remedy, detail=each.what, since=each.since, href="/operator/log")
+        for each in hub.alarms()
+    ]
 
 
 def install(app: FastAPI, hub: Hub) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Literal, TypeAlias
 
@@ -10,6 +11,8 @@ from markupsafe import Markup, escape
 BEIJING = timezone(timedelta(hours=8), "UTC+8")
 """The time of all pages; China has one zone and no summer time."""
 DASH = "–"
+_CODE = re.compile("`([^`<>]{1,200})`")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 Tone: TypeAlias = Literal["good", "warn", "bad", "info", "neutral"]
 TONES: dict[str, Tone] = {
@@ -96,11 +99,21 @@ def significant(value: float | None, digits: int = 4) -> str:
     if value is None:
         return DASH
     text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+    mantissa, e, exponent = text.partition("e")
+    if e:
+        raised = str(int(exponent)).translate(_RAISED)
+        text = f"10{raised}" if mantissa == "1" else f"{mantissa}×10{raised}"
     return text.replace("-", "−")
+
+
+def coded(text: str) -> Markup:
+    """Return a text for persons with what stands between backticks, e.g. a command, as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - all is escaped
 
 
 def short(value: str, keep: int = 10) -> Markup:
     """Return a long identifier by its beginning, with the whole of it on hover and for copying."""
+    keep += len("sha256:") if value.startswith("sha256:") else 0
     if len(value) <= keep + 2:
         return Markup("<code>{}</code>").format(value)
     return Markup('<code title="{}">{}…</code>').format(value, value[:keep])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,14 +54,18 @@ class Alarm:
     """What every page says at its top until it is mended; texts are message ids or said.
 
     Attributes:
-        text: what is wrong.
+        text: what is wrong, in a few words.
         remedy: what to do.
         href: where more is told.
+        detail: what is wrong, with numbers.
+        since: when it began.
     """
 
     text: str | Said
     remedy: str | Said | None = None
     href: str | None = None
+    detail: str | Said | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,7 @@ def make_environment(package: str) -> Environment:
             "significant": formats.significant,
             "short": formats.short,
             "tone": formats.tone_of,
+            "coded": formats.coded,
             "cell": _cell,
         }
     )

@@ -14,7 +14,7 @@ from jinja2 import Environment
 from jinja2 import nodes as syntax
 
 from models.i18n import catalogue
-from models.web.formats import TONES
+from models.web.formats import TONES, coded, moment, significant
 from models.web.pages import NavItem, Pages
 from tests.gallery import create_gallery
 
@@ -157,7 +157,15 @@ def literal_texts(path: Path) -> Iterator[str]:
     tree = environment.parse(path.read_text(encoding="utf-8"))
     for call in tree.find_all(syntax.Call):
         name = getattr(call.node, "name", None) or getattr(call.node, "attr", None)
-        taken = {"_": 1, "ngettext": 2, **MACROS}.get(str(name), 0)
+        if name in ("figures", "timeline"):
+            for pair in call.find_all(syntax.Pair):
+                if getattr(pair.key, "value", "") in ("name", "title") and isinstance(pair.value, syntax.Const):
+                    yield str(pair.value.value)
+        if name == "facts":
+            for fact in call.find_all(syntax.Tuple):
+                if isinstance(fact.items[0], syntax.Const):
+                    yield str(fact.items[0].value)
+        taken = {"_": 1, "ngettext": 1, **MACROS}.get(str(name), 0)
         for argument in [*call.args[:taken], *(each.value for each in call.kwargs if each.key in TRANSLATED)]:
             for constant in [argument] if isinstance(argument, syntax.Const) else argument.find_all(syntax.Const):
                 if isinstance(constant.value, str) and any(char.isalpha() for char in constant.value):
@@ -218,3 +226,21 @@ def test_files_of_one_catalogue_agree(package: str) -> None:
             if message.id:
                 said = texts.setdefault(str(message.id), (message.string, file.name))
                 assert said[0] == message.string, f"{message.id!r}: {said} and {file.name}: {message.string}"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(1e-5, "10⁻⁵"), (2.5e-07, "2.5×10⁻⁷"), (12345.6, "12,346"), (-0.5, "−0.5"), (3.0, "3"), (None, "–")],
+)
+def test_numbers_are_written_for_people(value: float | None, shown: str) -> None:
+    assert significant(value) == shown
+
+
+def test_commands_in_texts_are_code_and_stay_escaped() -> None:
+    assert coded("run `digua-hub <x>` & ` <b>") == "run <code>digua-hub &lt;x&gt;</code> &amp; ` &lt;b&gt;"
+
+
+def test_moments_are_beijing_time() -> None:
+    assert moment(0) == '<time datetime="1970-01-01T08:00:00+08:00">1970-01-01 08:00</time>'
+    assert moment("2026-03-01T23:30:00Z", True).endswith(">2026-03-02 07:30:00</time>")
+    assert moment(None) == "–"
