@@ -20,6 +20,7 @@ _COMMANDS = {
     "consent": "nodes.commands.consent:app",
     "query": "nodes.commands.query:app",
     "audit": "nodes.commands.audit:app",
+    "people": "nodes.commands.people:app",
     "merchants": "nodes.commands.merchants:app",
     "tickets": "nodes.commands.tickets:app",
     "witness": "nodes.commands.witness_inspection:app",

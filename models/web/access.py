@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +29,16 @@ SESSION, BEFORE, DEVICE = "digua", "digua-form", "digua-device"
 """Cookies: the session; before one, what forms are bound to; a browser in which somebody signed in."""
 _DEVICE_LIFE_S = 180 * 86_400
 
-_ASKED: dict[Callable[..., Any], Right] = {}
+
+@dataclass(frozen=True)
+class Asked:
+    """What a dependency made by `needs` asks for."""
+
+    right: Right
+    fresh: bool
+
+
+_ASKED: dict[Callable[..., Any], Asked] = {}
 
 
 class Access:
@@ -165,10 +175,10 @@ def needs(right: Right, *, fresh: bool = False) -> Any:
             )
         return signed_in.person
 
-    _ASKED[check] = right
+    _ASKED[check] = Asked(right, fresh)
     return Depends(check)
 
 
-def right_asked(call: Callable[..., Any] | None) -> Right | None:
-    """The right that a dependency made by `needs` asks for; None for any other."""
+def asked_by(call: Callable[..., Any] | None) -> Asked | None:
+    """What a dependency made by `needs` asks for; None for any other."""
     return None if call is None else _ASKED.get(call)
