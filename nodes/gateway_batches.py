@@ -75,7 +75,7 @@ class BatchStatus(_Closed):
 
 
 class BatchDesk:
-    """Works on the gateway's batches, one after another, in a thread of its own; what fails is tried again."""
+    """Works on batches of gateway and pages, one after another, in a thread of its own; what fails is tried again."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
@@ -84,8 +84,9 @@ class BatchDesk:
         self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
 
     def start(self) -> None:
-        """Go on with what a former process left."""
-        self._thread.start()
+        """Go on with what a former process left; does nothing where it is at work already."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def wake(self) -> None:
         """There is a new batch."""
@@ -95,7 +96,8 @@ class BatchDesk:
         """Stop before the next request; batches go on at the next start."""
         self._stopping.set()
         self._wake.set()
-        self._thread.join(10)
+        if self._thread.ident is not None:
+            self._thread.join(10)
 
     def _work(self) -> None:
         while not self._stopping.is_set():

@@ -117,7 +117,13 @@ class ScoringWorld:
     """All parties below `base`. `now` is everybody's clock; sleeping and the time floor are noted in `slept`."""
 
     def __init__(
-        self, base: Path, *, parties: Iterable[str] = PARTIES, retry_seconds: float = 0.0, **config: object
+        self,
+        base: Path,
+        *,
+        parties: Iterable[str] = PARTIES,
+        retry_seconds: float = 0.0,
+        schema: str = SCHEMA,
+        **config: object,
     ) -> None:
         self.base = base
         self.retry_seconds = retry_seconds
@@ -126,7 +132,7 @@ class ScoringWorld:
         self.hub_voprf = PseudonymKey.from_seed(b"\x07" * 32)
         self.relay = Relay(self)
         self.schema_file = base / "schema.yaml"
-        self.schema_file.write_text(SCHEMA, encoding="utf-8")
+        self.schema_file.write_text(schema, encoding="utf-8")
         self.schema: Schema = load_schema(self.schema_file)
         self.nodes: dict[str, Services] = {}
         self._feeds: dict[str, int] = {}

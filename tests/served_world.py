@@ -174,7 +174,9 @@ class ServedWorld:
         token = self.hub.config.admin_token_file.read_text().strip()
         for notice in submissions():
             self.hub.notices.register(notice)
-        self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+        self.http = httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=WAIT_S
+        )
         self._scores = scores
         self._budgets, self._noise_off = budgets or {}, noise_off
         self.agents: dict[str, Agent] = {}

@@ -51,8 +51,9 @@ def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -
     with runtime.exclusive():
         runtime.feed.retry_refused()
         link = Link(runtime, runtime.handlers)
-        gateway = open_gateway(services, link)
-        pages = open_pages(services, link)
+        desk = BatchDesk(services.batches)
+        gateway = open_gateway(services, link, desk)
+        pages = open_pages(services, link, desk)
         link.start()
         data_life = DataLifeLoop(services.data_life)
         data_life.start()
@@ -68,6 +69,7 @@ def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -
                 pages.stop()
             if gateway is not None:
                 gateway.stop()
+            desk.stop()
             if supernode is not None:
                 supernode.stop()
             data_life.stop()
@@ -76,7 +78,7 @@ def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -
     _LOG.info("%s has stopped", runtime.config.party_id)
 
 
-def open_gateway(services: Services, link: Link) -> GatewayServer | None:
+def open_gateway(services: Services, link: Link, desk: BatchDesk) -> GatewayServer | None:
     """Serve the owner's systems where the configuration says so.
 
     Raises:
@@ -85,7 +87,6 @@ def open_gateway(services: Services, link: Link) -> GatewayServer | None:
     config = services.runtime.config
     if config.gateway is None:
         return None
-    desk = BatchDesk(services.batches)
     app = create_gateway(services, desk, token=gateway_token(config.gateway), connected=lambda: link.connected)
     server = GatewayServer(app, config.gateway, desk)
     server.start()
@@ -101,7 +102,7 @@ def follow_log(services: Services) -> MirrorFollower | None:
     return follower
 
 
-def open_pages(services: Services, link: Link) -> PageServer | None:
+def open_pages(services: Services, link: Link, desk: BatchDesk) -> PageServer | None:
     """Serve the pages for people where the configuration says so.
 
     Raises:
@@ -114,8 +115,9 @@ def open_pages(services: Services, link: Link) -> PageServer | None:
     from nodes.web.app import create_pages  # noqa: PLC0415  (a node without pages need not load them)
     from nodes.web.server import PageServer  # noqa: PLC0415
 
-    server = PageServer(create_pages(services, connected=lambda: link.connected), config)
+    server = PageServer(create_pages(services, connected=lambda: link.connected, desk=desk), config)
     server.start()
+    desk.start()
     return server
 
 

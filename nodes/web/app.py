@@ -15,23 +15,25 @@ from models.web.app import install_pages
 from models.web.pages import Pages
 from models.web.rights import Site
 from nodes.gateway import add_problems
+from nodes.gateway_batches import BatchDesk
 from nodes.services import Services
-from nodes.web import regulator
+from nodes.web import bank_parts, regulator
 from nodes.web.access import make_access, site_of
 
 Part = Callable[[FastAPI, Pages, Services], None]
 
-PARTS: Mapping[Site, tuple[Part, ...]] = {"bank": (), "witness": (regulator.install,)}
-UPLOADS: Mapping[Site, Mapping[str, int]] = {"bank": {}, "witness": regulator.UPLOADS}
+PARTS: Mapping[Site, tuple[Part, ...]] = {"bank": (bank_parts.install,), "witness": (regulator.install,)}
+UPLOADS: Mapping[Site, Mapping[str, int]] = {"bank": bank_parts.UPLOADS, "witness": regulator.UPLOADS}
 """Beginnings of paths whose forms hold a file, and how many bytes they take."""
 
 
-def create_pages(services: Services, *, connected: Callable[[], bool]) -> FastAPI:
+def create_pages(services: Services, *, connected: Callable[[], bool], desk: BatchDesk | None = None) -> FastAPI:
     """The pages as an ASGI application.
 
     Args:
         services: the node's.
         connected: whether the link to the hub is up.
+        desk: works on the node's batches, the gateway's and the pages'; whoever serves both gives one, and starts it.
 
     Raises:
         ConfigError: the node has no section `pages`.
@@ -43,6 +45,7 @@ def create_pages(services: Services, *, connected: Callable[[], bool]) -> FastAP
     app = FastAPI(title="digua pages", version=version("digua"), openapi_url=None, docs_url=None, redoc_url=None)
     app.state.services = services
     app.state.connected = connected
+    app.state.batch_desk = desk or BatchDesk(services.batches)
     add_problems(app, config.party_id)
     pages = Pages("nodes.web", title=config.title or config.party_id)
     install_pages(app, access, pages, uploads=UPLOADS[site])

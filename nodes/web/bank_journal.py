@@ -12,15 +12,15 @@ from models.i18n import catalogue, title_of
 from nodes.journal import QUERY, JournalLine, verify_lines
 from nodes.requester import QUERY_ENDED, QUERY_SENT
 from nodes.services import Services
-from nodes.web.bank_words import listed, moment, say
+from nodes.web.bank_words import PURPOSES, listed, moment, say
 
 GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "answered": ("Queries answered or refused as a source", (QUERY, "query-refused", "query-decided-again")),
     "asked": ("Queries of this bank", (QUERY_SENT, QUERY_ENDED, "scored-locally")),
     "consents": ("Consents and withdrawals received", ("consents-taken", "feed-item-refused")),
     "models": ("Models released and withdrawn", ("model-release", "model-withdrawal", "model-rollback")),
-    "deletions": ("Deletions", ("data-deleted", "deletion", "merchant-erased")),
-    "looks": ("Looks at merchants", ("looked",)),
+    "deletions": ("Deletions", ("data-deleted", "attempt-wiped")),
+    "looks": ("Looks at merchants", ("data-look",)),
 }
 """Name in the address → its text, and the types of entries in it."""
 TYPES: Final = {
@@ -36,6 +36,9 @@ TYPES: Final = {
     "model-withdrawal": "Model withdrawn",
     "model-rollback": "Model rolled back",
     "evaluation-points": "Points for an evaluation",
+    "data-deleted": "Answers deleted",
+    "attempt-wiped": "Rows of an attempt wiped",
+    "data-look": "Look at a merchant's data",
 }
 FACTS: Final = {
     "requester": "asked by",
@@ -50,6 +53,9 @@ FACTS: Final = {
     "scope": "released for",
     "purpose": "purpose",
     "seq": "number in the feed",
+    "record": "entry of the access record",
+    "record_hash": "its hash",
+    "what": "which data",
 }
 _ANSWERED = "answered"
 
@@ -134,7 +140,7 @@ def entry_of(line: JournalLine, lang: str) -> JournalEntry:
         outcome=outcome,
         good=good,
         facts=tuple(
-            (say(lang, FACTS.get(name, name)), _value(value))
+            (say(lang, FACTS.get(name, name)), _value(name, value, lang))
             for name, value in facts.items()
             if name not in ("decision", "code") and not name.startswith("code:")
         ),
@@ -161,6 +167,7 @@ def _title(code: str, lang: str) -> str:
     return title_of(code, lang, catalogue("nodes")) or code
 
 
-def _value(value: object) -> str:
-    text = str(value)
+def _value(name: str, value: object, lang: str) -> str:
+    words = {str(purpose): text for purpose, text in PURPOSES.items()}
+    text = say(lang, words.get(str(value), str(value))) if name == "purpose" else str(value)
     return text if len(text) <= 40 else text[:24] + "…"

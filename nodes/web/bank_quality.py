@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -92,6 +92,7 @@ class QualitySheet:
 @dataclass(frozen=True)
 class _Checked:
     place: str
+    folder: str
     schema: Schema | None
     quality: DataQuality | None
     error: CryptoError | ModelsError | NodeError | None
@@ -151,20 +152,23 @@ class QualityDesk:
 
     def _check(self, dataset: DatasetConfig, job: _Job) -> _Checked:
         place, schema = place_of(dataset), None
+        folder = "" if dataset.file is None else f"{dataset.file.parent}/"
         try:
             schema = load_schema(dataset.schema_file)
             source = _Counting(source_of(dataset), job)
             kind = self._runtime.config.kind
             table = NodeTable.load(source, schema, kind)
             before = FrozenCounts(self._runtime.store).last(schema.hash())
-            return _Checked(place, schema, assess(table, schema, kind, before), None)
+            return _Checked(place, folder, schema, assess(table, schema, kind, before), None)
         except (CryptoError, ModelsError, NodeError) as error:
-            return _Checked(place, schema, None, error)
+            return _Checked(place, folder, schema, None, error)
 
     def _report(self, checked: _Checked, lang: str) -> DatasetReport:
         name = "" if checked.schema is None else checked.schema.name
         if checked.schema is None or checked.quality is None:
             problem = None if checked.error is None else refused_error(checked.error, lang)
+            if problem is not None and checked.folder:
+                problem = replace(problem, detail=problem.detail.replace(checked.folder, ""))
             return DatasetReport(checked.place, name, problem=problem)
         return report_of(checked.place, checked.schema, checked.quality, self._runtime.config.kind, lang)
 

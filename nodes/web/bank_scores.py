@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 
 from crypto.errors import CryptoError
+from crypto.identifiers import IdentifierType
 from crypto.wire.audit import InclusionProof
 from crypto.wire.consent import Purpose
 from crypto.wire.scoring import ScoreAnswer, ScoreRequest
@@ -169,7 +170,7 @@ class ScoreDesk:
                 found.append(ModelChoice(listed.model_id, text))
         return found
 
-    def id_type(self) -> str:
+    def id_type(self) -> IdentifierType:
         """The type of identifier of the newest model's schema; `opaque` while there is none."""
         model = self._services.models.newest()
         return "opaque" if model is None else model.schema.id.type

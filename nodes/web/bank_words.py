@@ -58,6 +58,13 @@ LIVES: Final = {
     "month": "{count} months",
     "year": "{count} years",
 }
+_ONE = {
+    "hour": "one hour",
+    "day": "one day",
+    "week": "one week",
+    "month": "one month",
+    "year": "one year",
+}
 _CONSENT = "Ask the merchant for a new consent that covers this."
 _LATER = "Try again in a few minutes; the same page asks nobody twice."
 _MODEL = "Choose a model that is in use, or leave the choice to the system."
@@ -166,7 +173,7 @@ def frequency_text(frequency: Frequency, lang: str) -> str:
 
 def life_text(life: DataLife, lang: str) -> str:
     """How long an answer may be kept."""
-    return say(lang, LIVES[life.unit], count=life.value)
+    return say(lang, _ONE[life.unit]) if life.value == 1 else say(lang, LIVES[life.unit], count=life.value)
 
 
 def moment(seconds: int | float | datetime) -> str:
