@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from hub import problems
 from hub.api import (
+    assessments,
     campaigns,
     consents,
     deletions,
@@ -46,6 +47,7 @@ ROUTERS = (
     voprf.router,
     queries.router,
     models.router,
+    assessments.router,
     campaigns.router,
     internal.router,
 )

@@ -20,6 +20,7 @@ _COMMANDS = {
     "campaign": "hub.commands.campaign:app",
     "model": "hub.commands.model:app",
     "notice": "hub.commands.notice:app",
+    "assessment": "hub.commands.assessment:app",
     "audit": "hub.commands.audit:app",
     "worker": "hub.commands.worker:worker",
     "superlink": "hub.commands.superlink:superlink",

@@ -104,6 +104,12 @@ class CampaignOptions(_Section):
     reconnect_s: Annotated[float, Field(ge=0, le=3600)] = 120.0
 
 
+class ModelOptions(_Section):
+    """Models: whether one is released only with an impact assessment (PIPL 55)."""
+
+    assessment: Literal["required", "optional"] = "required"
+
+
 class SuperLinkListen(_Section):
     """Where a SuperLink of the hub's own listens for nodes; always with TLS."""
 
@@ -207,6 +213,7 @@ class HubConfig(_Section):
     query_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     log: LogOptions = LogOptions()
     campaigns: CampaignOptions = CampaignOptions()
+    models: ModelOptions = ModelOptions()
     superlink: SuperLinkOptions | None = None
     pages: PagesOptions = PagesOptions()
     idempotency_hours: Annotated[int, Field(ge=1, le=720)] = 24

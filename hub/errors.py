@@ -332,6 +332,22 @@ class ConsentRefusedError(HubError):
     title = "The consent is refused"
 
 
+class AssessmentError(HubError):
+    """An impact assessment contradicts what is registered, or is not what it is said to be."""
+
+    code = "assessment-refused"
+    status = 422
+    title = "The impact assessment is refused"
+
+
+class AssessmentMissingError(HubError):
+    """A model has no impact assessment that lets it out."""
+
+    code = "assessment-missing"
+    status = 409
+    title = "The model has no impact assessment that lets it out"
+
+
 class DeletionRefusedError(HubError):
     """A statement of deletion contradicts the consent that it is about, or an earlier one."""
 

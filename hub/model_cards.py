@@ -8,6 +8,7 @@ from dataclasses import replace
 from crypto.errors import CryptoError
 from crypto.jws import verify_model
 from crypto.wire.campaign import ModelRelease, ModelWithdrawal, Terms
+from hub.assessments import Assessments
 from hub.campaign_book import CampaignBook
 from hub.model_evaluations import ModelEvaluations
 from hub.models import ModelRegistry
@@ -15,7 +16,7 @@ from hub.parties import PartyBook
 from hub.scorecard_model import table_of
 from models.artefact import ModelArtefact
 from models.card import Format, render_card
-from models.card_content import CardFacts, Release, Training
+from models.card_content import Assessment, CardFacts, Release, Training
 from models.comparison import ModelComparison, compare
 from models.tables import OpenedTable
 
@@ -24,7 +25,7 @@ class ModelCards:
     """Makes the cards of the hub's models.
 
     Args:
-        models, book, evaluations, parties: the hub's.
+        models, book, evaluations, parties, assessments: the hub's.
         hub_key: its public signing key, which terms are signed with.
     """
 
@@ -34,6 +35,7 @@ class ModelCards:
         book: CampaignBook,
         evaluations: ModelEvaluations,
         parties: PartyBook,
+        assessments: Assessments,
         *,
         hub_key: bytes,
     ) -> None:
@@ -41,6 +43,7 @@ class ModelCards:
         self._book = book
         self._evaluations = evaluations
         self._parties = parties
+        self._assessments = assessments
         self._hub_key = hub_key
 
     def card(self, model_id: str, language: str, form: Format, *, unreleased: bool = False) -> str:
@@ -67,7 +70,12 @@ class ModelCards:
             training=None if terms is None else self._training(terms),
             release=self._release(model_id),
             evaluation=self._evaluations.newest(model_id),
+            assessment=self._assessment(artefact.campaign),
         )
+
+    def _assessment(self, campaign_id: str) -> Assessment | None:
+        found = self._assessments.newest(campaign_id)
+        return None if found is None else Assessment(**found.model_dump(exclude={"campaign_id"}))
 
     def _terms(self, model_id: str) -> Terms | None:
         attempt = self._models.attempt_of(model_id)

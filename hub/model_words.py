@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from crypto.errors import CryptoError
 from crypto.jws import verify_model
+from crypto.wire.assessment import ImpactAssessment
 from crypto.wire.campaign import ModelRelease, ModelRollback, ModelWithdrawal
 from crypto.wire.party import Party
 from hub.errors import ReleaseError
@@ -65,8 +66,10 @@ def word_on(session: Session, model_id: str, witness: Party | None) -> Word:
     return Word("release", since) if over is None else Word("rolled-back", 0, over)
 
 
-def check_release(token: str, witness: Party, row: ModelRow, scope: Scope) -> None:
-    """R3: the signature is the witness's and over this model, campaign, scope and table.
+def check_release(
+    token: str, witness: Party, row: ModelRow, scope: Scope, assessment: ImpactAssessment | None = None
+) -> None:
+    """R3: the signature is the witness's and over this model, campaign, scope, table and impact assessment.
 
     Raises:
         SignatureError: it is not the witness's.
@@ -74,8 +77,15 @@ def check_release(token: str, witness: Party, row: ModelRow, scope: Scope) -> No
     """
     signed = verify_model(token, witness.sign_key, ModelRelease, typ="model-release", kid=witness.party_id)
     digest = ModelArtefact.from_bytes(row.artefact).table_digest
-    expected = (row.model_id, row.campaign_id, scope, None if digest is None else bytes.fromhex(digest))
-    if (signed.model_id, signed.campaign_id, signed.scope, signed.table_sha256) != expected:
+    expected = (
+        row.model_id,
+        row.campaign_id,
+        scope,
+        None if digest is None else bytes.fromhex(digest),
+        None if assessment is None else bytes.fromhex(assessment.sha256),
+    )
+    found = (signed.model_id, signed.campaign_id, signed.scope, signed.table_sha256, signed.assessment_sha256)
+    if found != expected:
         raise ReleaseError(
             "The witness signed another release than was proposed.",
             party=witness.party_id,

@@ -25,6 +25,7 @@ from crypto.jws import verify_model
 from crypto.wire.campaign import ModelWithdrawal
 from crypto.wire.link import ReleaseProposal, RoundShares, WithdrawalProposal
 from crypto.wire.party import Party
+from hub.assessments import Assessments
 from hub.clock import Clock, seconds
 from hub.db import Database
 from hub.errors import (
@@ -81,7 +82,7 @@ class ModelRegistry:
     """The hub's models.
 
     Args:
-        db, log, feed, parties, clock: the hub's.
+        db, log, feed, parties, assessments, clock: the hub's.
         hub_id: the actor of registrations in the log.
         links: gives the links when they are needed.
     """
@@ -92,6 +93,7 @@ class ModelRegistry:
         log: AuditLog,
         feed: Feed,
         parties: PartyBook,
+        assessments: Assessments,
         *,
         hub_id: str,
         clock: Clock,
@@ -101,6 +103,7 @@ class ModelRegistry:
         self._log = log
         self._feed = feed
         self._parties = parties
+        self._assessments = assessments
         self._hub_id = hub_id
         self._clock = clock
         self._links = links
@@ -163,6 +166,7 @@ class ModelRegistry:
         Raises:
             NotFoundError: no such model.
             ModelStateError: it was withdrawn, or is released already and only its evaluation is asked for.
+            AssessmentMissingError: an impact assessment is demanded for scope `release`, and none lets the model out.
             ApprovalPendingError, ApprovalRefusedError: the witness's owner has not decided yet, or against it.
             PeerError: the witness cannot be asked, or refuses, e.g. as its fit gives other points.
             ReleaseError, SignatureError: it signed something else, or did not sign.
@@ -179,11 +183,13 @@ class ModelRegistry:
                     remedy="A withdrawn model stays withdrawn; one that was rolled back comes back by a rollback to it;"
                     " a released one needs no evaluation scope.",
                 )
+            assessment = self._assessments.for_release(row.campaign_id) if scope == "release" else None
             witness = self._witness()
             proposal = ReleaseProposal(
                 artefact=row.artefact.decode(),
                 attempt=row.attempt,
                 scope=scope,
+                assessment=assessment,
                 shares=self._shares(model_id),
                 rounds=self._rounds(row.attempt),
             )
@@ -194,7 +200,7 @@ class ModelRegistry:
                 self._refused(model_id, refused)
                 raise
             token = answer.decode("ascii", "replace")
-            check_release(token, witness, row, scope)
+            check_release(token, witness, row, scope, assessment)
             self._adopt(model_id, scope, token, witness)
         return token
 

@@ -13,6 +13,7 @@ from crypto.wire.base import SUITE
 from crypto.wire.party import Party
 from crypto.wire.service import HubInfo
 from hub.alarms import Alarm, Alarms
+from hub.assessments import Assessments
 from hub.auth import BearerAuth, MerchantAuth, PartyAuth
 from hub.campaign_book import CampaignBook
 from hub.campaign_locks import campaign_locks
@@ -205,8 +206,18 @@ class Hub:
             clock=clock,
             links=lambda: self.links,
         )
+        self.assessments = Assessments(
+            db, self.log, hub_id=config.hub_id, clock=clock, required=config.models.assessment == "required"
+        )
         self.models = ModelRegistry(
-            db, self.log, self.feed, self.parties, hub_id=config.hub_id, clock=clock, links=lambda: self.links
+            db,
+            self.log,
+            self.feed,
+            self.parties,
+            self.assessments,
+            hub_id=config.hub_id,
+            clock=clock,
+            links=lambda: self.links,
         )
         self.enrolment = Enrolment(
             db,
@@ -221,7 +232,9 @@ class Hub:
         )
         self.evaluations = ModelEvaluations(db, self.log, hub_id=config.hub_id, clock=clock)
         book = CampaignBook(db, self.log, hub_id=config.hub_id, clock=clock)
-        self.cards = ModelCards(self.models, book, self.evaluations, self.parties, hub_key=keys.identity.public)
+        self.cards = ModelCards(
+            self.models, book, self.evaluations, self.parties, self.assessments, hub_key=keys.identity.public
+        )
         self.queries = Queries(
             db,
             self.log,
@@ -405,6 +418,8 @@ voprf_quota:
 log:
   interval_s: 1.0
   max_entries: 1000
+# A model is released only with an impact assessment (PIPL 55): required, or optional. 模型发布须有影响评估。
+# models: {{assessment: required}}
 # Campaigns: on the agents' own connections, and on Flower's SuperLink where it is named below.
 # 训练任务：经节点自有连接；如在下方配置，也可经 Flower SuperLink。
 # campaigns: {{engines: [agent, superlink]}}

@@ -19,6 +19,7 @@ from models.card_points import bands_section, encoder_section, points_sections
 from models.card_privacy import lead, privacy_section
 from models.card_sections import (
     STATE_NAMES,
+    assessment_section,
     data_section,
     limits_section,
     model_section,
@@ -59,6 +60,8 @@ def card_of(facts: CardFacts, lang: str) -> Card:
         sections += [bands_section(say, card), *points_sections(say, facts, card), reasons_section(say)]
     if artefact.encoder is not None:
         sections.append(encoder_section(say, schema, artefact.encoder))
+    if facts.assessment is not None:
+        sections.append(assessment_section(say, facts.assessment))
     sections += [limits_section(say, facts), verify_section(say, facts)]
     named = artefact.campaign
     if facts.release is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date as Day  # noqa: N812  (a field is called date)
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -17,6 +18,7 @@ from models.evaluation import CalibrationRow, Interval, ParityRow
 from models.evaluation_result import EvaluationResult
 from models.tables import FloatArray, OpenedTable
 
+Conclusion: TypeAlias = Literal["acceptable", "acceptable-with-measures", "not-acceptable"]
 Status: TypeAlias = Literal["registered", "evaluation", "release", "rolled-back", "withdrawn"]
 
 
@@ -65,6 +67,18 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Assessment:
+    """The impact assessment of a campaign's models (PIPL 55, 56); `sha256` is of the exact report (hex)."""
+
+    title: str
+    date: Day
+    assessor: str
+    conclusion: Conclusion
+    retained_until: Day
+    sha256: str
+
+
+@dataclass(frozen=True)
 class ExactFigures:
     """Figures on joined held-out rows: they exist in simulations alone and are not private.
 
@@ -93,6 +107,7 @@ class CardFacts:
         metrics: figures that came after the artefact was made.
         exact: of a simulation.
         evaluation: of the evaluation stage.
+        assessment: the newest that is registered for its campaign.
         complete: False where evaluations are not known here, e.g. at the witness.
     """
 
@@ -103,6 +118,7 @@ class CardFacts:
     metrics: tuple[MetricsEntry, ...] = ()
     exact: ExactFigures | None = None
     evaluation: EvaluationResult | None = None
+    assessment: Assessment | None = None
     complete: bool = True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.artefact import ModelArtefact
-from models.card_content import Bullets, CardFacts, Commands, Facts, Release, Section, Table, Text
+from models.card_content import Assessment, Bullets, CardFacts, Commands, Facts, Release, Section, Table, Text
 from models.card_voice import Voice, whole
 from models.reasons import MAX_REASONS
 from models.schema import Schema
@@ -21,6 +21,11 @@ STATE_NAMES = {
 }
 DIRECTIONS = {"increasing": "must rise", "decreasing": "must fall", None: "free"}
 """How risk goes along a feature's bins, as its schema declares."""
+CONCLUSIONS = {
+    "acceptable": "acceptable",
+    "acceptable-with-measures": "acceptable with the measures that the report names",
+    "not-acceptable": "not acceptable",
+}
 STATES = {
     "registered": "registered, not released: nobody can use it",
     "evaluation": "released for evaluation on held-out merchants only",
@@ -137,6 +142,23 @@ def training_section(say: Voice, facts: CardFacts) -> Section:
         used = say.listed([f"{kind}: {model_id}" for kind, model_id in sorted(artefact.encoders_used.items())])
         items.append((say("Encoders used"), used))
     return Section("training", say("Training"), (Text(say(method)), Facts(tuple(items))))
+
+
+def assessment_section(say: Voice, assessment: Assessment) -> Section:
+    """What its impact assessment found."""
+    items = (
+        (say("Report"), assessment.title),
+        (say("Date"), assessment.date.isoformat()),
+        (say("Assessor"), assessment.assessor),
+        (say("Conclusion"), say(CONCLUSIONS[assessment.conclusion])),
+        (say("Kept until"), assessment.retained_until.isoformat()),
+        ("SHA-256", assessment.sha256),
+    )
+    text = say(
+        "Before personal information is used for automated decisions, its effects on those concerned are assessed "
+        "(PIPL 55, 56). The witness signs the hash of the report together with the release."
+    )
+    return Section("assessment", say("Impact assessment"), (Text(text), Facts(items)))
 
 
 def reasons_section(say: Voice) -> Section:

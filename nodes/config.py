@@ -149,9 +149,15 @@ class SuperLinkConfig(ClosedConfig):
 
 
 class ModelReleaseConfig(ClosedConfig):
-    """The witness only: `owner` keeps every release for scoring until its owner has approved the model by hand."""
+    """The witness only: what a release for scoring waits for.
+
+    Attributes:
+        approval: ``owner``: for its owner's word on the model.
+        assessment: ``required``: for an impact assessment of the campaign's models (PIPL 55).
+    """
 
     approval: Literal["automatic", "owner"] = "automatic"
+    assessment: Literal["required", "optional"] = "required"
 
 
 class GatewayConfig(ClosedConfig):

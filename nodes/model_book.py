@@ -28,7 +28,7 @@ from models.errors import ArtefactError
 from models.schema import Schema
 from models.scorecard import Scorecard
 from nodes.errors import PeerError, PolicyRefusal
-from nodes.journal import Journal
+from nodes.journal import Fact, Journal
 from nodes.rollbacks import Place, Rollbacks
 from nodes.roster import RosterBook
 from nodes.store import Store
@@ -255,7 +255,12 @@ class ModelBook:
             row.campaign_id, row.scope, row.release = release.campaign_id, release.scope, token
             row.issued_at = int(release.issued_at.timestamp())
             row.arrived = (session.scalar(select(func.max(ModelRow.arrived))) or 0) + 1
-            facts = {"model_id": release.model_id, "campaign_id": release.campaign_id, "scope": release.scope}
+            facts: dict[str, Fact] = {
+                "model_id": release.model_id,
+                "campaign_id": release.campaign_id,
+                "scope": release.scope,
+                "assessment": None if release.assessment_sha256 is None else release.assessment_sha256.hex(),
+            }
             self._journal.note("model-release", facts, session=session)
 
     def _withdraw(self, token: str) -> None:

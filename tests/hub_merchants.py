@@ -35,6 +35,7 @@ from models.fit import FitOptions
 from models.schema_file import load_schema
 from models.scorecard import train
 from models.tables import feature_bins, from_codes
+from tests.assessments import assess
 from tests.hub_world import HubWorld, Member, WitnessLinks, merchant_batch
 
 CONFIG = Path(__file__).parents[1] / "configs" / "give-me-some-credit.yaml"
@@ -106,6 +107,8 @@ class MarketWorld(HubWorld):
         self.join(self.witness, *self.members.values())
         for notice in submissions():
             self.hub.notices.register(notice)
+        for campaign in ("c-1", "c-2"):
+            assess(self.hub, campaign)
 
     def enrol_keys(self, *merchants: Merchant) -> None:
         batch = merchant_batch(
@@ -178,12 +181,14 @@ class MarketWorld(HubWorld):
     def sign_release(self, body: bytes, **changes: object) -> bytes:
         proposal = ReleaseProposal.model_validate_json(body)
         model = ModelArtefact.from_bytes(proposal.artefact.encode())
+        assessment = proposal.assessment
         fields: dict[str, object] = {
             "suite": SUITE,
             "model_id": model.model_id,
             "campaign_id": model.campaign,
             "scope": proposal.scope,
             "table_sha256": bytes.fromhex(model.table_digest or ""),
+            "assessment_sha256": None if assessment is None else bytes.fromhex(assessment.sha256),
             "issued_at": self.now,
         }
         release = ModelRelease.model_validate(fields | changes)

@@ -54,6 +54,7 @@ from nodes.merchant_keys import countersign, draft_batch
 from nodes.runtime import NodeRuntime
 from nodes.services import Services, equip
 from nodes.training import build_client_app
+from tests.assessments import assess
 from tests.databases import make_hub
 from tests.federation import small_schema
 
@@ -239,6 +240,7 @@ class WalkWorld:
         model_id = self.hub.models.register(
             artefact.to_bytes(), campaign_id="walk", attempt=released.terms.attempt, shares=released.shares
         )
+        assess(self.hub, "walk")
         self.hub.models.release(model_id, "release")
         return model_id
 

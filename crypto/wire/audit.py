@@ -34,6 +34,7 @@ EntryType = Literal[
     "evaluation-points",
     "histogram-opened",
     "campaign-ended",
+    "assessment",
     "model-registered",
     "model-evaluated",
     "model-proposed",

@@ -247,6 +247,8 @@ class ModelRelease(WireModel):
     campaign_id: Identifier
     scope: Literal["evaluation", "release"]
     table_sha256: Hash | None = None
+    assessment_sha256: Hash | None = None
+    """Of the impact assessment that it was let out under (PIPL 55); scope `release`."""
     issued_at: Moment
 
 

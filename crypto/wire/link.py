@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from crypto.wire.assessment import ImpactAssessment
 from crypto.wire.base import Code, Identifier, Moment, Nonce, PartyId, Suite, Token, WireModel
 
 FrameType = Literal[
@@ -98,6 +99,8 @@ class ReleaseProposal(WireModel):
     artefact: str
     attempt: str | None
     scope: Literal["evaluation", "release"]
+    assessment: ImpactAssessment | None = None
+    """Of the models of this campaign, for scope `release`."""
     shares: dict[PartyId, bytes] = {}
     rounds: tuple[RoundShares, ...] = ()
 

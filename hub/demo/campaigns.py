@@ -67,6 +67,7 @@ def run_campaign(federation: Federation, file: Path, show: Callable[[str], None]
     if state["status"] != "succeeded":
         raise DemoError(f"campaign {campaign_id} {state['status']}: {json.dumps(state, ensure_ascii=False)}")
     model_id = str(state["model_id"])
+    federation.register_assessment(campaign_id)
     federation.hub_command("model", "release", model_id, "--config", config)
     artefact = ModelArtefact.from_bytes(federation.http.get(f"/v1/models/{model_id}").raise_for_status().content)
     salt = str(state["holdout"]["salt"])

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from hub.demo import assessment
 from hub.demo.data import NODES, Node
 from hub.demo.errors import DemoError
 from hub.demo.notices import EXPLAINED, VERSION, path_of
@@ -88,6 +89,15 @@ class Federation:
             explained = [argument for purpose in purposes for argument in ("--purpose", purpose)]
             config = ("--config", str(self.config("hub")))
             self.hub_command("notice", "add", name, "--version", VERSION, *texts, *explained, *config)
+
+    def register_assessment(self, campaign_id: str) -> None:
+        """Register the template as the impact assessment of a campaign's models."""
+        made = assessment.submission(campaign_id)
+        stated = ("--title", made.title, "--date", made.date.isoformat(), "--assessor", made.assessor)
+        found = ("--conclusion", made.conclusion, "--retained-until", made.retained_until.isoformat())
+        config = ("--config", str(self.config("hub")))
+        file = ("--file", str(assessment.TEMPLATE))
+        self.hub_command("assessment", "add", campaign_id, *file, *stated, *found, *config)
 
     def start_witness(self) -> None:
         """Make, enrol and run the witness: from now on checkpoints are cosigned."""

@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 
 from models.card import render_card
-from models.card_content import CardFacts
 from models.i18n import language_from_env
 from nodes.commands.setup import ConfigOption
 from nodes.commands.witness import app, witness_config
@@ -91,8 +90,8 @@ def model_card(
 ) -> None:
     """Show the card of a proposed model. 显示待批准模型的说明卡。"""
     with _approvals(config) as approvals:
-        artefact = approvals.artefact(model)
-    text = render_card(CardFacts(artefact, complete=False), lang or language_from_env(), form.value)
+        facts = approvals.card_facts(model)
+    text = render_card(facts, lang or language_from_env(), form.value)
     if out is None:
         sys.stdout.write(text)
     else:

@@ -108,6 +108,8 @@ class ProposedModelRow(NodeTableBase):
     word: Mapped[str]
     """The owner's: `pending`, `approved` or `refused`."""
     reason: Mapped[str | None]
+    assessment: Mapped[str | None]
+    """JSON of the newest `ImpactAssessment` that it was proposed with."""
 
 
 class SignedReleaseRow(NodeTableBase):

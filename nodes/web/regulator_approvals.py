@@ -120,7 +120,9 @@ def _model(
         return refused(pages, request, missing, 404)
     card = None
     if found.artefact is not None:
-        card = card_of(CardFacts(found.artefact, complete=False), language_of_reader(request))
+        card = card_of(
+            CardFacts(found.artefact, assessment=found.assessment, complete=False), language_of_reader(request)
+        )
     return pages.render(
         request,
         "regulator/model.html.j2",
@@ -137,10 +139,10 @@ def _model(
 def card_file(request: Request, model_id: ModelId, pages: PagesOf, desk: DeskOf, _: Reader) -> Response:
     """The card with its charts as a file of its own, which needs nothing else."""
     try:
-        artefact = desk.models.artefact(model_id)
+        facts = desk.models.card_facts(model_id)
     except ConfigError as error:
         return refused(pages, request, error, 404)
-    text = render_card(CardFacts(artefact, complete=False), language_of_reader(request), "html")
+    text = render_card(facts, language_of_reader(request), "html")
     headers = {
         "Content-Disposition": f'attachment; filename="digua-card-{model_id[7:19]}.html"',
         "Cache-Control": "no-store",

@@ -18,7 +18,9 @@ from typing import Literal, cast
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from crypto.wire.assessment import ImpactAssessment
 from models.artefact import ModelArtefact
+from models.card_content import Assessment, CardFacts
 from nodes.clock import Clock, system_clock
 from nodes.errors import ConfigError, PolicyRefusal
 from nodes.journal import Journal
@@ -37,6 +39,7 @@ class ProposedModel:
     state: State
     artefact: ModelArtefact | None
     reason: str | None
+    assessment: Assessment | None = None
 
 
 class ModelApprovals:
@@ -47,7 +50,7 @@ class ModelApprovals:
         self._journal = journal
         self._clock = clock
 
-    def require(self, artefact: ModelArtefact) -> None:
+    def require(self, artefact: ModelArtefact, assessment: ImpactAssessment | None = None) -> None:
         """M1, M3: pass a model that the owner approved, keep any other for the owner to look at.
 
         Raises:
@@ -62,9 +65,11 @@ class ModelApprovals:
                     proposed_at=int(self._clock().timestamp()),
                     word="pending",
                     reason=None,
+                    assessment=None,
                 )
                 session.add(row)
                 self._journal.note("model-proposed", {"model_id": artefact.model_id}, session=session)
+            row.assessment = None if assessment is None else assessment.model_dump_json()
             word, reason = row.word, row.reason
         if word == "refused":
             raise PolicyRefusal(
@@ -111,6 +116,12 @@ class ModelApprovals:
         with self._store.reading() as session:
             return ModelArtefact.from_bytes(_row(session, model_id).artefact)
 
+    def card_facts(self, model_id: str) -> CardFacts:
+        """What its card is made from here; ConfigError where no model was proposed under this id."""
+        with self._store.reading() as session:
+            row = _row(session, model_id)
+            return CardFacts(ModelArtefact.from_bytes(row.artefact), assessment=_assessment(row), complete=False)
+
     def _decide(self, model_id: str, word: Word, reason: str | None) -> None:
         with self._store.session() as session:
             row = _row(session, model_id)
@@ -138,6 +149,13 @@ def _row(session: Session, model_id: str) -> ProposedModelRow:
     return row
 
 
+def _assessment(row: ProposedModelRow) -> Assessment | None:
+    if row.assessment is None:
+        return None
+    found = ImpactAssessment.model_validate_json(row.assessment)
+    return Assessment(**found.model_dump(exclude={"campaign_id"}))
+
+
 def _signed_state(session: Session, model_id: str) -> Literal["evaluation", "release", "withdrawn"] | None:
     for scope in ("withdrawn", "release", "evaluation"):
         if session.get(SignedReleaseRow, (model_id, scope)) is not None:
@@ -154,4 +172,5 @@ def _proposed(session: Session, model_id: str, row: ProposedModelRow | None) -> 
         state=signed if signed is not None and final else word,
         artefact=None if row is None else ModelArtefact.from_bytes(row.artefact),
         reason=None if row is None else row.reason,
+        assessment=None if row is None else _assessment(row),
     )

@@ -10,19 +10,22 @@ W4  Encoders: every round opens again, from shares that the nodes receipted and 
 W5  Schema, cohort and the stated privacy are those of the terms that it cosigned.
 W6  The release is on disk before it leaves; a model that was withdrawn is not released again.
 W7  A model whose terms promise an evaluation gets scope `release` once an evaluation of it was released.
-W8  Where the owner decides on releases by hand, scope `release` waits for that word.
+W8  Scope `release` needs an impact assessment of this campaign's models that lets them out (PIPL 55), unless the
+    witness's configuration says otherwise; its hash is signed with the release.
+W9  Where the owner decides on releases by hand, scope `release` waits for that word.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
 from crypto.errors import SignatureError
 from crypto.jws import sign_model
+from crypto.wire.assessment import ImpactAssessment
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import ModelRelease, ModelWithdrawal, TablesMechanism, Terms
 from crypto.wire.link import ReleaseProposal, RoundShares, WithdrawalProposal
@@ -48,24 +51,32 @@ class ReleaseDesk:
     """Handles `release-model` and `withdraw-model`."""
 
     def __init__(
-        self, store: Store, context: WitnessContext, journal: Journal, *, approvals: ModelApprovals | None = None
+        self,
+        store: Store,
+        context: WitnessContext,
+        journal: Journal,
+        *,
+        approvals: ModelApprovals | None = None,
+        assessment_required: bool = True,
     ) -> None:
         """Args:
         store, context, journal: the witness's.
+        assessment_required: no release for scoring without an impact assessment.
         approvals: the owner's decisions; None lets every model out that could be made again.
         """
         self._store = store
         self._context = context
         self._journal = journal
         self._approvals = approvals
+        self._assessment_required = assessment_required
         self._lock = threading.Lock()
 
     def release(self, body: bytes) -> bytes:
         """JSON of `ReleaseProposal` in, a JWS `model-release` out.
 
         Raises:
-            PolicyRefusal: `model-not-reproduced`, `model-withdrawn`, `approval-pending`, `approval-refused`, or terms
-                and artefact contradict each other.
+            PolicyRefusal: `model-not-reproduced`, `model-withdrawn`, `assessment-missing`, `approval-pending`,
+                `approval-refused`, or terms and artefact contradict each other.
             ArtefactError: the artefact is malformed or breaks the bounds.
             AttemptError: the attempt was not run here, or the shares are not those of its receipts.
             SignatureError: the proposal is malformed.
@@ -88,16 +99,19 @@ class ReleaseDesk:
             else:
                 terms = self._check_encoder(artefact, proposal.attempt, proposal.rounds)
             _check_terms(artefact, terms)
+            assessment = None
             if proposal.scope == "release":
                 self._require_evaluated(artefact.model_id, terms)
+                assessment = self._assessed(proposal.assessment, terms.campaign_id)
                 if self._approvals is not None:
-                    self._approvals.require(artefact)  # W8
+                    self._approvals.require(artefact, assessment)  # W9
             release = ModelRelease(
                 suite=SUITE,
                 model_id=artefact.model_id,
                 campaign_id=terms.campaign_id,
                 scope=proposal.scope,
                 table_sha256=None if artefact.table_digest is None else bytes.fromhex(artefact.table_digest),
+                assessment_sha256=None if assessment is None else bytes.fromhex(assessment.sha256),
                 issued_at=self._now(),
             )
             token = sign_model(release, self._context.identity, typ="model-release", kid=self._context.party_id)
@@ -182,6 +196,20 @@ class ReleaseDesk:
             remedy="run the evaluation stage; until then the model has scope evaluation",
         )
 
+    def _assessed(self, assessment: ImpactAssessment | None, campaign_id: str) -> ImpactAssessment | None:
+        """W8."""
+        if assessment is None:
+            if self._assessment_required:
+                raise _unassessed(f"the models of campaign {campaign_id} have no impact assessment")
+            return None
+        if assessment.campaign_id != campaign_id:
+            raise _unassessed(f"the impact assessment is of campaign {assessment.campaign_id}, not of {campaign_id}")
+        if assessment.conclusion == "not-acceptable":
+            raise _unassessed(f"the impact assessment of campaign {campaign_id} found its models not acceptable")
+        if assessment.date > self._now().date() + timedelta(days=1):  # hub and witness may be in two days
+            raise _unassessed("the impact assessment is dated in the future")
+        return assessment
+
     def _require_not_withdrawn(self, model_id: str) -> None:
         with self._store.reading() as session:
             if session.get(SignedReleaseRow, (model_id, WITHDRAWN)) is not None:
@@ -247,6 +275,15 @@ def _same(stated: float | None, due: float | None) -> bool:
     if stated is None or due is None:
         return stated is due
     return f"{stated:.10g}" == f"{due:.10g}"
+
+
+def _unassessed(what: str) -> PolicyRefusal:
+    return PolicyRefusal(
+        "assessment-missing",
+        what,
+        field="assessment",
+        remedy="the hub's operator registers an impact assessment of this campaign's models",
+    )
 
 
 def _refused(code: str, what: str, field: str) -> PolicyRefusal:

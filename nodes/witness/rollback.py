@@ -1,7 +1,7 @@
 """The witness signs which released model of a line is in use (docs/protocol.md, 7).
 
 Z2  All models that the hub names were released here for scoring, and none was withdrawn. So nothing comes into use that
-    did not pass W1–W8; that is why the owner's word is not asked for again, and a line can be rolled back at once.
+    did not pass W1–W9; that is why the owner's word is not asked for again, and a line can be rolled back at once.
 Z3  Every rollback gets the next number, on disk before it leaves. The newest one, proposed again, gets the same bytes.
 """
 

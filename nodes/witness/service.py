@@ -81,7 +81,13 @@ class WitnessService:
         )
         by_hand = config.model_release.approval == "owner"
         decisions = ModelApprovals(runtime.store, journal, clock=runtime.clock) if by_hand else None
-        desk = ReleaseDesk(runtime.store, context, journal, approvals=decisions)
+        desk = ReleaseDesk(
+            runtime.store,
+            context,
+            journal,
+            approvals=decisions,
+            assessment_required=config.model_release.assessment == "required",
+        )
         handlers: dict[FrameType, Handler] = {
             "cosign-roster": signer.sign,
             "cosign-checkpoint": cosigner.cosign,

@@ -198,6 +198,10 @@ def test_a_campaign_on_the_superlink(deployment: Deployment) -> None:
 def test_a_campaign_and_its_release(deployment: Deployment) -> None:
     state = _campaign(deployment)
     assert _run_by(deployment, state["campaign_id"]).startswith("worker:")
+    report = deployment.put("hub", "assessment.md", "# 影响评估")
+    stated = ("--title", "影响评估", "--date", "2026-01-31", "--assessor", "测试", "--conclusion", "acceptable")
+    kept = ("--file", report, "--retained-until", "2029-01-31")
+    deployment.operator("assessment", "add", str(state["campaign_id"]), *stated, *kept)
     deployment.operator("model", "release", str(state["model_id"]))
     card = deployment.sandboxes.run(
         "hub", "digua-hub", "model", "card", str(state["model_id"]), "--config", HUB_YAML, "--ca-file", CA

@@ -17,6 +17,7 @@ from hub.campaign_plan import ReleasedTable
 from hub.campaign_record import CampaignRecord
 from hub.cohort import Holding
 from hub.simulation import Budget, Federation
+from tests.assessments import submission
 from tests.faults.cells import Cell
 from tests.faults.world import PARTIES, FaultWorld
 
@@ -52,6 +53,7 @@ def run_campaign(world: FaultWorld, cells: Sequence[Cell], *, release: bool = Fa
 
     state = world.until(ended, what=f"the end of {campaign_id}")
     if release and state["status"] == "succeeded":
+        world.post("/v1/assessments", submission(campaign_id).model_dump(mode="json"))
         world.post(f"/v1/models/{state['model_id']}/release", {"scope": "release"})
     book = world.hub.campaigns.book
     world.until(lambda: not book.undelivered() and not book.undecided(), what="the decisions at all nodes")

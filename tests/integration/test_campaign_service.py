@@ -23,6 +23,7 @@ from hub.simulation import Budget, Federation, NodeData
 from models.artefact import ModelArtefact
 from models.central import train_with_opacus
 from models.encoder_spec import EncoderSpec
+from tests.assessments import assess
 from tests.gates import Gate
 from tests.served_world import Agent, ServedWorld, wait_until
 
@@ -113,6 +114,7 @@ def test_a_campaign_over_links_gives_the_table_of_the_local_grid(world: ServedWo
         "model-registered",
         "campaign-ended",
     ]
+    assess(world.hub, campaign_id)
     # The model is registered with what the witness needs to fit it again, and does.
     release = world.http.post(f"/v1/models/{state['model_id']}/release", headers={"Idempotency-Key": campaign_id})
     assert release.status_code == 200, release.text
@@ -255,6 +257,7 @@ def test_an_encoder_goes_on_from_its_checkpoint_after_a_restart(world: ServedWor
     assert np.abs(encoder.parameters() - central).max() < 1e-4
     assert np.abs(central).max() > 0.05
 
+    assess(world.hub, campaign_id)
     for model_id in (state["models"]["encoder"], state["models"]["scorecard"]):
         release = world.http.post(f"/v1/models/{model_id}/release", headers={"Idempotency-Key": model_id})
         assert release.status_code == 200, release.text

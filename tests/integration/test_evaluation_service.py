@@ -17,6 +17,7 @@ from models.evaluation_result import EvaluationResult
 from nodes.errors import PolicyRefusal
 from nodes.evaluation_consents import EvaluationConsents
 from nodes.points_book import PointsRequest, Seal
+from tests.assessments import assess
 from tests.served_world import ServedWorld, wait_until
 
 PARTIES = ("witness", "bank-1", "bank-2", "bank-3", "tax-1", "tax-2", "utility-1", "utility-2")
@@ -106,6 +107,7 @@ def test_the_log_names_whose_points_went_to_whom_and_nodes_journals_how_many(wor
 def test_the_model_may_be_released_after_it(world: ServedWorld, first: str) -> None:
     model_id = str(world.state(first)["model_id"])
     assert world.hub.models.status(model_id) == "evaluation"
+    assess(world.hub, first)
     assert world.hub.models.release(model_id, "release")
     response = world.http.get(f"/v1/models/{model_id}/evaluation").raise_for_status()
     assert EvaluationResult.model_validate_json(response.content) == result_of(world, first)

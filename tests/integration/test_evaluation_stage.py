@@ -30,6 +30,7 @@ from models.encoder_spec import spec_for
 from nodes import evaluation_stage, table_stage, witness_stage
 from nodes.encoder_models import ReleasedEncoder, score_of_probability
 from nodes.errors import PolicyRefusal
+from tests.assessments import assessed
 from tests.federation import World, held_out, lose, make_world
 
 EDGES = (560, 590, 620, 650)
@@ -200,7 +201,11 @@ def test_a_model_is_released_only_after_the_evaluation_that_its_terms_promise(tm
     table = made.result.table()
     proposal = canonical_bytes(
         ReleaseProposal(
-            artefact=made.task.model.decode(), attempt=table.terms.attempt, scope="release", shares=dict(table.shares)
+            artefact=made.task.model.decode(),
+            attempt=table.terms.attempt,
+            scope="release",
+            shares=dict(table.shares),
+            assessment=assessed(table.terms.campaign_id),
         )
     )
     with pytest.raises(PolicyRefusal) as refused:

@@ -14,6 +14,7 @@ from nodes.config import ModelReleaseConfig
 from nodes.enquiries import Enquiry
 from nodes.errors import PolicyRefusal
 from nodes.witness.model_approvals import ModelApprovals
+from tests.assessments import assess
 from tests.served_world import Agent, ServedWorld, wait_until
 
 LINE = "small"
@@ -77,6 +78,7 @@ def versions(world: ServedWorld) -> dict[int, dict[str, Any]]:
 def trained(world: ServedWorld) -> str:
     state = world.ended(world.start(noise="off"))
     assert state["status"] == "succeeded", state["failure"]
+    assess(world.hub, str(state["campaign_id"]))
     return str(state["model_id"])
 
 

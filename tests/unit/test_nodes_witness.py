@@ -32,6 +32,7 @@ from nodes.store import Store
 from nodes.witness.approvals import Approvals
 from nodes.witness.budget import programme
 from nodes.witness.release import ReleaseDesk
+from tests.assessments import assessed
 from tests.federation import World, make_world, run_scorecard
 from tests.scoring_world import NOW, ScoringWorld
 
@@ -326,6 +327,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, R
         attempt=released.terms.attempt,
         scope="release",
         shares=dict(released.shares),
+        assessment=assessed(released.terms.campaign_id),
     )
     yield federation, desk, proposal
     federation.federation.grid.close()
@@ -423,6 +425,7 @@ def test_a_withdrawal_is_final(tmp_path: Path) -> None:
         attempt=released.terms.attempt,
         scope="release",
         shares=dict(released.shares),
+        assessment=assessed(released.terms.campaign_id),
     )
     desk.release(canonical_bytes(proposal))
     assert desk.withdraw(withdrawal) == desk.withdraw(withdrawal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,12 @@ from typer.testing import CliRunner, Result
 from crypto.canonical import canonical_bytes
 from crypto.errors import SignatureError
 from crypto.jws import verify_model
+from crypto.wire.assessment import ImpactAssessment
 from crypto.wire.campaign import ModelRelease, ModelRollback
 from crypto.wire.link import ReleaseProposal, RollbackProposal, WithdrawalProposal
 from hub.scorecard_model import make_scorecard
 from models.artefact import ModelArtefact
+from models.card import model_card
 from nodes.cli import app
 from nodes.errors import ConfigError, PolicyRefusal
 from nodes.journal import Journal
@@ -24,6 +26,7 @@ from nodes.store import Store
 from nodes.witness.model_approvals import ModelApprovals
 from nodes.witness.release import ReleaseDesk
 from nodes.witness.rollback import RollbackDesk
+from tests.assessments import assessed
 from tests.federation import World, make_world, run_scorecard
 from tests.scoring_answers import write_config
 from tests.scoring_world import NOW, ScoringWorld
@@ -83,6 +86,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, R
         attempt=released.terms.attempt,
         scope="release",
         shares=dict(released.shares),
+        assessment=assessed(released.terms.campaign_id),
     )
     yield federation, proposal
     federation.federation.grid.close()
@@ -224,3 +228,41 @@ def test_the_owner_decides_on_the_command_line(tmp_path: Path, monkeypatch: pyte
     assert unknown.exit_code == 1
     assert "witness models" in unknown.output
     world.close()
+
+
+def test_nothing_is_released_without_an_impact_assessment_of_its_campaign(office: Office) -> None:
+    proposal = office.version(40)
+    given = proposal.assessment
+    assert given is not None
+    missing: list[ImpactAssessment | None] = [
+        None,
+        given.model_copy(update={"campaign_id": "another"}),
+        given.model_copy(update={"conclusion": "not-acceptable"}),
+        given.model_copy(update={"date": date(2100, 1, 1), "retained_until": date(2110, 1, 1)}),
+    ]
+    for assessment in missing:
+        refused = reason_of(office, proposal.model_copy(update={"assessment": assessment}))
+        assert refused.reason == "assessment-missing"
+    assert [each.model_id for each in office.approvals.list()] == []  # its owner is not asked before
+    assert reason_of(office, proposal).reason == "approval-pending"
+    (waiting,) = office.approvals.list()
+    assert waiting.assessment is not None
+    assert waiting.assessment.sha256 == given.sha256
+    assert given.sha256 in model_card(office.approvals.card_facts(waiting.model_id), "zh")
+
+
+def test_the_hash_of_the_report_is_signed_with_the_release(office: Office) -> None:
+    proposal = office.version(41)
+    assert reason_of(office, proposal).reason == "approval-pending"
+    office.approvals.approve(id_of(proposal))
+    signed = verify_model(office.propose(proposal), office.key, ModelRelease, typ="model-release", kid="witness")
+    assert proposal.assessment is not None
+    assert signed.assessment_sha256 == bytes.fromhex(proposal.assessment.sha256)
+
+
+def test_a_witness_may_be_told_to_do_without(office: Office) -> None:
+    desk = ReleaseDesk(office.store, office.context, office.journal, assessment_required=False)
+    bare = office.version(42).model_copy(update={"assessment": None})
+    token = desk.release(canonical_bytes(bare)).decode()
+    signed = verify_model(token, office.key, ModelRelease, typ="model-release", kid="witness")
+    assert signed.assessment_sha256 is None
