@@ -11,14 +11,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from fastapi.routing import APIRoute
 
 from crypto.wire.campaign import TablesMechanism
 from models.artefact import PrivacyEntry
-from models.web.access import right_asked
-from models.web.rights import ROLES_AT, Role, grant_at
+from models.web.rights import Role
 from nodes.journal import JournalLine
-from nodes.web import bank_batch_pages, bank_book_pages, bank_score_pages
 from tests.bank_site import HTML, SAME_SITE, BankSite, Client
 from tests.scoring_answers import expected_score
 from tests.scoring_world import SCHEMA, ScoringWorld
@@ -94,19 +91,6 @@ def test_every_page_is_open_to_its_roles_alone(site: BankSite) -> None:
         assert places == {path for path, roles in READABLE.items() if role in roles and "." not in path} - {
             "/bank/data/progress"
         }
-
-
-def test_every_route_stands_in_the_rights_table() -> None:
-    parts = (bank_score_pages, bank_batch_pages, bank_book_pages)
-    routes = [each for part in parts for each in part.router.routes if isinstance(each, APIRoute)]
-    assert len(routes) > 20
-    for route in routes:
-        asked = [right for each in route.dependant.dependencies if (right := right_asked(each.call)) is not None]
-        for method in route.methods:
-            grant = grant_at("bank", f"{method} {route.path}")
-            assert grant is not None, route.path
-            assert asked == [grant.right], route.path
-            assert not grant.who.isdisjoint(ROLES_AT["bank"])
 
 
 def test_a_form_from_elsewhere_is_refused(world: ScoringWorld, site: BankSite, officer: Client) -> None:
