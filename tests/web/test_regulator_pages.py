@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from models.web.rights import Role
 from nodes.fingerprint import party_fingerprint
 from nodes.witness.inspection import verify_inspection
+from tests.access_world import PASSWORD
 from tests.regulator_world import RECORD_ID, RegulatorWorld
 from tests.web.harness import Reader, served, shots
 
@@ -72,10 +73,19 @@ def verdict(page: Page) -> str:
     return str(page.locator("[data-proof]").get_attribute("data-verdict"))
 
 
-def test_the_overview_and_a_search_lead_to_an_entry_that_the_browser_verifies(
-    office: Office, enter: Callable[..., Page]
+def test_from_the_sign_in_over_overview_and_search_to_an_entry_that_the_browser_verifies(
+    office: Office, reader_of: Callable[[str], Reader]
 ) -> None:
-    page = enter("/regulator")
+    access = office.world.access
+    secret, _ = access.join("zhou.jianguan", Role.REGULATOR)
+    access.later(seconds=60)
+    page = reader_of(office.origin).open("/regulator")
+    assert "/signin?next=/regulator" in page.url
+    page.locator("input[name=name]").fill("zhou.jianguan")
+    page.locator("input[name=password]").fill(PASSWORD)
+    page.locator("input[name=code]").fill(access.code(secret))
+    page.locator("form[action='/signin'] button").click()
+    page.wait_for_url(f"{office.origin}/regulator")
     expect(page.locator("h1")).to_have_text("监管总览")
     shots(page, "regulator/overview")
     page.get_by_role("link", name="审计日志").first.click()
