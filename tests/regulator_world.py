@@ -44,6 +44,7 @@ from nodes.witness.model_approvals import ModelApprovals
 from nodes.witness.overview import Overviews, Spending
 from nodes.witness.release import ReleaseDesk
 from tests.access_world import AccessWorld
+from tests.assessments import assessed
 from tests.federation import make_world, run_scorecard
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -74,6 +75,7 @@ class RegulatorWorld:
             attempt=released.terms.attempt,
             scope="release",
             shares=dict(released.shares),
+            assessment=assessed(released.terms.campaign_id),
         )
         self.leaves: list[bytes] = []
         self.opened: list[OpenedEntry] = []
@@ -105,6 +107,7 @@ class RegulatorWorld:
         """Propose the trained model; it waits for the owner's word. Returns its id."""
         with suppress(PolicyRefusal):
             self.desk_of_release.release(canonical_bytes(self.proposal))
+        assert self.artefact.model_id in {each.model_id for each in self.models.list()}
         return self.artefact.model_id
 
     def propose_party(self, party_id: str = "bank-99") -> Party:

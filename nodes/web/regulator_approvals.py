@@ -9,7 +9,6 @@ from starlette.responses import RedirectResponse, Response
 
 from models.artefact import ModelArtefact
 from models.card import card_of, render_card
-from models.card_content import CardFacts
 from models.web.access import needs
 from models.web.language import language_of_reader
 from models.web.listing import Column, Ident, State, Term, arrange
@@ -120,9 +119,7 @@ def _model(
         return refused(pages, request, missing, 404)
     card = None
     if found.artefact is not None:
-        card = card_of(
-            CardFacts(found.artefact, assessment=found.assessment, complete=False), language_of_reader(request)
-        )
+        card = card_of(desk.models.card_facts(model_id), language_of_reader(request))
     return pages.render(
         request,
         "regulator/model.html.j2",
