@@ -45,6 +45,8 @@ class Feature(Frozen):
         product: two features of the same kind that are no products themselves.
         range: least and greatest value expected; the data-quality report counts what lies outside, nothing else does.
         monotone: how risk must go along the bins in order; special and missing bins are free.
+        adverse: the value is an adverse fact, which is used for five years from its end (`models.adverse`).
+        ended_at: the column with the day on which that fact ended; empty where it has not.
     """
 
     title: Title
@@ -57,6 +59,8 @@ class Feature(Frozen):
     product: tuple[Name, Name] | None = None
     range: tuple[FiniteNumber, FiniteNumber] | None = None
     monotone: Direction | None = None
+    adverse: Literal[True] | None = None
+    ended_at: Name | None = None
     _factors: tuple[Feature, Feature] | None = PrivateAttr(default=None)
 
     @field_validator("bins", mode="after")
@@ -82,6 +86,10 @@ class Feature(Frozen):
         for name in ("derived", "range", "monotone"):
             if self.bins is None and getattr(self, name) is not None:
                 raise ValueError(f"{name}: is for features with bins")
+        if (self.adverse is None) != (self.ended_at is None):
+            raise ValueError("adverse: true and ended_at go together")
+        if self.adverse and (self.derived is not None or self.product is not None):
+            raise ValueError("adverse: is for the columns that a derived feature or a product reads, not for itself")
         if self.product is not None and self.product[0] == self.product[1]:
             raise ValueError("product: needs two different features")
         if self.range is not None and self.range[0] > self.range[1]:

@@ -69,7 +69,11 @@ class Kind(Frozen):
 
 
 class Label(Frozen):
-    """The outcome that the model predicts, and the kind that knows it."""
+    """The outcome that the model predicts, and the kind that knows it.
+
+    Attributes:
+        adverse, ended_at: as of a feature; a default past the limit is no outcome.
+    """
 
     column: Name
     kind: KindName
@@ -77,11 +81,15 @@ class Label(Frozen):
     negative: LabelValue = 0
     performance_months: int = Field(ge=1, le=120, strict=True)
     title: Title
+    adverse: Literal[True] | None = None
+    ended_at: Name | None = None
 
     @model_validator(mode="after")
     def _two_values(self) -> Self:
         if str(self.positive).strip() == str(self.negative).strip():
             raise ValueError("positive and negative must differ")
+        if (self.adverse is None) != (self.ended_at is None):
+            raise ValueError("adverse: true and ended_at go together")
         return self
 
 
@@ -149,6 +157,10 @@ class Schema(Frozen):
                 if name in seen:
                     raise ValueError(f"kinds.{kind}.columns: {name!r} is taken by {seen[name]}")
                 seen[name] = f"kinds.{kind}.columns"
+        for kind in self.kinds:
+            for column, ended_at in self.end_columns(kind).items():
+                if ended_at in seen:
+                    raise ValueError(f"ended_at of {column}: the name {ended_at!r} is taken by {seen[ended_at]}")
         return self
 
     def hash(self) -> str:
@@ -197,6 +209,17 @@ class Schema(Frozen):
         """
         own = [each.name for each in self.features(kind) if each.spec.derived is None and each.spec.product is None]
         return (*own, *(self._kind(kind).columns or ()))
+
+    def end_columns(self, kind: str) -> dict[str, str]:
+        """Column of an adverse fact → column with the day of its end, the label's included (see `models.adverse`).
+
+        Raises:
+            SchemaError: the schema has no such kind.
+        """
+        found = {each.name: each.spec.ended_at for each in self.features(kind) if each.spec.ended_at is not None}
+        if kind == self.label.kind and self.label.ended_at is not None:
+            found[self.label.column] = self.label.ended_at
+        return found
 
     def all_features(self) -> list[FeatureSpec]:
         """All features, kinds in order."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from models.adverse import day_of
 from models.schema import Schema
 from models.schema_file import load_schema
 from nodes.clock import Clock, system_clock
@@ -90,8 +91,9 @@ class Datasets:
         with self._lock:
             stamp, now = _stamp(configured), self._clock()
             loaded = self._tables.get(schema_sha256)
-            if loaded is None or loaded.stamp != stamp or _outdated(configured, loaded, now):
-                loaded = _Loaded(stamp, now, NodeTable.load(source_of(configured), schema, self._kind))
+            if loaded is None or loaded.stamp != stamp or _outdated(schema, self._kind, configured, loaded, now):
+                rows = NodeTable.load(source_of(configured), schema, self._kind, today=day_of(now))
+                loaded = _Loaded(stamp, now, rows)
                 self._tables[schema_sha256] = loaded
             return loaded.table
 
@@ -137,8 +139,11 @@ def _stamp(configured: DatasetConfig) -> tuple[int, int]:
     return (status.st_mtime_ns, status.st_size)
 
 
-def _outdated(configured: DatasetConfig, loaded: _Loaded, now: datetime) -> bool:
-    """Whether a query must be run again; a clock that was set back counts as one that moved on."""
+def _outdated(schema: Schema, kind: str, configured: DatasetConfig, loaded: _Loaded, now: datetime) -> bool:
+    """Whether a query must be run again, or a new day has put adverse facts past their limit; a clock that was set back
+    counts as one that moved on."""
+    if schema.end_columns(kind) and day_of(loaded.read_at) != day_of(now):
+        return True
     if configured.sql is None:
         return False
     return abs(now - loaded.read_at) >= timedelta(minutes=configured.sql.refresh_minutes)

@@ -6,8 +6,8 @@ Nothing here leaves the node. Findings are warnings: what would keep the node ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ WARNINGS = {
     "out-of-range": "{feature}: {count} values lie outside the range that the schema expects",
     "moved": "{feature}: the rows have moved since campaign {campaign} (stability index {index})",
     "moved-much": "{feature}: the rows have moved much since campaign {campaign} (stability index {index})",
+    "adverse-too-old": "{feature}: {count} adverse facts ended more than five years ago and are not used",
     "few-of-a-class": "labels: {defaulted} defaulted and {performing} performing; a campaign needs ten of each in all",
 }
 """Code → text for persons."""
@@ -72,6 +73,7 @@ class DataQuality:
         labels: outcome → rows; None where the kind has no label.
         default_rate: among rows with a label; None where there are none.
         compared: the campaign whose counts were compared with.
+        too_old: column of an adverse fact → values past the five-year limit, which are not used.
     """
 
     rows: int
@@ -79,10 +81,16 @@ class DataQuality:
     labels: dict[str, int] | None
     default_rate: float | None
     compared: KeptCounts | None
+    too_old: Mapping[str, int] = field(default_factory=dict)
 
     def warnings(self) -> list[Warned]:
         """Findings, features in order."""
         found = [warned for feature in self.features for warned in self._of(feature)]
+        found += [
+            Warned("adverse-too-old", {"feature": column, "count": str(count)})
+            for column, count in self.too_old.items()
+            if count
+        ]
         if self.labels is not None and min(self.labels["defaulted"], self.labels["performing"]) < FEW_OF_A_CLASS:
             found.append(Warned("few-of-a-class", {name: str(count) for name, count in self.labels.items()}))
         return found
@@ -126,7 +134,7 @@ def assess(table: NodeTable, schema: Schema, kind: str, before: KeptCounts | Non
         labels = dict(zip(OUTCOMES, numbers, strict=True))
         labelled = numbers[DEFAULTED] + numbers[PERFORMING]
         rate = numbers[DEFAULTED] / labelled if labelled else None
-    return DataQuality(len(table.ids), found, labels, rate, compared)
+    return DataQuality(len(table.ids), found, labels, rate, compared, table.too_old)
 
 
 def as_plain(quality: DataQuality, schema: Schema, kind: str, lang: str) -> dict[str, Any]:
@@ -163,6 +171,7 @@ def as_plain(quality: DataQuality, schema: Schema, kind: str, lang: str) -> dict
         "features": features,
         "labels": quality.labels,
         "default_rate": None if quality.default_rate is None else round(quality.default_rate, 6),
+        "adverse_too_old": dict(quality.too_old),
         "compared_with": compared,
         "warnings": [asdict(each) for each in quality.warnings()],
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Self
 
 import numpy as np
@@ -10,9 +12,11 @@ import polars as pl
 
 from crypto.errors import IdentifierError
 from crypto.identifiers import IdentifierType, masked, normalise
+from models.adverse import day_of, too_old
 from models.bins import CellProblem, Codes, bin_frame, outcome_checked, text_values
 from models.said import Said, said
 from models.schema import Schema
+from nodes.clock import system_clock
 from nodes.errors import SourceError
 from nodes.sources.base import Source
 
@@ -29,15 +33,19 @@ class NodeTable:
         codes: (n, F) bins, features in the order of the schema.
         outcome: (n,) 0 defaulted, 1 performing, 2 no label; ``None`` where the kind has no label.
         outside: (F,) values outside the feature's ``range``.
+        too_old: column of an adverse fact → values that are past the five-year limit and were left out.
     """
 
     ids: list[str]
     codes: Codes
     outcome: Codes | None
     outside: tuple[int, ...]
+    too_old: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, source: Source, schema: Schema, kind: str, *, block_rows: int = BLOCK_ROWS) -> Self:
+    def load(
+        cls, source: Source, schema: Schema, kind: str, *, block_rows: int = BLOCK_ROWS, today: date | None = None
+    ) -> Self:
         """Read, check and bin the owner's table. Rows without any value are skipped.
 
         Args:
@@ -45,6 +53,8 @@ class NodeTable:
             schema: the campaign's public schema.
             kind: this node's kind.
             block_rows: rows held as text at a time.
+            today: adverse facts that are past the limit on this day are left out, as if their cells were empty; the
+                present day in Beijing if not given.
 
         Raises:
             SourceError: columns are missing, or cells do not fit: up to 20 problems are named at once.
@@ -55,7 +65,11 @@ class NodeTable:
         wanted = [schema.id.column, *schema.columns(kind)]
         if labelled:
             wanted.append(schema.label.column)
+        ends = schema.end_columns(kind)
+        wanted += dict.fromkeys(ends.values())
         _check_columns(source, wanted, kind)
+        day = today or day_of(system_clock())
+        old = dict.fromkeys(ends, 0)
 
         ids = _Identifiers(schema.id.type, schema.id.column)
         report = _Report()
@@ -69,6 +83,12 @@ class NodeTable:
             kept = block.filter(pl.Series(filled))
             row += block.height
             ids.add(text_values(kept[schema.id.column]).to_list(), numbers.tolist(), report)
+            for column, ended_at in ends.items():
+                past, problems = too_old(kept[ended_at], day)
+                report.add_cells(problems, numbers.tolist())
+                facts = kept[column]
+                old[column] += int((past & text_values(facts).is_not_null().to_numpy()).sum())
+                kept = kept.with_columns(facts.set(pl.Series(past), None))
             binned = bin_frame(schema, kind, kept)
             report.add_cells(binned.problems, numbers.tolist())
             codes.append(binned.codes)
@@ -85,7 +105,7 @@ class NodeTable:
             )
         report.refuse(source.name)
         outcome_or_none = np.concatenate(outcomes) if labelled else None
-        return cls(ids.values, np.concatenate(codes), outcome_or_none, tuple(outside.tolist()))
+        return cls(ids.values, np.concatenate(codes), outcome_or_none, tuple(outside.tolist()), old)
 
 
 @dataclass
