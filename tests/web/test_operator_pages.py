@@ -9,7 +9,10 @@ import pytest
 import yaml
 from playwright.sync_api import Page, expect
 
+from crypto.jws import peek_payload
+from crypto.wire.campaign import TablesMechanism, Terms
 from hub.web.access import make_access
+from models.web.formats import significant
 from models.web.rights import Role
 from tests.gates import Gate
 from tests.served_world import Agent, ServedWorld
@@ -71,7 +74,8 @@ def test_an_order_is_planned_ordered_and_watched_to_its_end(world: ServedWorld, 
     upload(operator, order_files(world, tmp_path))
     expect(operator.get_by_role("heading", level=1)).to_have_text("What the campaign would cost")
     cells = operator.get_by_role("table", name="Noise of what is published")
-    assert cells.locator("tbody tr").count() == 2
+    promised = cells.locator("tbody td:nth-of-type(2)").all_inner_texts()
+    assert len(promised) == 2
     before = {campaign.campaign_id for campaign in world.hub.campaigns.book.all()}
     operator.get_by_role("button", name="Order this campaign").click()
     (ordered,) = {campaign.campaign_id for campaign in world.hub.campaigns.book.all()} - before
@@ -80,6 +84,8 @@ def test_an_order_is_planned_ordered_and_watched_to_its_end(world: ServedWorld, 
     expect(operator.locator("#live progress").first).to_be_visible(timeout=60_000)
     assert operator.evaluate("window.stayed")  # the part was renewed, the page was not
     expect(operator.locator("#live")).to_contain_text("succeeded", timeout=120_000)
+    terms = Terms.model_validate_json(peek_payload(world.hub.campaigns.book.terms(f"{ordered}/scorecard/1") or ""))
+    assert promised == [significant(e.sigma) for e in terms.privacy.mechanisms if isinstance(e, TablesMechanism)]
     refused = operator.locator("tr:has(th:text-is('tax-2'))")
     expect(refused).to_contain_text("The node's privacy budget does not allow it")
     expect(refused).to_contain_text("budget-exceeded")
