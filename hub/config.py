@@ -86,6 +86,12 @@ class LogOptions(_Section):
     cosign_alarm_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
 
 
+class AuditOptions(_Section):
+    """How long entries of the log stay linked to merchants; without a limit until a merchant asks to be erased."""
+
+    retain_salts_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+
+
 class CampaignOptions(_Section):
     """How campaigns run: in which processes, over which engines, and how long is waited for whom.
 
@@ -212,6 +218,7 @@ class HubConfig(_Section):
     feed_heartbeat_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     query_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     log: LogOptions = LogOptions()
+    audit: AuditOptions = AuditOptions()
     campaigns: CampaignOptions = CampaignOptions()
     models: ModelOptions = ModelOptions()
     superlink: SuperLinkOptions | None = None

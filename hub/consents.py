@@ -260,6 +260,13 @@ def forget_receipt(session: Session, pseudonym: bytes) -> None:
     session.execute(events.values(received_at=ConsentEventRow.received_at - ConsentEventRow.received_at % _DAY_S))
 
 
+def forget_receipts_before(session: Session, time: int) -> None:
+    """Cut the times before `time` (Unix seconds) at which consents and events came down to their day (UTC)."""
+    for table in (ConsentRow, ConsentEventRow):
+        old = update(table).where(table.received_at < time, table.received_at % _DAY_S != 0)
+        session.execute(old.values(received_at=table.received_at - table.received_at % _DAY_S))
+
+
 def named_parties(record: ConsentRecord) -> frozenset[str]:
     """Return all parties that a consent names; they hold copies of it."""
     return frozenset((*record.sources.values(), *record.recipients))

@@ -9,6 +9,7 @@ failures to try again. Readers see one snapshot and wait for nobody.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from hub.config import HubConfig
+from hub.errors import StateError
 from hub.keys import read_secret
 
 BUSY_TIMEOUT_MS = 30_000
@@ -93,6 +95,14 @@ def _postgresql(url: URL) -> tuple[Engine, Engine]:
     return engine, reader
 
 
+def _not_written_anew(why: str) -> StateError:
+    return StateError(
+        f"The rows are deleted, but the database's file could not be written anew ({why}).",
+        field="database",
+        remedy="Give it room on its disk, or stop what reads it for long; then give the same order again.",
+    )
+
+
 class Database:
     """An engine and its sessions.
 
@@ -137,14 +147,33 @@ class Database:
         if self.engine.dialect.name == "sqlite":
             session.connection().exec_driver_sql("PRAGMA secure_delete=ON")
 
-    def truncate_wal(self) -> None:
-        """Fold SQLite's write-ahead log, with its older pages, into the database and cut it off."""
-        if self.engine.dialect.name == "sqlite":
-            connection = self.engine.raw_connection()
-            try:
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                connection.close()
+    def write_anew(self, *tables: str) -> None:
+        """Write the database anew, so that no page of its file holds what was deleted from these tables.
+
+        Zeroing what is deleted is not enough: rows that were changed or moved before leave copies of themselves in
+        unused parts of pages. SQLite's file is written anew as a whole and its write-ahead log cut off; on
+        PostgreSQL each table is. Writers wait meanwhile.
+
+        Raises:
+            StateError: the disk is full, or others kept the database busy: what was deleted may still be in the file.
+        """
+        if self.engine.dialect.name != "sqlite":
+            with self.autocommit() as connection:
+                for table in tables:
+                    connection.exec_driver_sql(f"VACUUM (FULL) {table}")
+            return
+        raw = self.engine.raw_connection()
+        try:
+            cursor = raw.cursor()
+            cursor.execute("VACUUM")
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy = cursor.fetchall()[0][0]
+        except sqlite3.Error as error:
+            raise _not_written_anew(str(error)) from error
+        finally:
+            raw.close()
+        if busy:
+            raise _not_written_anew("another process reads it")
 
     def close(self) -> None:
         """Close all connections."""

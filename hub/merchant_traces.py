@@ -9,6 +9,8 @@ from hub.tables.consent_requests import ConsentRequestRow
 from hub.tables.invitations import InvitationRow
 from hub.tables.tickets import TicketRow
 
+TRACES = (InvitationRow.__tablename__, ConsentRequestRow.__tablename__, TicketRow.__tablename__)
+
 
 def forget_traces(session: Session, pseudonym: bytes) -> None:
     """Delete a merchant's invitations, the requests for its consent, and its tickets with their answers."""

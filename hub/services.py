@@ -52,6 +52,7 @@ from hub.peers import NoLinks, PeerLinks
 from hub.queries import Queries
 from hub.rate_limits import RateLimit
 from hub.record_receipts import RecordReceipts
+from hub.retention import Retention
 from hub.roster import HubIdentity, RosterKeeper
 from hub.tables.parties import HubIdentityRow
 from hub.tickets import Tickets
@@ -264,6 +265,9 @@ class Hub:
         """Started in this order, stopped in the opposite one."""
         if config.campaigns.worker == "embedded":
             self.parts.append(EmbeddedWorker(config))
+        self.retention = _retention(self)
+        if self.retention is not None:
+            self.parts.append(self.retention)
         self._running: list[Part] = []
 
     @classmethod
@@ -342,6 +346,13 @@ class Hub:
             voprf_key=self.keys.voprf.public,
             witness=self.parties.witness_info(),
         )
+
+
+def _retention(hub: Hub) -> Retention | None:
+    days = hub.config.audit.retain_salts_days
+    if days is None:
+        return None
+    return Retention(hub.db, hub.log, hub_id=hub.config.hub_id, clock=hub.clock, days=days)
 
 
 def record_identity(db: Database, config: HubConfig, keys: HubKeys, now: datetime) -> None:

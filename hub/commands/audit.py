@@ -12,6 +12,7 @@ import typer
 from crypto.reconciliation import Discrepancy
 from hub import console
 from hub.audit import Verdict, read_header, verify_export
+from hub.commands.audit_retention import retain
 from hub.commands.audit_search import search
 from hub.config import load_config
 from hub.erasure import erase_merchant
@@ -24,6 +25,7 @@ from hub.services import Hub
 app = typer.Typer(no_args_is_help=True, help="Export, verify and reconcile the audit log. 审计日志。")
 
 app.command("search")(search)
+app.command("retain")(retain)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
