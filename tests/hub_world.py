@@ -106,10 +106,13 @@ class WitnessLinks:
 class HubWorld:
     """A hub below `base`; `now` is its clock."""
 
+    port = 18440
+    """Of its address; nothing listens there unless a test does."""
+
     def __init__(self, base: Path) -> None:
         self.base = base
         self.now = START
-        self.hub: Hub = make_hub(base, hub_id="hub-lishui", port=18440, clock=lambda: self.now)
+        self.hub: Hub = make_hub(base, hub_id="hub-lishui", port=self.port, clock=lambda: self.now)
         self.witness = Member("witness-zj", "witness")
         self.witness_voprf = PseudonymKey.from_seed(b"\x02" * 32)
         self.links = WitnessLinks(self.witness)

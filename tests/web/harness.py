@@ -43,10 +43,10 @@ def launch(playwright: Playwright) -> Browser:
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
-    """Serve an application on a free port of loopback; gives its origin, under the name that WebAuthn accepts."""
+def served(app: ASGIApp, port: int = 0) -> Iterator[str]:
+    """Serve an application on loopback, at a free port unless told; gives its origin, by the name WebAuthn accepts."""
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.bind(("127.0.0.1", port))
     port = int(listener.getsockname()[1])
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", ws="websockets-sansio"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -21,11 +21,16 @@ from crypto.wire.party import MerchantKeyLeaf
 from hub.app import create_app
 from tests.hub_merchants import MarketWorld, Merchant
 from tests.hub_world import merchant_batch
+from tests.served_world import free_port
 from tests.web.harness import served
 
 
 class LiveMarket(MarketWorld):
     """`MarketWorld` by the clock on the wall, which a browser goes by too."""
+
+    def __init__(self, base: Path) -> None:
+        self.port = free_port()  # pages are served at the configured address and at no other
+        super().__init__(base)
 
     @property
     def now(self) -> datetime:
@@ -99,7 +104,7 @@ def served_market(folder: Path) -> Iterator[tuple[LiveMarket, str]]:
     """The world and its origin; the log is written and cosigned while it is served."""
     world = LiveMarket(folder)
     app: FastAPI = create_app(world.hub)
-    with served(app) as origin:
+    with served(app, world.port) as origin:
         yield world, origin
     world.hub.close()
 
