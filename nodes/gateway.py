@@ -62,6 +62,8 @@ _STATUS = {
     "consent-request-state": 409,
     "consent-refused": 422,
     "invitation-refused": 422,
+    "ticket-unknown": 404,
+    "ticket-state": 409,
 }
 
 

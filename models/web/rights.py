@@ -410,7 +410,13 @@ RIGHTS: tuple[Grant, ...] = (
         Right.ANSWER_TICKETS,
         "Answer merchants' requests for human review, correction and deletion.",
         frozenset({Role.RISK_OFFICER}),
-        (),
+        _at(
+            "bank",
+            "GET /bank/tickets",
+            "GET /bank/tickets/{ticket_id}",
+            "POST /bank/tickets/{ticket_id}/open",
+            "POST /bank/tickets/{ticket_id}/answer",
+        ),
     ),
     Grant(
         Right.OVERSEE,

@@ -65,6 +65,7 @@ def ticket(world: MarketWorld, shop: Merchant, reply: BoxKey | None = None, **ch
     """A ticket's id and token."""
     ticket_id = str(changes.pop("ticket_id", secrets.token_hex(16)))
     party = str(changes.get("party_id", "bank-01"))
+    text = str(changes.pop("text", TEXT))
     box = world.members[party].box.public if party in world.members else bytes(31) + b"\x09"
     fields: dict[str, object] = {
         "suite": SUITE,
@@ -73,7 +74,7 @@ def ticket(world: MarketWorld, shop: Merchant, reply: BoxKey | None = None, **ch
         "party_id": "bank-01",
         "kind": "review",
         "about": TicketSubject(sort="record"),
-        "sealed": seal_text(TEXT, box, context=ticket_context(ticket_id, shop.pseudonym, party, "question")),
+        "sealed": seal_text(text, box, context=ticket_context(ticket_id, shop.pseudonym, party, "question")),
         "reply_key": (reply or BoxKey.generate()).public,
         "issued_at": world.now,
     }
