@@ -29,6 +29,7 @@ PLACES: tuple[tuple[str, str, Right], ...] = (
     ("Score one", "/bank/score", Right.ASK_SCORES),
     ("Score a file", "/bank/batches", Right.ASK_SCORES),
     ("Consents", "/bank/consents", Right.READ_CONSENTS),
+    ("Merchants' requests", "/bank/tickets", Right.ANSWER_TICKETS),
     ("Usage", "/bank/usage", Right.READ_USAGE),
     ("Privacy ledger", "/bank/ledger", Right.READ_LEDGER),
     ("Data quality", "/bank/data", Right.CHECK_DATA),

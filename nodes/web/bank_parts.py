@@ -7,10 +7,10 @@ from fastapi import FastAPI
 from models.web.pages import Pages
 from nodes.gateway_batches import BatchDesk
 from nodes.services import Services
-from nodes.web import bank_batch_pages, bank_book_pages, bank_score_pages
+from nodes.web import bank_batch_pages, bank_book_pages, bank_score_pages, bank_ticket_pages
 from nodes.web.bank import BankDesks, navigation, put_on
 
-ROUTERS = (bank_score_pages.router, bank_batch_pages.router, bank_book_pages.router)
+ROUTERS = (bank_score_pages.router, bank_batch_pages.router, bank_book_pages.router, bank_ticket_pages.router)
 UPLOADS = bank_batch_pages.UPLOADS
 
 

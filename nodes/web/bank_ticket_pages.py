@@ -7,23 +7,22 @@ from __future__ import annotations
 
 from typing import Annotated, cast, get_args
 
-from fastapi import APIRouter, FastAPI, Form
+from fastapi import APIRouter, Form
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from crypto.errors import CryptoError
 from crypto.wire.ticket import TEXT_CHARACTERS, TicketDecision
 from models.i18n import catalogue, title_of
-from models.web.access import access_of, needs
+from models.web.access import needs
 from models.web.language import language_of_reader
 from models.web.listing import Column, Ident, Moment, State, Term, arrange
-from models.web.pages import NavItem, Pages
 from models.web.people import Person
 from models.web.problems import PageProblem
-from models.web.rights import Right, Role, grant_of
+from models.web.rights import Right
 from nodes.errors import NodeError, PeerError
-from nodes.services import Services
 from nodes.tickets import ReceivedTicket
+from nodes.web.bank import look_at, pages_of
 from nodes.web.state import services_of
 
 router = APIRouter(prefix="/bank/tickets")
@@ -47,18 +46,11 @@ COLUMNS: tuple[Column[ReceivedTicket], ...] = (
 )
 
 
-def install(app: FastAPI, pages: Pages, services: Services) -> None:
-    """Put these pages on the application of a node's pages."""
-    roles = frozenset(str(who) for who in grant_of(Right.ANSWER_TICKETS).who if isinstance(who, Role))
-    pages.nav.append(NavItem("Merchants' requests", "/bank/tickets", roles, 3))
-    app.include_router(router)
-
-
 @router.get("")
 def list_tickets(request: Request, person: Officer) -> Response:
     """List the tickets that are not closed; no merchant is named."""
     waiting = services_of(request).tickets.waiting()
-    return _pages(request).render(
+    return pages_of(request).render(
         request,
         "tickets/list.html.j2",
         listing=arrange(waiting, COLUMNS, request.query_params, text=lambda row: (row.ticket.ticket_id,)),
@@ -106,7 +98,7 @@ def answer_ticket(
 
 
 def _read(request: Request, received: ReceivedTicket, person: Person) -> str:
-    access_of(request).looks.record(person, "ticket", received.ticket.pii_principal_id)
+    look_at(request, person, "ticket", received.merchant or received.ticket.pii_principal_id.hex())
     return services_of(request).tickets.read(received, reader=person.person_id)
 
 
@@ -120,7 +112,7 @@ def _ticket(
     words: str = "",
     status: int = 200,
 ) -> Response:
-    return _pages(request).render(
+    return pages_of(request).render(
         request,
         "tickets/ticket.html.j2",
         status,
@@ -142,7 +134,3 @@ def _problem(error: CryptoError | NodeError, request: Request) -> PageProblem:
     code = (error.peer_code if isinstance(error, PeerError) else None) or error.code
     title = title_of(code, language_of_reader(request), catalogue("nodes")) or code
     return PageProblem(title=title, detail=error.message, remedy=error.remedy, code=code, field=error.field)
-
-
-def _pages(request: Request) -> Pages:
-    return cast("Pages", request.app.state.pages)
