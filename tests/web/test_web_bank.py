@@ -20,6 +20,7 @@ from nodes.gateway_batches import BatchDesk
 from nodes.web.access import make_access
 from nodes.web.app import create_pages
 from nodes.web.server import PageServer
+from tests.assessments import assess
 from tests.served_world import Agent, ServedWorld, free_port, wait_until
 from tests.web.harness import SHOTS, WIDTHS, Reader, axe, fits, shots
 
@@ -48,6 +49,7 @@ def bank(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ba
     try:
         state = world.ended(world.start(epsilon=3.0))
         assert state["status"] == "succeeded", state["failure"]
+        assess(world.hub, str(state["campaign_id"]))
         release = world.http.post(
             f"/v1/models/{state['model_id']}/release",
             json={},
