@@ -110,6 +110,17 @@ def create_gallery(word: str = "银行 Bank", *, alarms: bool = True, count: int
             told=said("Waits for {word}", word=word),
         )
 
+    turns: dict[str, int] = {}
+
+    @app.get("/live/{mode}")
+    def live(request: Request, mode: str) -> Response:
+        """A part that counts; `ends` after three turns, `breaks` after the first, `goes-on`."""
+        turns[mode] = turns.get(mode, 0) + 1
+        if mode == "breaks" and turns[mode] > 1:
+            raise RefusedError
+        going = mode != "ends" or turns[mode] < 4
+        return pages.render(request, "live.html.j2", turn=turns[mode], going=going)
+
     @app.get("/refused")
     def refuse() -> None:
         raise RefusedError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.gallery import create_gallery
 from tests.web.harness import WIDTHS, Reader, axe, fits, served, shots
@@ -66,3 +67,26 @@ def test_a_refusal_is_a_page(origin: str, reader_of: Callable[[str], Reader]) ->
     page = reader_of(origin).open("/refused", language="en")
     assert page.locator("h1").inner_text() == "Invalid signature"
     shots(page, "gallery/refusal")
+
+
+def test_a_part_is_renewed_until_it_has_ended(origin: str, reader_of: Callable[[str], Reader]) -> None:
+    page = reader_of(origin).open("/live/ends")
+    expect(page.locator(".turn")).to_have_text("2")
+    expect(page.locator("#live:not([data-live])")).to_be_attached(timeout=10_000)  # read anew as a whole at its end
+    expect(page.locator("[data-live-stopped]")).to_be_hidden()
+
+
+def test_a_part_that_can_no_longer_be_read_says_so(origin: str, reader_of: Callable[[str], Reader]) -> None:
+    page = reader_of(origin).open("/live/breaks")
+    expect(page.locator("[data-live-stopped]")).to_be_visible(timeout=40_000)
+    expect(page.locator(".turn")).to_have_text("1")
+
+
+def test_a_part_that_nobody_looks_at_keeps_no_session_open(origin: str, reader_of: Callable[[str], Reader]) -> None:
+    page = reader_of(origin).open("/gallery")
+    page.clock.install()
+    page.goto(f"{origin}/live/goes-on")
+    page.clock.run_for(1_500)
+    expect(page.locator(".turn")).to_have_text("2")
+    page.clock.fast_forward(26 * 60 * 1000)
+    expect(page.locator("[data-live-stopped]")).to_be_visible()

@@ -2,9 +2,15 @@
 // this one. Without scripts the page still shows what was true when it was loaded.
 //
 // <div id="…" data-live="PATH" data-every="MILLISECONDS">…</div>; where the new element has no data-live, it has ended.
-// An element with data-live-stopped is shown when the page can no longer be read (signed out, hub away).
+// An element with data-live-stopped is shown when the page can no longer be read (signed out, hub away), or when nobody
+// touched it for so long that renewing it would keep a session open that ought to end.
 
 const PATIENCE = 5;
+const IDLE_MS = 25 * 60 * 1000;
+let touched = Date.now();
+for (const act of ["pointerdown", "keydown", "wheel", "touchstart"]) {
+  document.addEventListener(act, () => { touched = Date.now(); }, { passive: true });
+}
 
 function follow(part) {
   const path = part.dataset.live;
@@ -37,17 +43,21 @@ function follow(part) {
   }
 
   async function turn() {
-    let again = true;
-    try {
-      again = await renew();
-      failures = 0;
-    } catch {
-      failures += 1;
-      again = failures < PATIENCE;
+    let again = Date.now() - touched < IDLE_MS;
+    let stopped = !again;
+    if (again) {
+      try {
+        again = await renew();
+        failures = 0;
+      } catch {
+        failures += 1;
+        again = failures < PATIENCE;
+        stopped = !again;
+      }
     }
     if (again) {
       setTimeout(turn, every * (failures + 1));
-    } else if (failures) {
+    } else if (stopped) {
       document.querySelectorAll("[data-live-stopped]").forEach((note) => { note.hidden = false; });
     }
   }
