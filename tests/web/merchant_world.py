@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI
 from playwright.sync_api import Page
@@ -66,6 +66,9 @@ class LiveMarket(MarketWorld):
         )
 
 
+M = TypeVar("M", bound=LiveMarket)
+
+
 @dataclass
 class Shop:
     """A merchant whose key lies in a page's browser."""
@@ -92,6 +95,15 @@ class Shop:
         )
         return jwk
 
+    def take_key(self, private: dict[str, str]) -> None:
+        """Keep a key that was made here, in Python; in the browser no script can read it out."""
+        self.evaluate(
+            """const {d, ...jwk} = given.private;
+            const privateKey = await crypto.subtle.importKey("jwk", given.private, {name: "Ed25519"}, false, ["sign"]);
+            await store.keep({alg: "Ed25519", jwk, privateKey, kid: given.kid, made: "2026-03-01T08:00:00Z"});""",
+            {"private": private, "kid": self.kid},
+        )
+
     def sign(self, record: dict[str, Any]) -> None:
         """Sign and submit a consent in the browser."""
         self.evaluate(
@@ -100,9 +112,9 @@ class Shop:
 
 
 @contextmanager
-def served_market(folder: Path) -> Iterator[tuple[LiveMarket, str]]:
+def served_market(folder: Path, kind: Callable[[Path], M] = LiveMarket) -> Iterator[tuple[M, str]]:  # type: ignore[assignment]
     """The world and its origin; the log is written and cosigned while it is served."""
-    world = LiveMarket(folder)
+    world = kind(folder)
     app: FastAPI = create_app(world.hub)
     with served(app, world.port) as origin:
         yield world, origin
