@@ -22,7 +22,7 @@ from pathlib import Path
 
 from crypto.log_index import commit
 from hub.audit import verify_export
-from hub.log import NewEntry
+from hub.log import Fact, NewEntry
 from hub.log_search import LogQuery
 from tests.hub_world import START, HubWorld
 
@@ -47,7 +47,11 @@ def queries(chance: random.Random, count: int) -> list[NewEntry]:
     entries: list[NewEntry] = []
     for _ in range(count):
         if chance.random() < 0.002:
-            facts = {"campaign_id": f"campaign-{chance.randrange(CAMPAIGNS):04d}", "attempt": "a-1", "nodes": 24}
+            facts: dict[str, Fact] = {
+                "campaign_id": f"campaign-{chance.randrange(CAMPAIGNS):04d}",
+                "attempt": "a-1",
+                "nodes": 24,
+            }
             entries.append(NewEntry("manifest", "hub-lishui", facts=facts))
             continue
         kinds = (("tax", TAXES), ("utility", UTILITIES), ("bank", BANKS))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from benchmarks import log_speed
 from benchmarks.__main__ import speed_rows
 from benchmarks.crypto_speed import measure
 
@@ -21,3 +24,11 @@ def test_every_speed_is_compared_with_something_plain() -> None:
         assert all(value > 0 for value in figures.values())
         assert figures["ratio"] == pytest.approx(figures[above] / figures[below])
     assert len(speed_rows(found)) == sum(map(len, found.values()))
+
+
+def test_the_logs_speed_is_measured_in_one_run(tmp_path: Path) -> None:
+    found = log_speed.measure(tmp_path, entries=2000, writers=4, each=25)
+    assert set(found) == {"log", "search_ms", "proof_ms", "export_s", "appends_per_s"}
+    assert all(value > 0 for figures in found.values() for value in figures.values())
+    appends = found["appends_per_s"]
+    assert appends["ratio"] == pytest.approx(appends["grouped"] / appends["alone"])
