@@ -3,9 +3,9 @@
 What the regulator looks at must not depend on what the hub says today. So the witness fetches the log up to the
 checkpoint that it cosigned last:
 
-X1  A block of entries is fetched; the head of the tree with them is computed from the mirror's own tiles.
-X2  The hub's proof shows that this tree is the beginning of the cosigned one; for the last block the heads are equal.
-X3  Entries, tiles and index of the block are kept in one transaction; the next run goes on from there.
+U1  A block of entries is fetched; the head of the tree with them is computed from the mirror's own tiles.
+U2  The hub's proof shows that this tree is the beginning of the cosigned one; for the last block the heads are equal.
+U3  Entries, tiles and index of the block are kept in one transaction; the next run goes on from there.
 
 A block that fails is dropped whole and the reason is kept as an alarm until a block fits again. Memory holds one block.
 """
@@ -205,7 +205,7 @@ class Mirror:
         return self.progress()
 
     def _take_block(self) -> bool:
-        """X1–X3; False where nothing is missing."""
+        """U1–U3; False where nothing is missing."""
         target = self._cosigned()
         at = self.progress()
         if target is None or (at.verified == target.size and at.root == target.root):
@@ -242,7 +242,7 @@ class Mirror:
         return True
 
     def _keep(self, head: Checkpoint, start: int, leaves: list[bytes], tiles: dict[tuple[int, int], bytes]) -> None:
-        """X3."""
+        """U3."""
         now = int(self._clock().timestamp())
         read = [parsed(leaf) for leaf in leaves]
         found = [indexed_leaf(entry) for entry in read]
