@@ -130,6 +130,7 @@ async def _account_page(request: Request, person: Person, *, error: WebError | N
         problem=problem,
         min_password=MIN_PASSWORD,
         means=_signed_in(request).means,
+        may_read_looks=person.may(Right.READ_LOOKS),
         **shown,
     )
 
