@@ -13,10 +13,10 @@ _SATURDAY = 5
 
 
 def working_days_after(start: datetime, count: int) -> datetime:
-    """Return the end (24:00 in China) of the `count`-th working day after the day of `start`, as UTC."""
+    """Return the last second in China of the `count`-th working day after the day of `start`, as UTC."""
     day = start.astimezone(CHINA).replace(hour=0, minute=0, second=0, microsecond=0)
     left = count
     while left:
         day += timedelta(days=1)
         left -= day.weekday() < _SATURDAY
-    return (day + timedelta(days=1)).astimezone(UTC)
+    return (day + timedelta(days=1, seconds=-1)).astimezone(UTC)

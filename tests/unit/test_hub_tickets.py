@@ -213,10 +213,10 @@ def test_a_merchant_has_twenty_open_tickets_at_most(world: MarketWorld, client: 
 @pytest.mark.parametrize(
     ("start", "due"),
     [
-        ("2026-03-02T01:00:00+00:00", "2026-03-23T16:00:00+00:00"),  # a Monday → the end of Monday in three weeks
-        ("2026-03-01T17:00:00+00:00", "2026-03-23T16:00:00+00:00"),  # Sunday in London, Monday in Lishui already
-        ("2026-03-06T08:00:00+00:00", "2026-03-27T16:00:00+00:00"),  # a Friday
-        ("2026-03-07T08:00:00+00:00", "2026-03-27T16:00:00+00:00"),  # a Saturday
+        ("2026-03-02T01:00:00+00:00", "2026-03-23T15:59:59+00:00"),  # a Monday → the end of Monday in three weeks
+        ("2026-03-01T17:00:00+00:00", "2026-03-23T15:59:59+00:00"),  # Sunday in London, Monday in Lishui already
+        ("2026-03-06T08:00:00+00:00", "2026-03-27T15:59:59+00:00"),  # a Friday
+        ("2026-03-07T08:00:00+00:00", "2026-03-27T15:59:59+00:00"),  # a Saturday
     ],
 )
 def test_fifteen_working_days_are_three_weeks(start: str, due: str) -> None:

@@ -49,21 +49,25 @@ def shop(world: PlatformWorld) -> Merchant:
 class Site:
     """The bank's pages, with whoever signs in."""
 
-    def __init__(self, world: PlatformWorld) -> None:
+    def __init__(self, world: PlatformWorld, origin: str = ORIGIN) -> None:
         agent = world.agents["bank-01"]
-        config = agent.runtime.config.model_copy(update={"pages": PagesConfig(origin=ORIGIN)})
+        config = agent.runtime.config.model_copy(update={"pages": PagesConfig(origin=origin)})
         self.services = replace(agent, runtime=replace(agent.runtime, config=config))
         self.app = create_pages(self.services, connected=lambda: True)
 
-    def client(self, role: Role) -> Any:
+    def session(self, role: Role) -> tuple[str, str]:
+        """Name and value of the cookie of somebody new who is signed in."""
         access = self.app.state.access
         token = access.people.add(str(role), (role,))
         code = pyotp.TOTP(access.people.sign_up(token).totp_secret).at(self.services.runtime.now())
         password = "four words in a row"
         entry, _ = access.desk.join_by_password(token, password, password, code, Browser("127.0.0.1"))
+        return access.site.cookie(SESSION), entry.session_id
+
+    def client(self, role: Role) -> Any:
         headers = {"accept": "text/html"}
         client = TestClient(self.app, base_url=ORIGIN, headers=headers, raise_server_exceptions=False)
-        client.cookies.set(access.site.cookie(SESSION), entry.session_id)
+        client.cookies.set(*self.session(role))
         return client
 
 
