@@ -111,6 +111,10 @@ class ConsentView:
     actions: tuple[str, ...]
     ends_by_notice: datetime | None
     """Where the notice has changed: when the consent ends unless the merchant agrees anew."""
+    deleted: tuple[Named, ...]
+    """Who signed that it deleted what it had received."""
+    not_deleted: tuple[tuple[Named, datetime], ...]
+    """Who should have done so since, and has not."""
     proof: Proof | None
 
 
@@ -198,6 +202,15 @@ def _consent(
         asked=_asked(record.record_id, records.queries, parties),
         actions=ACTIONS.get(state, ()),
         ends_by_notice=next((asked.ends_at for asked in records.requests if asked.record_id == each.record_id), None),
+        deleted=tuple(
+            parties.named(party)
+            for party in dict.fromkeys(one.party_id for one in records.deletions if one.record_id == each.record_id)
+        ),
+        not_deleted=tuple(
+            (parties.named(one.party_id), one.since)
+            for one in records.missing_deletions
+            if one.record_id == each.record_id
+        ),
         proof=None if each.log_index is None else proofs.get(each.log_index),
     )
 

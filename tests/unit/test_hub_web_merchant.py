@@ -19,7 +19,7 @@ from crypto.wire.consent import EventType, Purpose, Unit
 from crypto.wire.consent_request import RequestState
 from crypto.wire.receipt import PartyRole
 from crypto.wire.scoring import RefusalCode
-from crypto.wire.service import MerchantRequest
+from crypto.wire.service import MerchantRequest, MissingDeletion, RecordedDeletion
 from crypto.wire.ticket import TicketDecision, TicketKind, TicketState
 from hub.app import create_app
 from hub.web import merchant, merchant_proposals, merchant_receipt, merchant_tickets, merchant_views
@@ -157,6 +157,19 @@ def test_states_take_the_dates_in(world: MarketWorld, shop: Merchant) -> None:
     ):
         assert merchant_views.state_now(state, record, world.now + after) == expected
         assert expected in words.STATES
+
+
+def test_who_deleted_and_who_should_have_is_beside_the_consent(world: MarketWorld, shop: Merchant) -> None:
+    record, token = world.consent(shop)
+    world.hub.consents.submit([token])
+    records = world.hub.merchant_records.of(shop.pseudonym)
+    stated = RecordedDeletion(record_id=record, party_id="bank-01", statement="a.b.c", salt=b"s", log_index=None)
+    missing = MissingDeletion(record_id=record, party_id="platform", since=world.now)
+    elsewhere = missing.model_copy(update={"record_id": "0" * 32})
+    told = records.model_copy(update={"deletions": (stated, stated), "missing_deletions": (missing, elsewhere)})
+    (view,) = merchant_views.consents_of(told, merchant_views.Parties(world.hub.parties.all()))
+    assert [each.party_id for each in view.deleted] == ["bank-01"]
+    assert [(each.party_id, since) for each, since in view.not_deleted] == [("platform", world.now)]
 
 
 def test_all_that_the_wire_names_has_words_in_both_languages() -> None:
