@@ -28,7 +28,9 @@ from models.web.rights import Right
 
 router = APIRouter(prefix="/operator", include_in_schema=False)
 Orderer = Annotated[Person, needs(Right.ORDER_CAMPAIGN)]
-Aborter = Annotated[Person, needs(Right.ABORT_CAMPAIGN)]
+OrdererNow = Annotated[Person, needs(Right.ORDER_CAMPAIGN, fresh=True)]
+"""What an order spends is never given back."""
+Aborter = Annotated[Person, needs(Right.ABORT_CAMPAIGN, fresh=True)]
 UPLOADS = {"/operator/campaigns": 3 * MAX_BYTES}
 """Paths that take files → bytes of a whole form."""
 TONES = {"waits for a worker": "warn"}
@@ -146,7 +148,7 @@ def order_campaign(
     request: Request,
     hub: HubOf,
     pages: PagesOf,
-    _person: Orderer,
+    _person: OrdererNow,
     campaign_text: Annotated[str, Form(max_length=MAX_BYTES)],
     schema_text: Annotated[str, Form(max_length=MAX_BYTES)],
     key: Annotated[str, Form(pattern=r"^[0-9a-f]{32}$")],

@@ -68,6 +68,7 @@ class Right(StrEnum):
     PARTY_REQUESTS = "party-requests"
     MERCHANT_REQUESTS = "merchant-requests"
     ADMINISTER = "administer"
+    READ_ASSESSMENTS = "read-assessments"
     HUB_PROCESSES = "hub-processes"
     USE_GATEWAY = "use-gateway"
     # All people
@@ -244,10 +245,18 @@ RIGHTS: tuple[Grant, ...] = (
             "GET /v1/campaigns/{campaign_id}",
             "POST /v1/campaigns/{campaign_id}/abort",
             "POST /v1/notices",
+            "POST /v1/assessments",
+            "GET /v1/assessments",
             "POST /v1/models/rollback",
             "POST /v1/models/{model_id}/release",
             "POST /v1/models/{model_id}/withdrawal",
         ),
+    ),
+    Grant(
+        Right.READ_ASSESSMENTS,
+        "Read the report of an impact assessment.",
+        frozenset({Caller.ADMIN, Caller.WITNESS}),
+        _at("hub", "GET /v1/assessments/{sha256}"),
     ),
     Grant(
         Right.HUB_PROCESSES,
