@@ -17,9 +17,21 @@ from nodes.web.bank_words import PURPOSES, listed, moment, say
 GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "answered": ("Queries answered or refused as a source", (QUERY, "query-refused", "query-decided-again")),
     "asked": ("Queries of this bank", (QUERY_SENT, QUERY_ENDED, "scored-locally")),
-    "consents": ("Consents and withdrawals received", ("consents-taken", "feed-item-refused")),
+    "consents": ("Consents and withdrawals received", ("consents-taken", "notice-taken", "feed-item-refused")),
     "models": ("Models released and withdrawn", ("model-release", "model-withdrawal", "model-rollback")),
     "deletions": ("Deletions", ("data-deleted", "attempt-wiped")),
+    "merchants": (
+        "Invitations and merchants' requests",
+        (
+            "merchant-invited",
+            "consent-requested",
+            "consents-looked-up",
+            "offered-keys-refused",
+            "ticket-opened",
+            "ticket-answered",
+            "ticket-refused",
+        ),
+    ),
     "looks": ("Looks at merchants", ("data-look",)),
 }
 """Name in the address → its text, and the types of entries in it."""
@@ -36,6 +48,14 @@ TYPES: Final = {
     "model-withdrawal": "Model withdrawn",
     "model-rollback": "Model rolled back",
     "evaluation-points": "Points for an evaluation",
+    "notice-taken": "Privacy notice received",
+    "merchant-invited": "Merchant invited",
+    "consent-requested": "Consent asked for",
+    "consents-looked-up": "Consents looked up",
+    "offered-keys-refused": "Merchants' offered keys refused",
+    "ticket-opened": "Merchant's request opened",
+    "ticket-answered": "Merchant's request answered",
+    "ticket-refused": "Merchant's request unreadable",
     "data-deleted": "Answers deleted",
     "attempt-wiped": "Rows of an attempt wiped",
     "data-look": "Look at a merchant's data",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -352,6 +353,16 @@ def test_the_journal_in_words(world: ScoringWorld, bank: Services) -> None:
     assert check.entries == page.total
     assert len(list(source.export())) == page.total
     assert json.loads(next(source.export()))["seq"] == 1
+
+
+def test_every_note_that_a_bank_writes_has_words() -> None:
+    witness = {"voprf", "model-signed", "model-proposed", "mirror-alarm"}
+    found = set()
+    for file in sorted((ROOT / "nodes").rglob("*.py")):
+        found |= set(re.findall(r"\.note\(\s*\"([a-z-]+)\"", file.read_text(encoding="utf-8")))
+    assert len(found) > 15
+    assert found - witness - set(TYPES) == set()
+    assert {each for _, types in GROUPS.values() for each in types} <= set(TYPES)
 
 
 def test_every_code_of_a_score_has_a_title_and_a_remedy() -> None:
