@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from crypto.checkpoint import parse_note
 from hub.alarms import Refusal
 from hub.api.dependencies import HubOf
+from hub.api.models import PAGE_POLICY
 from hub.clock import seconds
 from hub.log_reading import latest_checkpoint
 from hub.models import ModelSummary
@@ -21,6 +22,7 @@ from hub.services import Hub
 from hub.spending import Spending
 from models.web.access import needs
 from models.web.formats import significant
+from models.web.language import language_of_reader
 from models.web.listing import Choice, Column, Ident, Link, Moment, State, arrange
 from models.web.pages import NavItem, PagesOf
 from models.web.people import Person
@@ -41,6 +43,11 @@ NAV = (
 def campaign_path(campaign_id: str) -> str:
     """Where a campaign's page is; ids hold no character that paths escape."""
     return f"/operator/campaigns/{campaign_id}"
+
+
+def card_path(model_id: str) -> str:
+    """Where a model's card is, for the operator."""
+    return f"/operator/models/{model_id}/card"
 
 
 def campaign_link(campaign_id: str | None) -> Link | None:
@@ -88,9 +95,7 @@ NODES = (
 LINKED = Choice("link", "Connection", (("connected", "connected"), ("disconnected", "disconnected")))
 
 MODELS = (
-    Column[ModelSummary](
-        "model", "Model", lambda model: Ident(model.model_id, f"/v1/models/{model.model_id}/card"), key=None
-    ),
+    Column[ModelSummary]("model", "Model", lambda model: Ident(model.model_id, card_path(model.model_id)), key=None),
     Column[ModelSummary](
         "line",
         "Line",
@@ -199,6 +204,14 @@ def read_models(request: Request, hub: HubOf, pages: PagesOf, _person: Watcher) 
         text=lambda model: (model.model_id, model.line, model.campaign_id),
     )
     return pages.render(request, "operator/models.html.j2", listing=listing)
+
+
+@router.get("/models/{model_id}/card")
+def read_card(request: Request, hub: HubOf, _person: Watcher, model_id: str) -> Response:
+    """Show a model's card, released or not; NotFoundError where there is no such model."""
+    language = language_of_reader(request)
+    text = hub.cards.card(model_id, language, "html", unreleased=True)
+    return HTMLResponse(text, headers={"Content-Language": language, "Content-Security-Policy": PAGE_POLICY})
 
 
 @router.get("/log")

@@ -14,7 +14,7 @@ from hub.budget_plan import budget_plan
 from hub.errors import CampaignStateError, HubError
 from hub.services import Hub
 from hub.spending import CampaignCost
-from hub.web.operator import Watcher, campaign_link, campaign_path, spending_of
+from hub.web.operator import Watcher, campaign_link, campaign_path, card_path, spending_of
 from hub.web.operator_views import CampaignLine, CampaignView, campaign_lines, campaign_view, stages_said
 from hub.web.order_upload import CAMPAIGN, MAX_BYTES, SCHEMA, UploadProblem, UploadRefused, read_order, refused_order
 from models.errors import ModelsError
@@ -62,7 +62,7 @@ CAMPAIGNS = (
     Column[CampaignLine](
         "model",
         "Model",
-        lambda line: None if line.model_id is None else Ident(line.model_id, f"/v1/models/{line.model_id}/card"),
+        lambda line: None if line.model_id is None else Ident(line.model_id, card_path(line.model_id)),
     ),
 )
 STATES = ("queued", "running", "succeeded", "failed", "aborted")

@@ -317,6 +317,7 @@ RIGHTS: tuple[Grant, ...] = (
             "GET /operator/campaigns/{campaign_id}",
             "GET /operator/budget",
             "GET /operator/models",
+            "GET /operator/models/{model_id}/card",
             "GET /operator/log",
         ),
     ),

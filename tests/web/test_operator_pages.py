@@ -96,6 +96,10 @@ def test_an_order_is_planned_ordered_and_watched_to_its_end(world: ServedWorld, 
         if path not in ("log",):
             expect(operator.get_by_role("main")).to_contain_text(ordered)
         shots(operator, f"operator/{name}")
+    operator.goto(f"{world.url}/operator/models")
+    operator.get_by_role("table").get_by_role("link", name="sha256:").click()
+    expect(operator.get_by_role("heading", level=1)).to_be_visible()
+    expect(operator.locator("body")).to_have_css("line-height", "25.6px")  # its own style holds
 
 
 def test_a_file_that_is_no_order_is_refused_field_by_field(world: ServedWorld, operator: Page, tmp_path: Path) -> None:
