@@ -20,6 +20,7 @@ from hub.demo import campaigns, people
 from hub.demo.data import NODES, Population, populations, write_node_file
 from hub.demo.errors import DemoError
 from hub.demo.federation import PLATFORM, WITNESS, Federation
+from hub.demo.pages import Door, check_doors
 from hub.demo.processes import ProcessGroup
 from hub.demo.queries import run_queries
 from hub.demo.report import CampaignReport, EvaluationReport, Report, print_summary
@@ -44,6 +45,7 @@ class Demo:
     console: Console = field(default_factory=Console)
     report: Report = field(init=False)
     example: dict[str, object] | None = field(init=False, default=None)
+    doors: list[Door] = field(init=False, default_factory=list)
 
     def run(self) -> Report:
         """Run every step; returns the report, which is also in `out/report.json`.
@@ -113,6 +115,9 @@ class Demo:
             self.example = queries.example
         with self.step("离线验证 offline verification by the regulator"):
             self._verify(federation)
+        with self.step("页面 pages for regulator, bank, operator, merchant"):
+            self.doors = federation.doors()
+            self.report.pages = check_doors(self.doors)
 
     def _write_files(
         self, federation: Federation, cross: Population, consortium: Population
@@ -178,6 +183,8 @@ class Demo:
 
     def _wait_for_interrupt(self, federation: Federation) -> None:
         self.console.print(f"枢纽 hub: {federation.url}/v1/info")
+        for door in self.doors:
+            self.console.print(f"{door.who}: {door.link}", soft_wrap=True)
         for party_id, gateway in federation.gateways.items():
             self.console.print(f"本地接口 gateway of {party_id}: {gateway.url} (openapi.json; token: {gateway.token})")
         self.console.print(f"见证方 witness: {WITNESS.party_id} · 文件 files: {self.out} · Ctrl-C 结束 ends it")

@@ -20,6 +20,7 @@ from hub.demo import assessment
 from hub.demo.data import NODES, Node
 from hub.demo.errors import DemoError
 from hub.demo.notices import EXPLAINED, VERSION, path_of
+from hub.demo.pages import BANK, OPERATOR, Door, node_section, origin, page_ports, sign_up_arguments
 from hub.demo.processes import ProcessGroup, executable, free_port, run_command
 
 WITNESS = Node("witness", "witness", "浙江", "Regulator's witness")
@@ -56,6 +57,7 @@ class Federation:
         self.witness_key = ""
         self.fingerprints: dict[str, str] = {}
         self.gateways: dict[str, Gateway] = {}
+        self.page_ports = page_ports(WITNESS)
         self.http = httpx.Client(base_url=self.url, timeout=60.0, trust_env=False)
 
     def folder(self, party_id: str) -> Path:
@@ -162,13 +164,30 @@ class Federation:
             self.witness_key = made["sign_key"]
         if node.kind in ("bank", "client"):
             self._add_gateway(node)
+        if node.party_id in self.page_ports:
+            self._configure(node.party_id, node_section(self.page_ports[node.party_id]))
 
     def _add_gateway(self, node: Node) -> None:
         port = free_port()
         token_file = self.folder(node.party_id) / "gateway.token"
-        with self.config(node.party_id).open("a", encoding="utf-8") as config:
-            config.write(f"gateway:\n  port: {port}\n  token_file: gateway.token\n")
+        self._configure(node.party_id, f"gateway:\n  port: {port}\n  token_file: gateway.token\n")
         self.gateways[node.party_id] = Gateway(f"http://127.0.0.1:{port}", str(token_file))
+
+    def _configure(self, party_id: str, section: str) -> None:
+        with self.config(party_id).open("a", encoding="utf-8") as config:
+            config.write(section)
+
+    def doors(self) -> list[Door]:
+        """Where people enter the pages; links are made anew and each works once."""
+        hub = self.hub_command("people", "add", OPERATOR, "--role", "operator", "--config", str(self.config("hub")))
+        witness = self.node_command(WITNESS.party_id, *sign_up_arguments(WITNESS.party_id, WITNESS))
+        bank = self.node_command(BANK.party_id, *sign_up_arguments(BANK.party_id, WITNESS))
+        return [
+            Door("监管 regulator", witness["link"]),
+            Door(f"银行 bank ({BANK.party_id})", bank["link"]),
+            Door("运营 operator", hub["link"]),
+            Door("商户 merchant", f"{origin(self.port)}/merchant"),
+        ]
 
     def _run(self, node: Node) -> None:
         self.group.start(node.party_id, [executable("digua-node"), "run", "--config", str(self.config(node.party_id))])

@@ -81,6 +81,7 @@ class Report:
     seconds: float = 0.0
     peak_memory_mib: int = 0
     url: str = ""
+    pages: int = 0
 
     def write(self, path: Path) -> None:
         """Write `report.json`."""

@@ -66,6 +66,7 @@ def test_demo_shows_the_main_job_within_its_limits(shown: tuple[Path, Path]) -> 
     assert report["revocation_seconds"] <= 2
     assert report["log_verified"] is True
     assert report["queries_reconciled"] is True
+    assert report["pages"] == 4
     assert report["seconds"] <= 300
     assert report["peak_memory_mib"] < 6 * 1024
 
