@@ -177,13 +177,18 @@ def request_error(error: ValidationError | RequestValidationError) -> RequestErr
     )
 
 
+def route_of(request: Request) -> str:
+    """Return a request's route for the log: without what stands in its places, which may be a secret link."""
+    return getattr(request.scope.get("route"), "path", "")
+
+
 def install(app: FastAPI) -> None:
     """Let every error of the application come out as problem details."""
 
     async def known(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, (HubError, CryptoError, ModelsError)):
             if kind_of(error).status >= 500:
-                _logger.warning("problem", code=error.code, reason=error.message, path=request.url.path)
+                _logger.warning("problem", code=error.code, reason=error.message, path=route_of(request))
             return respond(error, request.headers.get("accept-language"))
         if isinstance(error, (ValidationError, RequestValidationError)):
             return respond(request_error(error), request.headers.get("accept-language"))
@@ -201,7 +206,7 @@ def install(app: FastAPI) -> None:
         return response
 
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        _logger.error("unforeseen-error", path=request.url.path, exc_info=error)
+        _logger.error("unforeseen-error", path=route_of(request), exc_info=error)
         failure = InternalError(
             "The hub failed on this request.", remedy="Try again; if it persists, ask the operator to read its log."
         )

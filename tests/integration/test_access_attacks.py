@@ -350,7 +350,7 @@ def test_acts_on_the_account_ask_again_after_five_minutes(wang: Someone, world: 
         "//evil.example",
         "/\\evil.example",
         "///evil.example",
-        "/%0d%0aSet-Cookie:a=b",
+        "/%0d%0aSet-Cookie:injected=1",
         "javascript:alert(1)",
         "/\t/evil.example",
         "\\evil.example",
@@ -364,7 +364,7 @@ def test_signing_in_leads_nowhere_else(app: FastAPI, wang: Someone, given: str) 
     assert "evil" not in response.headers["location"].partition("%")[0]
     already = client.get("/signin", params={"next": given})
     assert (already.status_code, "evil.example" in already.headers["location"]) == (303, False)
-    assert "set-cookie" not in {name for name in response.headers if "a=b" in response.headers[name]}
+    assert "injected=1" not in response.headers.get("set-cookie", "")
 
 
 def test_a_page_that_needs_a_sign_in_leads_back_to_itself(app: FastAPI, wang: Someone) -> None:
