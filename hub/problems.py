@@ -6,6 +6,7 @@ their cause to the caller.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -13,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from crypto.errors import CryptoError
@@ -182,6 +184,15 @@ def route_of(request: Request) -> str:
     return getattr(request.scope.get("route"), "path", "")
 
 
+def holds_nul(values: object) -> bool:
+    """Say whether a text among a statement's values has a character that PostgreSQL cannot store."""
+    if isinstance(values, str):
+        return "\x00" in values
+    if isinstance(values, Mapping):
+        return any(map(holds_nul, values.values()))
+    return isinstance(values, list | tuple) and any(map(holds_nul, values))
+
+
 def install(app: FastAPI) -> None:
     """Let every error of the application come out as problem details."""
 
@@ -192,6 +203,9 @@ def install(app: FastAPI) -> None:
             return respond(error, request.headers.get("accept-language"))
         if isinstance(error, (ValidationError, RequestValidationError)):
             return respond(request_error(error), request.headers.get("accept-language"))
+        if isinstance(error, DataError) and holds_nul(error.params):
+            refusal = RequestError("A text holds a NUL character.", field="body", remedy="Leave the character out.")
+            return respond(refusal, request.headers.get("accept-language"))
         return await unforeseen(request, error)
 
     async def http(request: Request, error: Exception) -> JSONResponse:
@@ -212,7 +226,7 @@ def install(app: FastAPI) -> None:
         )
         return respond(failure, request.headers.get("accept-language"))
 
-    for each in (HubError, CryptoError, ModelsError, ValidationError, RequestValidationError):
+    for each in (HubError, CryptoError, ModelsError, ValidationError, RequestValidationError, DataError):
         app.add_exception_handler(each, known)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unforeseen)

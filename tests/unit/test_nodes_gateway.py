@@ -382,7 +382,8 @@ def test_problems_speak_chinese(client: TestClient) -> None:
 def test_the_openapi_document_is_served(client: TestClient) -> None:
     assert set(client.get("/openapi.json").json()["paths"]) == {
         "/score", "/batches", "/batches/{batch_id}", "/batches/{batch_id}/results", "/batches/{batch_id}/retry",
-        "/models", "/consents", "/health",
+        "/models", "/consents", "/health", "/v1/consents/collect", "/v1/consents/requests/{request_id}",
+        "/v1/consents/revoke-link", "/v1/consents/status",
     }  # fmt: skip
 
 
