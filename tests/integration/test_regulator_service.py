@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
-from hub.tables.log import LogEntryRow
+from hub.tables.log import LogEntryRow, LogPendingRow
 from models.web.access import Access
 from models.web.rights import Role
 from models.web.signin import Browser
@@ -43,10 +43,16 @@ def mirror_of(world: ServedWorld) -> Mirror:
 
 def follow(world: ServedWorld) -> Mirror:
     """Mirror all that the hub has logged by now, once the witness has cosigned it."""
+    wait_until(lambda: placed(world), what="a place in the log for every entry")
     mirror, size = mirror_of(world), world.hub.log.reader.size()
     wait_until(lambda: mirror.progress().cosigned >= size, what="a cosigned checkpoint over all entries")
     assert mirror.catch_up().complete
     return mirror
+
+
+def placed(world: ServedWorld) -> bool:
+    with world.hub.db.reading() as session:
+        return session.scalars(select(LogPendingRow).limit(1)).first() is None
 
 
 def log_something(world: ServedWorld, name: str) -> None:
