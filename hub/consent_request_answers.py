@@ -13,7 +13,8 @@ from crypto.jws import peek_payload
 from crypto.wire.consent import ConsentRecord
 from crypto.wire.consent_request import ConsentRequest, RequestState
 from hub.clock import seconds
-from hub.errors import ConsentRefusedError, ConsentRequestStateError
+from hub.errors import ConsentRefusedError
+from hub.merchant_errors import ConsentRequestStateError
 from hub.merchant_signatures import Verified, naming
 from hub.tables.consent_requests import ConsentRequestRow
 

@@ -32,9 +32,10 @@ from hub.clock import Clock, moment, seconds
 from hub.consent_checks import check_terms
 from hub.consent_request_answers import ended, state_of
 from hub.db import Database
-from hub.errors import ConsentRefusedError, ConsentRequestError, NotFoundError
+from hub.errors import ConsentRefusedError, NotFoundError
 from hub.log import AuditLog, NewEntry
 from hub.log_places import places_of
+from hub.merchant_errors import ConsentRequestError
 from hub.merchant_keys import newest_keys
 from hub.merchant_signatures import verify_one
 from hub.notices import check_notice, register_of

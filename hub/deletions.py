@@ -24,8 +24,8 @@ from hub.clock import Clock, seconds
 from hub.consent_checks import CLOCK_SKEW_S
 from hub.consents import named_parties, record_of
 from hub.db import Database
-from hub.errors import DeletionRefusedError
 from hub.log import AuditLog, NewEntry
+from hub.merchant_errors import DeletionRefusedError
 from hub.merchant_signatures import naming
 from hub.roster import RosterKeeper
 from hub.tables.consents import ConsentRow

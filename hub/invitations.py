@@ -32,8 +32,9 @@ from crypto.wire.invitation import (
 from crypto.wire.party import MerchantKeyLeaf, Party
 from hub.clock import Clock, moment, seconds
 from hub.db import Database
-from hub.errors import ForbiddenError, InvitationError, InvitationInvalidError, RequestSizeError
+from hub.errors import ForbiddenError, RequestSizeError
 from hub.log import AuditLog, Fact
+from hub.merchant_errors import InvitationError, InvitationInvalidError
 from hub.merchant_keys import keys_of, newest_keys
 from hub.party_signatures import verify_body
 from hub.rate_limits import RateLimit

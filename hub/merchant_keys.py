@@ -23,8 +23,9 @@ from crypto.wire.party import MerchantKeyBatch, MerchantKeyLeaf, MerchantKeyStat
 from crypto.wire.service import MerchantKeysReceipt, RecordedKey
 from hub.clock import Clock, moment, seconds
 from hub.db import Database
-from hub.errors import MerchantKeysError, NotFoundError
+from hub.errors import NotFoundError
 from hub.log import AuditLog, Fact
+from hub.merchant_errors import MerchantKeysError
 from hub.parties import CLIENT, WITNESS
 from hub.roster import RosterKeeper
 from hub.tables.parties import MerchantKeyBatchRow, MerchantKeyRow

@@ -27,9 +27,10 @@ from crypto.wire.service import ReconsentRequest
 from hub.clock import Clock, seconds
 from hub.consent_checks import CLOCK_SKEW_S, FINAL
 from hub.db import Database
-from hub.errors import ConsentRefusedError, NotFoundError, NoticeError
+from hub.errors import ConsentRefusedError, NotFoundError
 from hub.feed import Feed
 from hub.log import AuditLog, Fact
+from hub.merchant_errors import NoticeError
 from hub.parties import PartyBook
 from hub.peers import PeerLinks
 from hub.tables.feed import FeedItemRow

@@ -33,9 +33,10 @@ from crypto.wire.ticket import (
 )
 from hub.clock import Clock, moment, seconds
 from hub.db import Database
-from hub.errors import NotFoundError, RequestSizeError, TicketError, TicketStateError, UnauthorisedError
+from hub.errors import NotFoundError, RequestSizeError, UnauthorisedError
 from hub.log import AuditLog, Fact, NewEntry
 from hub.log_places import places_of
+from hub.merchant_errors import TicketError, TicketStateError
 from hub.merchant_keys import statement_of
 from hub.merchant_signatures import verify_one
 from hub.party_signatures import verify_body

@@ -12,7 +12,7 @@ from crypto.wire.notice import NoticeStatement
 from hub import console
 from hub.admin_client import AdminClient
 from hub.config import load_config
-from hub.errors import NoticeError
+from hub.merchant_errors import NoticeError
 from hub.notices import statement_of
 
 app = typer.Typer(no_args_is_help=True, help="Privacy notices: add, list. 隐私告知。")

@@ -17,7 +17,8 @@ from crypto.jws import sign_model
 from crypto.wire.base import SUITE
 from crypto.wire.deletion import DeletionReport, DeletionStatement, DeletionSubmission
 from hub.app import create_app
-from hub.errors import DeletionRefusedError, PartyUnknownError
+from hub.errors import PartyUnknownError
+from hub.merchant_errors import DeletionRefusedError
 from hub.merchant_records import DELETION_DUE
 from tests.hub_merchants import json_of
 from tests.hub_world import Member

@@ -15,7 +15,8 @@ from crypto.canonical import canonical_bytes
 from crypto.errors import SignatureError
 from crypto.jws import generate_merchant_key, verify_model
 from crypto.wire.party import MerchantKeyBatch, MerchantKeyLeaf, MerchantKeyStatement, MerchantKeySubmission
-from hub.errors import MerchantKeysError, NotFoundError, PartyUnknownError
+from hub.errors import NotFoundError, PartyUnknownError
+from hub.merchant_errors import MerchantKeysError
 from hub.merchant_keys import tree_with_proofs
 from tests.hub_world import START, HubWorld, Member, merchant_batch, merchant_leaves
 

@@ -17,7 +17,8 @@ from crypto.wire.consent import FeedPage, PrivacyNotice
 from crypto.wire.notice import NoticeStatement, NoticeSubmission
 from hub.app import create_app
 from hub.demo.notices import read_text, shown
-from hub.errors import ConsentRefusedError, NoticeError
+from hub.errors import ConsentRefusedError
+from hub.merchant_errors import NoticeError
 from hub.training_consents import training_merchants
 from tests.hub_merchants import MarketWorld, Merchant, json_of
 from tests.hub_world import Member
