@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_curve
 
 from models.bins import DEFAULTED, PERFORMING
 from models.evaluation import CalibrationRow, Interval
@@ -33,6 +32,8 @@ def exact_roc(
     scores: NDArray[np.integer] | FloatArray, outcomes: NDArray[np.integer]
 ) -> tuple[tuple[float, float], ...]:
     """(false, true) of exact scores, higher ones safer, thinned to at most 121 points; unlabelled rows are left out."""
+    from sklearn.metrics import roc_curve  # noqa: PLC0415  (agents that hold models need not load it)
+
     labels = np.asarray(outcomes)
     known = (labels == DEFAULTED) | (labels == PERFORMING)
     false, true, _ = roc_curve(labels[known] == DEFAULTED, -np.asarray(scores, dtype=np.float64)[known])

@@ -11,8 +11,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp
-from sklearn.metrics import roc_auc_score
 
 from models.bins import DEFAULTED, PERFORMING
 from models.errors import DataError
@@ -72,11 +70,13 @@ def auc(scores: NDArray[np.integer] | FloatArray, outcomes: NDArray[np.integer])
         DataError: if one of the classes is missing.
     """
     known, bad = _labelled(outcomes)
-    return float(roc_auc_score(bad, -np.asarray(scores, dtype=np.float64)[known]))
+    return _roc_auc(bad, -np.asarray(scores, dtype=np.float64)[known])
 
 
 def ks(scores: NDArray[np.integer] | FloatArray, outcomes: NDArray[np.integer]) -> float:
     """Greatest distance between the two classes' distributions of scores (Kolmogorov–Smirnov)."""
+    from scipy.stats import ks_2samp  # noqa: PLC0415  (agents that hold models need not load it)
+
     known, bad = _labelled(outcomes)
     values = np.asarray(scores, dtype=np.float64)[known]
     return float(ks_2samp(values[bad], values[~bad], method="asymp").statistic)
@@ -112,10 +112,16 @@ def parity(
                 default_rate=float(bad[here].mean()),
                 mean_pd=float(values[here].mean()),
                 approved=float((values[here] < cutoff).mean()),
-                auc=float(roc_auc_score(bad[here], values[here])) if both else None,
+                auc=_roc_auc(bad[here], values[here]) if both else None,
             )
         )
     return rows
+
+
+def _roc_auc(bad: NDArray[np.bool_], values: FloatArray) -> float:
+    from sklearn.metrics import roc_auc_score  # noqa: PLC0415  (agents that hold models need not load it)
+
+    return float(roc_auc_score(bad, values))
 
 
 def score_histogram(scores: NDArray[np.integer], outcomes: NDArray[np.integer]) -> NDArray[np.int64]:
