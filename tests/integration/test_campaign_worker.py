@@ -22,6 +22,8 @@ from hub.relayed_links import PREFIX, RelayedLinks
 from tests.gates import Gate
 from tests.served_world import ServedWorld, wait_until
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture(scope="module")
 def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedWorld]:
