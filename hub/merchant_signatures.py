@@ -76,16 +76,7 @@ def verify_all(db: Database, tokens: Sequence[str], typ: str, model: type[A]) ->
 
 def verify_one(db: Database, token: str, typ: str, model: type[A]) -> Verified[A]:
     """Verify one token as `verify_all` does; fields of errors are its own."""
-    kid = peek_kid(token, typ=typ)
-    try:
-        pseudonym = bytes.fromhex(kid)
-    except ValueError as error:
-        raise _no_key() from error
-    with db.reading() as session:
-        key = newest_keys(session, [pseudonym]).get(pseudonym)
-    if key is None:
-        raise _no_key()
-    return _own(key, token, typ, model, 0)
+    return _own(_key_of(db, token, typ), token, typ, model, 0)
 
 
 def _own(key: MerchantKeyRow, token: str, typ: str, model: type[A], place: int) -> Verified[A]:
@@ -106,7 +97,13 @@ def verify_request(db: Database, token: str) -> tuple[bytes, MerchantRequest]:
         SignatureError, KeyFormatError: it does not verify.
         MerchantKeyUnknownError: its key id is no enrolled merchant.
     """
-    kid = peek_kid(token, typ=REQUEST_TYPE)
+    key = _key_of(db, token, REQUEST_TYPE)
+    return key.pseudonym, _verify(key, token, REQUEST_TYPE, MerchantRequest)[1]
+
+
+def _key_of(db: Database, token: str, typ: str) -> MerchantKeyRow:
+    """The newest enrolled key of the merchant whom a token names as its signer; MerchantKeyUnknownError."""
+    kid = peek_kid(token, typ=typ)
     try:
         pseudonym = bytes.fromhex(kid)
     except ValueError as error:
@@ -115,7 +112,7 @@ def verify_request(db: Database, token: str) -> tuple[bytes, MerchantRequest]:
         key = newest_keys(session, [pseudonym]).get(pseudonym)
     if key is None:
         raise _no_key()
-    return pseudonym, _verify(key, token, REQUEST_TYPE, MerchantRequest)[1]
+    return key
 
 
 def only_new(

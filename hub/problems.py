@@ -31,6 +31,7 @@ from hub.errors import (
 )
 from models.errors import ModelsError
 from models.i18n import catalogue, title_of
+from models.web.problems import route_of
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:digua:problem:"
@@ -177,11 +178,6 @@ def request_error(error: ValidationError | RequestValidationError) -> RequestErr
         field=field or None,
         remedy="Correct the field and send the request again.",
     )
-
-
-def route_of(request: Request) -> str:
-    """Return a request's route for the log: without what stands in its places, which may be a secret link."""
-    return getattr(request.scope.get("route"), "path", "")
 
 
 def holds_nul(values: object) -> bool:

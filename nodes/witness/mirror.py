@@ -17,9 +17,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from pydantic import ValidationError
 from sqlalchemy import delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
@@ -30,8 +29,9 @@ from crypto.merkle import EMPTY_ROOT, leaf_hash, verify_consistency
 from crypto.tiles import integrate, root_from_tiles
 from crypto.wire.service import LogPage, LogProof
 from nodes.clock import Clock, system_clock
-from nodes.errors import LogIncomplete, LogMismatch, MirrorBroken, MirrorError, PeerError
-from nodes.hub_client import HUB, HubClient
+from nodes.errors import LogIncomplete, LogMismatch, MirrorBroken, MirrorError
+from nodes.hub_client import HubClient
+from nodes.hub_client import parsed as read_answer
 from nodes.store import Store, StoreSort
 from nodes.tables.mirror import (
     MirrorAlarmRow,
@@ -54,7 +54,6 @@ MIRROR_STORE = StoreSort(
     remedy="remove the file: the mirror is made again from the hub's log",
 )
 _HASH = 32
-P = TypeVar("P", LogPage, LogProof)
 
 
 class LogSource(Protocol):
@@ -78,11 +77,11 @@ class HubLog:
     def entries(self, start: int, limit: int) -> tuple[str, ...]:
         """Exact leaves from index `start`; PeerError where the hub cannot be reached or refuses."""
         body = self._hub.request("GET", f"/v1/log/entries?start={start}&limit={limit}")
-        return _page(LogPage, body).entries
+        return read_answer(LogPage, body).entries
 
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """The hub's proof; PeerError likewise."""
-        return _page(LogProof, self._hub.request("GET", f"/v1/log/consistency?old={old}&new={new}")).hashes
+        return read_answer(LogProof, self._hub.request("GET", f"/v1/log/consistency?old={old}&new={new}")).hashes
 
 
 @dataclass(frozen=True)
@@ -301,18 +300,6 @@ class _Grown:
 def open_mirror(folder: Path) -> Store:
     """The mirror's file in the witness's data folder; ConfigError where it cannot be used."""
     return Store.open(folder / MIRROR_FILE, MIRROR_STORE)
-
-
-def _page(model: type[P], body: bytes) -> P:
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as problem:
-        raise PeerError(
-            HUB,
-            f"the hub's answer is no {model.__name__}",
-            peer_code="hub-answer-malformed",
-            remedy="check that hub.url is a digua hub of this version",
-        ) from problem
 
 
 def _broken(what: str) -> MirrorBroken:
