@@ -1,116 +1,127 @@
-"""All benchmarks at small settings, as one table and one file that later releases are compared with.
+"""All benchmarks: one report in results/, one page, docs/benchmarks.md.
 
-Run: ``python -m benchmarks [--seeds 0 1 2] [--out benchmarks/results] [--cache DIR]``, about two minutes on one core.
+Run: ``python -m benchmarks [--quick] [--only NAME …]``. A run that was cut off goes on where it was: each fit of the
+accuracy part is kept as soon as it is made, each other part when it is done. NAME is a method, a set, METHOD/SET or a
+part: speed, encoder, stages, log. What was not run stands in the report as the last report has it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import crypto_speed, encoder_accuracy, scale, scorecard_accuracy, stages
+from benchmarks import machine, page
+from benchmarks.accuracy.cells import CellStore
+from benchmarks.accuracy.run import CELLS, arguments, measure, scope_of
+from benchmarks.accuracy.summary import summary
+from benchmarks.accuracy.tuning import read_tuned, tune
+from benchmarks.parts import PARTS, Row
 
-ROWS = [28_000]
-EPSILONS = [1.0, 3.0]
-ENCODER_SHARES = [0.5]
-SIZES = [28_000, 150_000]
-RESULTS = Path(__file__).parent / "results"
-Row = tuple[str, str, str]
-
-
-def scorecard_rows(results: dict[str, float]) -> list[Row]:
-    """AUC at every ε beside the two baselines."""
-    rows = [(f"scorecard, {name}", "AUC", f"{value:.4f}") for name, value in results.items()]
-    return [row for row in rows if not any(word in row[0] for word in (" ks", " calibration", " gap"))]
+WAITING = Path(__file__).parent.parent / "out" / "bench"
+"""Results of a run that has not come to its end."""
 
 
-def encoder_rows(lines: list[dict[str, float]]) -> list[Row]:
-    """Federated and central DP-SGD."""
-    found: list[Row] = []
-    for line in lines:
-        name = f"encoder, {line['rows']:.0f} eps={line['epsilon']:g}"
-        found += [(f"{name} {who}", "AUC", f"{line[who]:.4f}") for who in ("banks", "central", "logistic")]
-    return found
+def report_of(cells: Path, parts: dict[str, Any]) -> dict[str, Any]:
+    """The report of what is there now."""
+    accuracy = summary(CellStore(cells).newest(), read_tuned())
+    rows = [
+        [*row, parts[name]["date"]]
+        for name, part in PARTS.items()
+        if name in parts
+        for row in part.rows(parts[name]["figures"])
+    ]
+    return {
+        "date": _today(),
+        "machine": machine.described(),
+        "accuracy": accuracy,
+        "parts": parts,
+        "rows": rows,
+    }
 
 
-def stage_rows(lines: list[dict[str, object]]) -> list[Row]:
-    """AUC per choice of stages."""
-    found: list[Row] = []
-    for line in lines:
-        name = f"stages, {line['schema']} eps={line['epsilon']}"
-        found += [(f"{name} {key}", "AUC", str(each["auc"])) for key, each in line.items() if isinstance(each, dict)]
-    return found
-
-
-def scale_rows(lines: list[dict[str, float]]) -> list[Row]:
-    """Seconds and memory per size of cohort."""
-    units = {"seconds": "s", "cpu_seconds": "CPU s", "peak_mib": "MiB"}
+def accuracy_rows(accuracy: dict[str, Any]) -> list[Row]:
+    """Mean AUC of each method on each set."""
     return [
-        (f"scale, {line['merchants']:,.0f} merchants", unit, f"{line[name]:.4g}")
-        for line in lines
-        for name, unit in units.items()
+        (f"accuracy, {name}: {method['title']}", f"AUC{f', ε = {e}' if e else ''}", f"{at['auc']:.4f}")
+        for name, found in accuracy.items()
+        for method in found["methods"].values()
+        for e, at in method["at"].items()
     ]
 
 
-def speed_rows(speed: dict[str, dict[str, float]]) -> list[Row]:
-    """Seconds and ratios."""
-    return [(f"speed, {name}", unit, f"{value:.4g}") for name, each in speed.items() for unit, value in each.items()]
-
-
-def main() -> None:
-    """Measure, print a table, write `<date>.json`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--cache", type=Path, help="where the data set is kept")
-    chosen = parser.parse_args()
-    began = time.monotonic()
-    speed = crypto_speed.measure()
-    per_seed = scorecard_accuracy.measure(ROWS, chosen.seeds, chosen.cache)
-    scorecard = {name: round(float(np.mean(values)), 4) for name, values in per_seed.items()}
-    encoder = list(encoder_accuracy.measure(ROWS, EPSILONS, chosen.seeds, chosen.cache))
-    choices = list(stages.measure(ROWS, EPSILONS, chosen.seeds, ENCODER_SHARES, chosen.cache))
-    sizes = list(scale.measure(SIZES))
+def show(report: dict[str, Any]) -> None:
+    """Print the report as one table."""
     table = Table(title="digua", title_justify="left")
     for column in ("Benchmark", "Figure", "Value"):
         table.add_column(column, no_wrap=True)
-    for row in (
-        *speed_rows(speed),
-        *scale_rows(sizes),
-        *scorecard_rows(scorecard),
-        *encoder_rows(encoder),
-        *stage_rows(choices),
-    ):
-        table.add_row(*row)
+    for row in (*report["rows"], *accuracy_rows(report["accuracy"])):
+        table.add_row(*row[:3])
     Console(width=120).print(table)
-    today = datetime.now(UTC).date().isoformat()
-    report = {
-        "date": today,
-        "version": metadata.version("digua"),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "seeds": chosen.seeds,
-        "seconds": round(time.monotonic() - began, 1),
-        "speed": {name: {key: float(f"{value:.4g}") for key, value in each.items()} for name, each in speed.items()},
-        "scale": [{key: float(f"{value:.4g}") for key, value in line.items()} for line in sizes],
-        "scorecard_accuracy": scorecard,
-        "encoder_accuracy": encoder,
-        "stages": choices,
-    }
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    file = chosen.out / f"{today}.json"
+
+
+def _parts(names: list[str], cache: Path | None, console: Console) -> dict[str, Any]:
+    """Figures of the parts named, measured where the last run did not come so far."""
+    found: dict[str, Any] = {}
+    for name in names:
+        file = WAITING / f"{name}.json"
+        if not file.exists():
+            console.print(f"measuring {name}")
+            began = time.monotonic()
+            figures = PARTS[name].measure(cache)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            fresh = file.with_suffix(".partial")
+            kept = {"date": _today(), "processor": machine.processor(), "figures": figures}
+            fresh.write_text(json.dumps(kept), encoding="utf-8")
+            fresh.replace(file)
+            console.print(f"{name}: {time.monotonic() - began:.0f} s")
+        found[name] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def main() -> None:
+    """Measure what is missing, print a table, write the report and the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments(parser)
+    parser.add_argument("--report", action="store_true", help="measure nothing; write what is there")
+    chosen = parser.parse_args()
+    console = Console(stderr=True)
+    if chosen.quick:
+        scope, folder = scope_of(chosen)
+        list(measure(scope.jobs(), CellStore(folder), chosen.cache, console))
+        report = report_of(folder, {})
+        (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        show(report)
+        return
+    only = [each for each in chosen.only if each not in PARTS]
+    parts = [each for each in PARTS if each in chosen.only or not chosen.only]
+    if not chosen.report and (only or not chosen.only):
+        scope, folder = scope_of(chosen, only)
+        jobs = scope.jobs()
+        targets = [(job.method, job.dataset, job.epsilon) for job in jobs if job.epsilon is not None]
+        tune(targets, chosen.cache, console.print)
+        store = CellStore(folder)
+        list(measure(jobs, store, chosen.cache, console))
+        store.prune()
+    known = page.newest().get("parts", {}) if list(page.RESULTS.glob("[0-9]*.json")) else {}
+    measured = {} if chosen.report else _parts(parts, chosen.cache, console)
+    report = report_of(CELLS, {**known, **measured})
+    file = page.RESULTS / f"{report['date']}.json"
     file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    page.write(report)
+    for name in measured:
+        (WAITING / f"{name}.json").unlink()
+    show(report)
     print(file)
 
 

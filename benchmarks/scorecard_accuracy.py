@@ -25,7 +25,7 @@ from models.datasets import give_me_some_credit
 from models.evaluation import auc, calibration_table, ks
 from models.schema import Schema
 from models.schema_file import load_schema
-from models.scorecard import train
+from models.scorecard_fit import train
 from models.tables import feature_bins, from_codes
 
 DELTA = 1e-5

@@ -14,9 +14,12 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeAlias
 
 from crypto.errors import ProofError, SignatureError
-from crypto.keys import IdentityKey, verify_signature
+from crypto.key_line import HeldKey, KeyLine
+from crypto.keys import Signer, verify_signature
 from crypto.merkle import HASH_BYTES
 
 ED25519_TYPE = 0x01
@@ -112,7 +115,7 @@ def _cosigned(body: bytes, time: int) -> bytes:
     return f"{_COSIGNATURE_HEADER}\ntime {time}\n".encode() + body
 
 
-def sign_note(body: bytes, name: str, key: IdentityKey, *, cosignature_time: int | None = None) -> str:
+def sign_note(body: bytes, name: str, key: Signer, *, cosignature_time: int | None = None) -> str:
     """Sign a note's body and return the signature line (without its newline).
 
     Args:
@@ -185,15 +188,21 @@ def parse_note(text: str) -> tuple[Checkpoint, list[NoteSignature]]:
     return checkpoint, [_parse_line(line) for line in signature_lines]
 
 
-def verify_note(text: str, verifiers: Mapping[str, bytes], *, required: set[str]) -> Checkpoint:
+Verifiers: TypeAlias = Mapping[str, "bytes | KeyLine"]
+"""Pinned Ed25519 keys (32 bytes), or lines of keys, by the name under which they sign."""
+
+
+def verify_note(text: str, verifiers: Verifiers, *, required: set[str], moment: datetime | None = None) -> Checkpoint:
     """Verify a checkpoint: every required signer has signed, and no known signer's line is wrong.
 
-    Lines of unknown keys are ignored, as the format asks (they may be others' witnesses).
+    Lines of unknown keys are ignored, as the format asks (they may be others' witnesses). A key of a line counts where
+    it held when the note was cosigned.
 
     Args:
         text: the note.
-        verifiers: pinned Ed25519 keys (32 bytes) by name.
+        verifiers: who may sign.
         required: names that must have signed; at least one.
+        moment: when a note that nobody cosigned was made, as far as it is known; any key of a line counts otherwise.
 
     Raises:
         ProofError: naming the signature that is missing or wrong, in ``field``.
@@ -201,13 +210,34 @@ def verify_note(text: str, verifiers: Mapping[str, bytes], *, required: set[str]
     if not required:
         raise _refused("A checkpoint nobody must sign proves nothing.", "required")
     checkpoint, signatures = parse_note(text)
-    verified: set[str] = set()
+    found: list[tuple[str, HeldKey, datetime | None]] = []
     for signature in signatures:
-        public = verifiers.get(signature.name)
-        if public is None or signature.kind(public) is None:
-            continue
-        signature.verify(checkpoint.body(), public)
-        verified.add(signature.name)
+        key = _signer(signature, verifiers.get(signature.name))
+        if key is not None:
+            seconds = signature.verify(checkpoint.body(), key.public)
+            found.append((signature.name, key, None if seconds is None else _moment(seconds)))
+    dated = max((time for _, _, time in found if time is not None), default=moment)
+    verified, former = set[str](), set[str]()
+    for name, key, time in found:
+        date = time or dated
+        (verified if date is None or key.holds(date) else former).add(name)
     for name in sorted(required - verified):
+        if name in former:
+            raise _refused(f"The key of {name} that signed did not hold then.", name)
         raise _refused(f"The signature of {name} is missing.", name)
     return checkpoint
+
+
+def _signer(signature: NoteSignature, keys: bytes | KeyLine | None) -> HeldKey | None:
+    """The key of a name's that a line of the note names by its id."""
+    if keys is None:
+        return None
+    held = keys.keys if isinstance(keys, KeyLine) else (HeldKey(keys),)
+    return next((key for key in held if signature.kind(key.public) is not None), None)
+
+
+def _moment(seconds: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, tz=UTC)
+    except (OverflowError, ValueError, OSError) as error:
+        raise _refused("A cosignature's time is out of range.", "signatures") from error

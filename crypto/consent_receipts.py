@@ -14,8 +14,9 @@ import hashlib
 
 from pydantic import ValidationError
 
+from crypto.dated import verify_dated
 from crypto.errors import ProofError
-from crypto.jws import verify_model
+from crypto.key_line import KeyLine
 from crypto.merkle import leaf_hash
 from crypto.wire.audit import LogEntry
 from crypto.wire.consent import Acknowledgement, ConsentReceipt
@@ -24,20 +25,22 @@ RECEIPT_TYPE = "consent-receipt"
 
 
 def check_acknowledgement(
-    acknowledged: Acknowledgement, hub_key: bytes, *, hub_id: str | None = None
+    acknowledged: Acknowledgement, hub_keys: KeyLine, *, hub_id: str | None = None
 ) -> ConsentReceipt:
     """Verify a receipt and that its leaf is about its artefact.
 
     Args:
         acknowledged: as the hub gave it.
-        hub_key: the hub's public signing key, 32 bytes.
+        hub_keys: the hub's public signing keys.
         hub_id: the key id that its signature must name; any where it is None.
 
     Raises:
         SignatureError: the hub did not sign it.
         ProofError: the leaf is another, or about another artefact.
     """
-    receipt = verify_model(acknowledged.receipt, hub_key, ConsentReceipt, typ=RECEIPT_TYPE, kid=hub_id)
+    receipt = verify_dated(
+        acknowledged.receipt, hub_keys, ConsentReceipt, typ=RECEIPT_TYPE, kid=hub_id, date=lambda signed: signed.time
+    )
     leaf = acknowledged.entry.encode()
     try:
         entry = LogEntry.model_validate_json(leaf)

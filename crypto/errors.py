@@ -104,6 +104,12 @@ class NoiseError(CryptoError):
     code = "noise-parameters"
 
 
+class SuccessionError(CryptoError):
+    """Statements about which key follows another contradict each other."""
+
+    code = "succession-refused"
+
+
 class ProofError(CryptoError):
     """An inclusion or consistency proof, or a checkpoint, does not verify."""
 

@@ -13,6 +13,7 @@ from crypto.wire.link import Frame
 
 MAX_FRAME_BYTES = 256 << 20
 _FIELDS = ("type", "id", "reply_to", "body")
+_TRACE = "trace"
 
 
 def encode_frame(frame: Frame) -> bytes:
@@ -21,7 +22,10 @@ def encode_frame(frame: Frame) -> bytes:
     Raises:
         FrameError: it is larger than `MAX_FRAME_BYTES`.
     """
-    data: bytes = msgpack.packb({name: getattr(frame, name) for name in _FIELDS}, use_bin_type=True)
+    fields = {name: getattr(frame, name) for name in _FIELDS}
+    if frame.trace is not None:
+        fields[_TRACE] = frame.trace
+    data: bytes = msgpack.packb(fields, use_bin_type=True)
     _check_size(len(data))
     return data
 
@@ -40,7 +44,7 @@ def decode_frame(data: bytes) -> Frame:
             strict_map_key=True,
             max_bin_len=MAX_FRAME_BYTES,
             max_str_len=1024,
-            max_map_len=len(_FIELDS),
+            max_map_len=len(_FIELDS) + 1,
             max_array_len=0,
             max_ext_len=0,
         )

@@ -103,7 +103,7 @@ class HistogramLayout:
 
 @dataclass(frozen=True)
 class HistogramGrid:
-    """Scale, shares and range of a histogram's sum.
+    """Scale, shares and range of the sum of a histogram, or of other counts of one σ.
 
     Attributes:
         scale: power of two by which counts are multiplied.
@@ -117,9 +117,9 @@ class HistogramGrid:
     bound: int
     sigma: float
 
-    def noise(self, layout: HistogramLayout) -> NDArray[np.int64] | None:
+    def noise(self, n_cells: int) -> NDArray[np.int64] | None:
         """(n_cells,) one node's share, or `None` where noise is off."""
-        return discrete_gaussian(layout.n_cells, self.share) if self.share else None
+        return discrete_gaussian(n_cells, self.share) if self.share else None
 
     def counts(self, opened: NDArray[np.int64]) -> NDArray[np.float64]:
         """The opened total in counts; exact, as the scale is a power of two."""
@@ -159,12 +159,27 @@ def histogram_grid(terms: Terms) -> HistogramGrid:
         ManifestError: these are not terms of an evaluation.
         NoiseError, RangeError: n and t, or σ, are outside the range of the argument, or the sum might wrap.
     """
-    sigma, nodes, t_collude = evaluation_terms(terms).sigma, len(terms.roster), terms.privacy.t_collude
-    if terms.privacy.noise == "off":
-        return HistogramGrid(1, 0.0, sum_bound(terms.cohort_size, 0.0, width=32), 0.0)
-    share, scale = share_sigma(sigma, nodes, t_collude), table_scale(sigma, n_nodes=nodes, t_collude=t_collude)
-    whole = share * math.sqrt(nodes)
-    bound = sum_bound(terms.cohort_size * scale, whole * scale, width=32)
+    return sum_grid(evaluation_terms(terms).sigma, terms)
+
+
+def sum_grid(sigma: float, terms: Terms) -> HistogramGrid:
+    """The grid of counts that all nodes of an attempt sum under noise of one σ; raises as `noise_grid`."""
+    return noise_grid(
+        sigma,
+        n_nodes=len(terms.roster),
+        t_collude=terms.privacy.t_collude,
+        cohort_size=terms.cohort_size,
+        noise=terms.privacy.noise == "on",
+    )
+
+
+def noise_grid(sigma: float, *, n_nodes: int, t_collude: int, cohort_size: int, noise: bool) -> HistogramGrid:
+    """What terms of these numbers imply for a histogram; arguments and errors as `crypto.table_grid.table_grid`."""
+    if not noise:
+        return HistogramGrid(1, 0.0, sum_bound(cohort_size, 0.0, width=32), 0.0)
+    share, scale = share_sigma(sigma, n_nodes, t_collude), table_scale(sigma, n_nodes=n_nodes, t_collude=t_collude)
+    whole = share * math.sqrt(n_nodes)
+    bound = sum_bound(cohort_size * scale, whole * scale, width=32)
     return HistogramGrid(scale, share * scale, bound, whole)
 
 

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ValidationError
 
 from crypto.canonical import canonical_bytes
 from crypto.errors import KeyFormatError, SignatureError
-from crypto.keys import KEY_BYTES, IdentityKey
+from crypto.keys import KEY_BYTES, Signer
 
 MerchantPublicKey: TypeAlias = dict[str, str]
 MerchantAlg: TypeAlias = Literal["Ed25519", "ES256"]
@@ -109,7 +109,7 @@ def _public_key(public: bytes) -> OKPKey:
     return OKPKey.import_key(Ed25519PublicKey.from_public_bytes(public))
 
 
-def sign(payload: bytes, key: IdentityKey, *, typ: str, kid: str) -> str:
+def sign(payload: bytes, key: Signer, *, typ: str, kid: str) -> str:
     """Sign exact bytes with a party's identity key.
 
     Args:
@@ -161,7 +161,7 @@ def peek_payload(token: str) -> bytes:
         raise _refused("The artefact is not a compact JWS.", "token") from error
 
 
-def sign_model(model: BaseModel, key: IdentityKey, *, typ: str, kid: str) -> str:
+def sign_model(model: BaseModel, key: Signer, *, typ: str, kid: str) -> str:
     """Sign the canonical bytes of a wire model; see `sign`."""
     return sign(canonical_bytes(model), key, typ=typ, kid=kid)
 

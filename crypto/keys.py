@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import ClassVar, Generic, Self, TypeVar, cast
+from typing import ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from crypto.errors import KeyFormatError, SignatureError
+from crypto.key_line import KeyLine
 
 KEY_BYTES = 32
 
@@ -95,12 +96,36 @@ class _SecretKey(Generic[Private]):
         return f"{type(self).__name__}({fingerprint(self.public)})"
 
 
+class Signer(Protocol):
+    """What signs for a party: an identity key, or whichever of several holds at the moment."""
+
+    @property
+    def public(self) -> bytes:
+        """The public key, 32 bytes."""
+
+    @property
+    def private_key(self) -> Ed25519PrivateKey:
+        """The key as the `cryptography` library knows it."""
+
+    @property
+    def line(self) -> KeyLine:
+        """The keys that it ever signed with, as far as they are known now."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature of ``message``."""
+
+
 class IdentityKey(_SecretKey[Ed25519PrivateKey]):
     """An Ed25519 private key (RFC 8032): a party's identity."""
 
     sort = Ed25519PrivateKey
     use = "identity"
     algorithm = "Ed25519"
+
+    @property
+    def line(self) -> KeyLine:
+        """The line of a party that never changed its key."""
+        return KeyLine.of(self.public)
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64-byte signature of ``message``. Callers separate their domains (JWS, signed note)."""

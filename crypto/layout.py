@@ -8,6 +8,8 @@ A kind's matrix has one block of columns per feature; the label kind has three o
 
 Nothing else enters the vector: in particular no product inside one feature's block, whose off-diagonal cells
 are structural zeros (they would show the noise) and whose diagonal is p + n0.
+
+Programme statistics release chosen blocks of these alone, in the same order (`TableLayout.classes`, `pairs`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, combinations
 from typing import Any
 
 import numpy as np
@@ -45,14 +48,18 @@ class TableLayout:
     Attributes:
         kinds: in the order of the terms.
         label_kind: the kind whose rows end in the three outcome columns.
+        classes: features whose class cells are released; all where None.
+        pairs: features (f, g), f < g, whose pair cells are released; all where None.
 
     Raises:
-        ManifestError: kinds repeat, the label kind is missing, or a kind has no feature or one with
-            fewer than two bins.
+        ManifestError: kinds repeat, the label kind is missing, a kind has no feature or one with
+            fewer than two bins, or chosen cells are none of this table's.
     """
 
     kinds: tuple[KindBlocks, ...]
     label_kind: str
+    classes: tuple[int, ...] | None = None
+    pairs: tuple[tuple[int, int], ...] | None = None
 
     def __post_init__(self) -> None:
         names = [blocks.kind for blocks in self.kinds]
@@ -69,6 +76,18 @@ class TableLayout:
                     field="widths",
                     remedy="leave out features that have a single bin",
                 )
+        self._check_chosen()
+
+    def _check_chosen(self) -> None:
+        n, classes, pairs = self.n_features, self.released_classes, self.released_pairs
+        ascending = list(classes) == sorted(set(classes)) and list(pairs) == sorted(set(pairs))
+        inside = all(0 <= f < n for f in classes) and all(0 <= f < g < n for f, g in pairs)
+        if not (ascending and inside and (classes or pairs)):
+            raise ManifestError(
+                "the chosen cells are none, repeat, are out of order, or are of features that the table does not have",
+                field="statistics",
+                remedy="choose features of the schema, each pair once with the earlier feature first",
+            )
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
@@ -80,29 +99,43 @@ class TableLayout:
         return len(self.widths)
 
     @cached_property
+    def released_classes(self) -> tuple[int, ...]:
+        """Features whose class cells are released."""
+        return tuple(range(self.n_features)) if self.classes is None else self.classes
+
+    @cached_property
+    def released_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Features f < g whose pair cells are released."""
+        return tuple(combinations(range(self.n_features), 2)) if self.pairs is None else self.pairs
+
+    @property
+    def n_touched(self) -> int:
+        """Cells in which one merchant stands, by one each: the square of the L2 sensitivity."""
+        return len(self.released_classes) + len(self.released_pairs)
+
+    @cached_property
     def n_class_cells(self) -> int:
-        return 2 * sum(self.widths)
+        return 2 * sum(self.widths[f] for f in self.released_classes)
 
     @cached_property
     def n_pair_cells(self) -> int:
-        total = sum(self.widths)
-        return (total * total - sum(width * width for width in self.widths)) // 2
+        return sum(self.widths[f] * self.widths[g] for f, g in self.released_pairs)
 
     @property
     def n_cells(self) -> int:
         return self.n_class_cells + self.n_pair_cells
 
     @cached_property
-    def _class_starts(self) -> tuple[int, ...]:
-        return tuple(2 * sum(self.widths[:f]) for f in range(self.n_features))
+    def _class_starts(self) -> dict[int, int]:
+        sizes = [2 * self.widths[f] for f in self.released_classes]
+        return dict(zip(self.released_classes, accumulate(sizes, initial=0), strict=False))
 
     @cached_property
     def _pair_starts(self) -> dict[tuple[int, int], int]:
         starts, at = {}, self.n_class_cells
-        for f in range(self.n_features):
-            for g in range(f + 1, self.n_features):
-                starts[f, g] = at
-                at += self.widths[f] * self.widths[g]
+        for f, g in self.released_pairs:
+            starts[f, g] = at
+            at += self.widths[f] * self.widths[g]
         return starts
 
     def class_slice(self, f: int) -> slice:
@@ -159,7 +192,7 @@ class TableLayout:
         index = np.full((self.columns(earlier), self.columns(later)), _NOT_RELEASED, dtype=np.int64)
         for f, row in self._feature_columns(earlier):
             for g, column in self._feature_columns(later):
-                if f < g:
+                if f < g and (f, g) in self._pair_starts:
                     cells = self.pair_slice(f, g)
                     shape = (self.widths[f], self.widths[g])
                     index[row : row + shape[0], column : column + shape[1]] = np.arange(
@@ -168,11 +201,13 @@ class TableLayout:
         if earlier == self.label_kind:
             outcomes = sum(self.blocks(earlier).widths)
             for g, column in self._feature_columns(later):
-                index[outcomes:, column : column + self.widths[g]] = self._class_index(g)
+                if g in self._class_starts:
+                    index[outcomes:, column : column + self.widths[g]] = self._class_index(g)
         elif later == self.label_kind:
             outcomes = sum(self.blocks(later).widths)
             for f, row in self._feature_columns(earlier):
-                index[row : row + self.widths[f], outcomes:] = self._class_index(f).T
+                if f in self._class_starts:
+                    index[row : row + self.widths[f], outcomes:] = self._class_index(f).T
         return index
 
     def _class_index(self, f: int) -> CellIndex:
@@ -218,7 +253,7 @@ class TableLayout:
             vector: (n_cells,), any type.
 
         Returns:
-            Per feature (bins, 2) of p and n0; per pair f < g (bins of f, bins of g).
+            Per released feature (bins, 2) of p and n0; per released pair f < g (bins of f, bins of g).
 
         Raises:
             ManifestError: the vector has another length.
@@ -229,7 +264,7 @@ class TableLayout:
                 field="vector",
                 remedy="split the vector with the layout that it was made with",
             )
-        classes = [vector[self.class_slice(f)].reshape(-1, 2) for f in range(self.n_features)]
+        classes = [vector[self.class_slice(f)].reshape(-1, 2) for f in self.released_classes]
         pairs = {
             (f, g): vector[self.pair_slice(f, g)].reshape(self.widths[f], self.widths[g]) for f, g in self._pair_starts
         }

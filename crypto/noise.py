@@ -64,11 +64,14 @@ def discrete_gaussian(n: int, sigma: float) -> Int64:
 
 
 def _gaussian_measurement(sigma: float) -> Any:
-    import opendp.prelude as dp  # noqa: PLC0415 - loads a native library that the hub does not need
+    # Loads a native library that the hub does not need; `opendp.prelude` would load scikit-learn too.
+    from opendp.domains import atom_domain, vector_domain  # noqa: PLC0415
+    from opendp.measurements import make_gaussian  # noqa: PLC0415
+    from opendp.metrics import l2_distance  # noqa: PLC0415
+    from opendp.mod import enable_features  # noqa: PLC0415
 
-    dp.enable_features("contrib")
-    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="f64")
-    return dp.m.make_gaussian(*space, scale=sigma)
+    enable_features("contrib")
+    return make_gaussian(vector_domain(atom_domain(T="i64")), l2_distance(T="f64"), scale=sigma)
 
 
 def share_sigma(sigma: float, n_noising: int, t_collude: int) -> float:

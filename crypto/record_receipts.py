@@ -18,10 +18,13 @@ from datetime import datetime
 from crypto.canonical import canonical_bytes, digest
 from crypto.checkpoint import parse_note, verify_note
 from crypto.consent_receipts import check_acknowledgement
+from crypto.dated import verify_dated
 from crypto.errors import ProofError
-from crypto.jws import parse_canonical, peek_kid, sign_model, verify, verify_merchant, verify_model
-from crypto.keys import IdentityKey
+from crypto.jws import parse_canonical, peek_kid, sign_model, verify, verify_merchant
+from crypto.key_line import KeyLine
+from crypto.keys import Signer
 from crypto.merkle import leaf_hash, verify_inclusion
+from crypto.succession import line_of
 from crypto.wire.base import SUITE
 from crypto.wire.consent import ConsentEvent, ConsentRecord, ConsentTerms
 from crypto.wire.party import MerchantKeyBatch, MerchantKeyStatement, Party, Roster
@@ -85,14 +88,17 @@ def _party(parties: Mapping[str, Party], party_id: str, record: ConsentRecord) -
     return ReceiptParty(party_id=party_id, party_name=party.title, party_type=party.kind, party_role=tuple(roles))
 
 
-def seal_receipt(receipt: RecordReceipt, proof: ReceiptProof, key: IdentityKey, *, hub_id: str) -> ReceiptFile:
-    """F1: seal a receipt with the hub's key."""
+def seal_receipt(
+    receipt: RecordReceipt, proof: ReceiptProof, key: Signer, *, hub_id: str, successions: Sequence[str] = ()
+) -> ReceiptFile:
+    """F1: seal a receipt with the hub's key; `successions` lead to it from keys that its reader may know."""
     seal = ReceiptSeal(
         suite=SUITE,
         receipt_sha256=digest(canonical_bytes(receipt)),
         proof_sha256=digest(canonical_bytes(proof)),
     )
-    return ReceiptFile(receipt=receipt, proof=proof, seal=sign_model(seal, key, typ=SEAL_TYPE, kid=hub_id))
+    token = sign_model(seal, key, typ=SEAL_TYPE, kid=hub_id)
+    return ReceiptFile(receipt=receipt, proof=proof, seal=token, successions=tuple(successions))
 
 
 def check_receipt(file: ReceiptFile, *, hub_key: bytes, witness_key: bytes) -> RecordReceipt:
@@ -100,23 +106,27 @@ def check_receipt(file: ReceiptFile, *, hub_key: bytes, witness_key: bytes) -> R
 
     Args:
         file: as the hub gave it.
-        hub_key, witness_key: their public signing keys, 32 bytes, learned out of band.
+        hub_key, witness_key: public signing keys of theirs, 32 bytes, learned out of band: those of now or of any time
+            that the file's successions lead to and from.
 
     Returns:
         The receipt.
 
     Raises:
-        SignatureError, KeyFormatError: a signature is wrong.
+        SignatureError, KeyFormatError: a signature is wrong, or by a key that did not hold then.
+        SuccessionError: the file's successions contradict each other.
         ProofError: the receipt says other things than what was signed, or the log's proof does not hold.
     """
-    seal = verify_model(file.seal, hub_key, ReceiptSeal, typ=SEAL_TYPE)
+    hubs = line_of(hub_key, file.successions, peek_kid(file.seal, typ=SEAL_TYPE))
+    witnesses = line_of(witness_key, file.successions, peek_kid(file.proof.roster, typ="roster"))
+    seal = verify_dated(file.seal, hubs, ReceiptSeal, typ=SEAL_TYPE, date=lambda _seal: file.receipt.issued_at)
     hashes = (digest(canonical_bytes(file.receipt)), digest(canonical_bytes(file.proof)))
     if hashes != (seal.receipt_sha256, seal.proof_sha256):
         raise _refused("The hub sealed another receipt than this one.", "seal")
-    roster = verify_model(file.proof.roster, witness_key, Roster, typ="roster")
+    roster = verify_dated(file.proof.roster, witnesses, Roster, typ="roster")
     parties = {party.party_id: party for party in roster.parties}
     witness = next((party for party in roster.parties if party.kind == "witness"), None)
-    if roster.hub_sign_key != hub_key or witness is None or witness.sign_key != witness_key:
+    if roster.hub_sign_key not in hubs.publics or witness is None or witness.sign_key not in witnesses.publics:
         raise _refused("The roster names another hub or witness.", "proof.roster")
     pseudonym = file.receipt.pii_principal_id
     payload = _merchants(file.proof.record, pseudonym, parties, "consent")
@@ -131,7 +141,7 @@ def check_receipt(file: ReceiptFile, *, hub_key: bytes, witness_key: bytes) -> R
             raise _refused("The receipt brings what was signed about something else.", "proof")
     if receipt_of(record, events, parties, file.receipt.issued_at) != file.receipt:
         raise _refused("The receipt says other things than the merchant signed.", "receipt")
-    _check_log(file.proof, payload, hub_key=hub_key, witness=witness)
+    _check_log(file.proof, payload, hubs, witness.party_id, witnesses)
     return file.receipt
 
 
@@ -167,16 +177,16 @@ def _signer(parties: Mapping[str, Party], party_id: str) -> Party:
     return party
 
 
-def _check_log(proof: ReceiptProof, payload: bytes, *, hub_key: bytes, witness: Party) -> None:
+def _check_log(proof: ReceiptProof, payload: bytes, hubs: KeyLine, witness: str, witnesses: KeyLine) -> None:
     """F5."""
-    receipt = check_acknowledgement(proof.acknowledgement, hub_key)
+    receipt = check_acknowledgement(proof.acknowledgement, hubs)
     if (receipt.kind, receipt.sha256) != ("consent", hashlib.sha256(payload).digest()):
         raise _refused("The hub acknowledged another consent.", "proof.acknowledgement")
     inclusion = proof.inclusion
     if inclusion.entry != proof.acknowledgement.entry:
         raise _refused("The log's proof is of another entry.", "proof.inclusion")
     checkpoint, _ = parse_note(inclusion.checkpoint)
-    verifiers = {checkpoint.origin: hub_key, witness.party_id: witness.sign_key}
+    verifiers = {checkpoint.origin: hubs, witness: witnesses}
     verify_note(inclusion.checkpoint, verifiers, required=set(verifiers))
     leaf = leaf_hash(inclusion.entry.encode())
     verify_inclusion(leaf, inclusion.index, checkpoint.size, inclusion.hashes, checkpoint.root)

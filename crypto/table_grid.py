@@ -101,9 +101,13 @@ def terms_layout(terms: Terms) -> TableLayout:
     """The layout of the table that terms describe.
 
     Raises:
-        ManifestError: kinds repeat, or the label kind is not among them.
+        ManifestError: kinds repeat, the label kind is not among them, or the cells of statistics are none of the table.
     """
-    return TableLayout(tuple(KindBlocks(each.kind, each.widths) for each in terms.kinds), terms.label_kind)
+    kinds = tuple(KindBlocks(each.kind, each.widths) for each in terms.kinds)
+    chosen = terms.statistics
+    if chosen is None:
+        return TableLayout(kinds, terms.label_kind)
+    return TableLayout(kinds, terms.label_kind, chosen.classes, chosen.pairs)
 
 
 def terms_grid(terms: Terms) -> TableGrid:
@@ -117,7 +121,7 @@ def terms_grid(terms: Terms) -> TableGrid:
         raise ManifestError(
             f"the terms of attempt {terms.attempt} describe no table",
             field="tables",
-            remedy="refuse the attempt; the hub must issue terms of the scorecard stage",
+            remedy="refuse the attempt; the hub must issue terms of the scorecard or the statistics stage",
         )
     return table_grid(
         terms.tables.sigma_class,
@@ -127,3 +131,9 @@ def terms_grid(terms: Terms) -> TableGrid:
         cohort_size=terms.cohort_size,
         noise=terms.privacy.noise == "on",
     )
+
+
+def whole_sigma(terms: Terms) -> float:
+    """σ of all n shares in a class cell, in counts: the terms' is that of the n − t whose noise is counted on."""
+    n, t = len(terms.roster), terms.privacy.t_collude
+    return 0.0 if terms.tables is None else terms.tables.sigma_class * math.sqrt(n / (n - t))

@@ -34,7 +34,7 @@ class TrainingKey:
         """Decode an unencrypted OpenSSH private key file; KeyFormatError for anything else or another curve."""
         try:
             key = serialization.load_ssh_private_key(data, password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm, NotImplementedError) as error:  # the last: a packed point
             raise KeyFormatError(
                 "The training key file is not an unencrypted OpenSSH private key.",
                 field="training_key",

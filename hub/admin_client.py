@@ -62,10 +62,10 @@ class AdminClient:
         """Ask; HubAnswerError where the hub refuses or is out of reach."""
         return self._checked(self._http.build_request("GET", path, params=params))
 
-    def post(self, path: str, body: object) -> httpx.Response:
+    def post(self, path: str, body: object, *, params: Mapping[str, str] | None = None) -> httpx.Response:
         """Order, with a fresh idempotency key; HubAnswerError as in `get`."""
         key = {"Idempotency-Key": secrets.token_hex(16)}
-        return self._checked(self._http.build_request("POST", path, json=body, headers=key))
+        return self._checked(self._http.build_request("POST", path, json=body, params=params, headers=key))
 
     def _checked(self, request: httpx.Request) -> httpx.Response:
         try:

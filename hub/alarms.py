@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from crypto.wire.audit import LogEntry
@@ -23,6 +23,7 @@ from hub.tables.log import CheckpointRow, CosigningRefusalRow, LogPendingRow
 from models.said import Said, said
 
 AlarmCode = Literal["checkpoint-refused", "checkpoint-overdue", "log-stalled"]
+_END = update(CosigningRefusalRow).where(CosigningRefusalRow.ended_at.is_(None)).values(ended_at=bindparam("now"))
 _AGAIN_S = 60
 """How often a refusal that goes on is written down anew."""
 
@@ -85,9 +86,7 @@ class Alarms:
 
     def cosigned(self, session: Session) -> None:
         """A1: the witness signed again; in the transaction that stores its line."""
-        row = _open_refusal(session)
-        if row is not None:
-            row.ended_at = seconds(self._clock())
+        session.connection().execute(_END, {"now": seconds(self._clock())})
 
     def refusals(self, limit: int = 100) -> tuple[Refusal, ...]:
         """Return the times of refusal, the newest first."""

@@ -22,16 +22,21 @@ from hub.api import (
     log,
     merchants,
     models,
+    monitoring,
     notices,
     parties,
     queries,
+    statistics,
     tickets,
     voprf,
 )
 from hub.api.described import document
+from hub.bearer import collector_auth
 from hub.idempotency import IdempotencyMiddleware
+from hub.readiness import Readiness
 from hub.services import Hub
 from hub.web import site
+from models.web.observed import Observed
 
 ROUTERS = (
     parties.router,
@@ -47,9 +52,11 @@ ROUTERS = (
     voprf.router,
     queries.router,
     models.router,
+    statistics.router,
     assessments.router,
     campaigns.router,
     internal.router,
+    monitoring.router,
 )
 
 
@@ -74,10 +81,14 @@ def create_app(hub: Hub) -> FastAPI:
         redoc_url=None,
     )
     app.state.hub = hub
+    app.state.own_name = hub.config.hub_id
+    app.state.readiness = Readiness(hub)
+    app.state.collector = collector_auth(hub.config.metrics_token_file)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
     site.install(app, hub)
     app.add_middleware(IdempotencyMiddleware, store=hub.idempotency, max_body=hub.config.max_body_mib << 20)
+    app.add_middleware(Observed, name="hub", told=hub.config.logs.requests)
     return app

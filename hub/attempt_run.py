@@ -15,9 +15,10 @@ from crypto.parcel import Parcel
 from crypto.wire.campaign import Acceptance, Cosignature, Decision, Refusal, RosterEntry, Terms
 from hub.campaign_plan import CampaignPlan, CampaignStore, Progress, ProgressCallback, Step
 from hub.cohort import Cohort
-from hub.errors import CampaignError, QuorumError
+from hub.errors import CampaignError, QuorumError, YearlyBudgetError
 from hub.grids.channel import Channel, Lost, Reply
 from hub.manifests import Manifest
+from hub.witness_seat import WitnessSeat
 
 _WITNESS_TRIES = 3
 
@@ -77,7 +78,7 @@ class AttemptRun:
         """One trip to the witness, timed and reported; raises as `ask_witness`."""
         self.tell(step, 0, 1)
         start = time.monotonic()
-        reply = ask_witness(self.channel, self.plan.witness, message, parcel, self.attempt)
+        reply = ask_witness(self.channel, self.plan.seat, message, parcel, self.attempt)
         self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start
         self.tell(step, 1, 1)
         return reply
@@ -120,8 +121,8 @@ def obtain_cosignature(run: AttemptRun) -> str:
     for block in range(run.manifest.blocks.count - 1):
         run.ask_witness("query.slices", "cosign", run.manifest.pieces_for_witness(block))
     reply = run.ask_witness("query.cosign", "cosign", run.manifest.for_witness())
-    token, witness = reply.text("cosignature"), run.plan.witness
-    cosignature = verify_model(token, witness.sign_key, Cosignature, typ="cosignature", kid=witness.party_id)
+    token, witness = reply.text("cosignature"), run.plan.seat
+    cosignature = witness.said(token, Cosignature, typ="cosignature")
     if (cosignature.attempt, cosignature.h) != (run.attempt, run.manifest.h):
         raise witness_at_fault(witness, "cosigned another manifest than the one it was given")
     run.cosigned = True
@@ -175,18 +176,27 @@ def obtain_acceptances(
     return " ".join(tokens[entry.party_id] for entry in run.roster)
 
 
-def void_attempt(channel: Channel, witness: RosterEntry, terms: Terms, h: bytes, store: CampaignStore) -> None:
+def void_attempt(channel: Channel, witness: WitnessSeat, terms: Terms, h: bytes, store: CampaignStore) -> None:
     """T4 of an attempt that cannot be released: the witness's void, told to every node, so that charges are refunded.
+
+    Raises:
+        CampaignError: the witness cannot be reached, or has released the attempt.
+    """
+    announce_decision(channel, terms, h, ask_void(channel, witness, terms, h), store)
+
+
+def ask_void(channel: Channel, witness: WitnessSeat, terms: Terms, h: bytes) -> str:
+    """The witness's signed void; asked again it is signed anew, with the key that holds then.
 
     Raises:
         CampaignError: the witness cannot be reached, or has released the attempt.
     """
     reply = ask_witness(channel, witness, "query.abort", Parcel({"attempt": terms.attempt}), terms.attempt)
     token = reply.text("decision")
-    decision = verify_model(token, witness.sign_key, Decision, typ="decision", kid=witness.party_id)
+    decision = witness.said(token, Decision, typ="decision")
     if (decision.attempt, decision.h, decision.decision) != (terms.attempt, h, "void"):
         raise witness_at_fault(witness, "signed another decision than the void that was asked")
-    announce_decision(channel, terms, h, token, store)
+    return token
 
 
 def announce_decision(channel: Channel, terms: Terms, h: bytes, token: str, store: CampaignStore) -> None:
@@ -201,11 +211,12 @@ def announce_decision(channel: Channel, terms: Terms, h: bytes, token: str, stor
     store.decision(terms.attempt, h, token, undelivered)
 
 
-def ask_witness(channel: Channel, witness: RosterEntry, step: str, parcel: Parcel, attempt: str) -> Parcel:
+def ask_witness(channel: Channel, witness: WitnessSeat, step: str, parcel: Parcel, attempt: str) -> Parcel:
     """One trip to the witness, tried again when it is lost; its steps repeat their answers.
 
     Raises:
         CampaignError: it stays lost, or refuses.
+        YearlyBudgetError: it refuses, as programme statistics would cost more than a year may.
     """
     reply: Reply = Lost("not asked")
     for number in range(_WITNESS_TRIES):
@@ -216,10 +227,17 @@ def ask_witness(channel: Channel, witness: RosterEntry, step: str, parcel: Parce
             break
     if isinstance(reply, Lost):
         raise witness_at_fault(witness, f"gave no answer to {step}: {reply.reason}")
-    refusal = read_refusal(reply, witness)
-    if refusal is not None:
-        raise witness_at_fault(witness, f"refused {step}: {refusal}")
-    return reply
+    refusal = read_refusal(reply, witness.now())
+    if refusal is None:
+        return reply
+    if refusal.partition(":")[0] == YearlyBudgetError.code:
+        raise YearlyBudgetError(
+            f"the witness {witness.party_id} refused {step}: {refusal}",
+            field="epsilon",
+            remedy="Wait until the time that the node names, or order fewer cells or a smaller epsilon.",
+            party=witness.party_id,
+        )
+    raise witness_at_fault(witness, f"refused {step}: {refusal}")
 
 
 def read_refusal(reply: Parcel, entry: RosterEntry) -> str | None:
@@ -245,7 +263,7 @@ def refusers(roster: Collection[RosterEntry], replies: Mapping[str, Reply]) -> d
     return lost
 
 
-def witness_at_fault(witness: RosterEntry, what: str) -> CampaignError:
+def witness_at_fault(witness: WitnessSeat, what: str) -> CampaignError:
     """The error of a campaign that the witness does not let go on."""
     return CampaignError(
         f"the witness {witness.party_id} {what}",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,13 +21,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from crypto.canonical import canonical_bytes
-from crypto.checkpoint import Checkpoint, verify_note
+from crypto.checkpoint import Checkpoint, Verifiers, verify_note
 from crypto.errors import CryptoError
+from crypto.key_line import KeyLine
 from crypto.merkle import EMPTY_ROOT, HASH_BYTES, leaf_hash, node_hash
+from crypto.succession import line_of
 from crypto.wire.audit import EntryType, LogEntry
 from crypto.wire.base import Hash, Moment, PartyId, WireModel
 from hub.errors import AuditFileError
-from hub.log_reading import EXPORT_FORMAT
 
 FindingKind = Literal[
     "entry-altered",
@@ -38,6 +39,7 @@ FindingKind = Literal[
     "checkpoint-invalid",
     "not-cosigned",
 ]
+EXPORT_FORMAT = "digua-log-export-1"
 MAX_FINDINGS = 50
 MAX_LINE = 1 << 20
 _MAX_INTEGER = (1 << 53) - 1
@@ -85,6 +87,20 @@ class ExportHeader(BaseModel):
     origin: str
     witness: str | None
     size: int
+    successions: tuple[str, ...] = ()
+    """Which keys of hub and witness follow which; each is signed for itself."""
+
+    def lines(self, hub_key: bytes, witness_key: bytes) -> dict[str, KeyLine]:
+        """The keys of hub and witness, from those that the auditor knows, by the names under which they sign notes.
+
+        Raises:
+            SignatureError, SuccessionError: the successions are forged or contradict each other.
+        """
+        witness = self.witness or "witness"
+        return {
+            self.origin: line_of(hub_key, self.successions, self.hub_id),
+            witness: line_of(witness_key, self.successions, witness),
+        }
 
 
 def read_header(path: Path) -> ExportHeader:
@@ -100,12 +116,13 @@ def read_header(path: Path) -> ExportHeader:
         ) from error
 
 
-def verify_export(path: Path, verifiers: Mapping[str, bytes], *, saved: Sequence[str] = ()) -> Verdict:
+def verify_export(path: Path, verifiers: Verifiers, *, saved: Sequence[str] = ()) -> Verdict:
     """Verify an export.
 
     Args:
         path: NDJSON of `LogReader.export`.
-        verifiers: the pinned Ed25519 keys by the names under which they sign notes: the log's origin and the witness.
+        verifiers: the pinned Ed25519 keys, or `ExportHeader.lines` from them, by the names under which they sign
+            notes: the log's origin and the witness.
         saved: notes of cosigned checkpoints kept from earlier; the export must extend them.
 
     Returns:
@@ -155,7 +172,7 @@ class _Peaks:
 class _Reading:
     """One pass over the lines."""
 
-    def __init__(self, header: ExportHeader, verifiers: Mapping[str, bytes], kept: list[Checkpoint]) -> None:
+    def __init__(self, header: ExportHeader, verifiers: Verifiers, kept: list[Checkpoint]) -> None:
         self._verdict = Verdict(header.origin)
         self._header = header
         self._verifiers = verifiers

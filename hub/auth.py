@@ -1,87 +1,28 @@
-"""Who may ask: the administrator by a bearer token, parties and merchants by a signature over each single request."""
+"""Who may ask without a token: parties and merchants by a signature over each single request."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import threading
-
-from crypto.jws import peek_kid, verify_model
+from crypto.dated import verify_dated
+from crypto.jws import peek_kid
 from crypto.wire.consent_request import ConsentsQuestion
 from crypto.wire.party import Party
-from crypto.wire.service import SIGNED_REQUEST_SECONDS, SignedRequest
+from crypto.wire.service import SignedRequest
 from hub.clock import Clock, seconds
 from hub.db import Database
-from hub.errors import ForbiddenError, ReplayError, UnauthorisedError
+from hub.errors import ForbiddenError, UnauthorisedError
 from hub.merchant_signatures import verify_request
+from hub.nonces import Nonces
 from hub.party_signatures import verify_body
 from hub.roster import RosterKeeper
-
-
-class BearerAuth:
-    """Compares a token in constant time; holds its hash only.
-
-    Args:
-        token: the secret.
-        whose: what it is called, e.g. ``the administrator's token``.
-        where: the field of hub.yaml that names its file.
-    """
-
-    def __init__(self, token: str, *, whose: str, where: str) -> None:
-        self._sha256 = hashlib.sha256(token.encode()).digest()
-        self._whose = whose
-        self._where = where
-
-    def check(self, authorization: str | None) -> None:
-        """Accept `Authorization: Bearer <token>`; UnauthorisedError otherwise."""
-        scheme, _, token = (authorization or "").partition(" ")
-        given = hashlib.sha256(token.strip().encode()).digest()
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given, self._sha256):
-            raise UnauthorisedError(
-                f"This needs {self._whose}.",
-                field="Authorization",
-                remedy=f"Send `Authorization: Bearer <token>`; the token lies in the hub's {self._where}.",
-            )
-
-
-class SpentNonces:
-    """Lets each nonce pass once, for as long as its request is in time."""
-
-    def __init__(self) -> None:
-        self._seen: dict[bytes, int] = {}
-        self._lock = threading.Lock()
-
-    def spend(self, nonce: bytes, issued: int, now: int) -> None:
-        """Spend a nonce.
-
-        Raises:
-            UnauthorisedError: the request's time is more than five minutes from the hub's.
-            ReplayError: the nonce came before.
-        """
-        if abs(now - issued) > SIGNED_REQUEST_SECONDS:
-            raise UnauthorisedError(
-                "The signature's time is more than 5 minutes from the hub's.",
-                field="issued_at",
-                remedy="Set the clock, sign again.",
-            )
-        with self._lock:
-            if nonce in self._seen:
-                raise ReplayError(
-                    "This signed request was used before.", field="nonce", remedy="Sign each request anew."
-                )
-            self._seen[nonce] = issued
-            # Oldest first; what is out of time is refused anyway and need not be remembered.
-            if len(self._seen) % 1024 == 0:
-                self._seen = {n: t for n, t in self._seen.items() if now - t <= SIGNED_REQUEST_SECONDS}
 
 
 class PartyAuth:
     """Accepts a party's signed request once, from the cosigned roster's key."""
 
-    def __init__(self, roster: RosterKeeper, *, clock: Clock) -> None:
+    def __init__(self, roster: RosterKeeper, *, clock: Clock, nonces: Nonces) -> None:
         self._roster = roster
         self._clock = clock
-        self._nonces = SpentNonces()
+        self._nonces = nonces
 
     def check(self, authorization: str | None, *, method: str, path: str) -> Party:
         """Accept `Authorization: Digua <JWS request>` for this method and path (with its query string).
@@ -100,12 +41,15 @@ class PartyAuth:
                 remedy="Send `Authorization: Digua <JWS of type request>`.",
             )
         party = self._roster.party(peek_kid(token.strip(), typ="request"))
-        request = verify_model(token.strip(), party.sign_key, SignedRequest, typ="request", kid=party.party_id)
+        keys, now = self._roster.keys_of(party), self._clock()
+        request = verify_dated(
+            token.strip(), keys, SignedRequest, typ="request", kid=party.party_id, date=lambda _request: now
+        )
         if (request.party_id, request.method, request.path) != (party.party_id, method, path):
             raise UnauthorisedError(
                 "The signature is for another request.", field="Authorization", remedy="Sign this method and path."
             )
-        self._nonces.spend(party.party_id.encode() + request.nonce, seconds(request.issued_at), seconds(self._clock()))
+        self._nonces.spend(party.party_id.encode() + request.nonce, seconds(request.issued_at), seconds(now))
         return party
 
     def question(self, token: str) -> ConsentsQuestion:
@@ -124,10 +68,10 @@ class PartyAuth:
 class MerchantAuth:
     """Accepts a merchant's signed request once, under its newest enrolled key."""
 
-    def __init__(self, db: Database, *, clock: Clock) -> None:
+    def __init__(self, db: Database, *, clock: Clock, nonces: Nonces) -> None:
         self._db = db
         self._clock = clock
-        self._nonces = SpentNonces()
+        self._nonces = nonces
 
     def check(self, token: str) -> bytes:
         """Accept a JWS `merchant-request` and return the merchant's pseudonym.

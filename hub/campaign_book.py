@@ -22,7 +22,7 @@ from hub.clock import Clock, seconds
 from hub.db import Database
 from hub.errors import CampaignStateError, NotFoundError
 from hub.log import AuditLog
-from hub.problems import Problem
+from hub.problem_details import Problem
 from hub.tables.campaigns import (
     CampaignAttemptRow,
     CampaignEventRow,
@@ -80,6 +80,16 @@ class OpenAttempt:
     campaign_id: str
     terms: str
     h: bytes
+
+
+@dataclass(frozen=True)
+class OpenedAttempt:
+    """An attempt whose counts were opened: signed terms, the witness's decision, and the counts as they are kept."""
+
+    attempt: str
+    terms: str
+    decision: str | None
+    counts: bytes
 
 
 class CampaignBook:
@@ -247,13 +257,14 @@ class CampaignBook:
         return highest
 
     def undecided(self, campaign_id: str | None = None) -> tuple[OpenAttempt, ...]:
-        """Return the attempts at tables and histograms that the witness cosigned and has not decided.
+        """Return the attempts at tables and other counts that the witness cosigned and has not decided.
 
         Args:
             campaign_id: a campaign; without one, all campaigns that have ended.
         """
         query = select(CampaignAttemptRow).where(
-            CampaignAttemptRow.stage.in_(("scorecard", "evaluation")), CampaignAttemptRow.decision.is_(None)
+            CampaignAttemptRow.stage.in_(("bins", "scorecard", "evaluation", "statistics")),
+            CampaignAttemptRow.decision.is_(None),
         )
         if campaign_id is None:
             ended = select(CampaignRow.campaign_id).where(CampaignRow.status.not_in(UNFINISHED))
@@ -302,6 +313,11 @@ class CampaignBook:
             row = session.get(CampaignAttemptRow, attempt)
             return None if row is None else row.decision
 
+    def renew_decision(self, attempt: str, token: str) -> None:
+        """Keep the same decision under a newer key of the witness's."""
+        with self.db.session() as session:
+            session.get_one(CampaignAttemptRow, attempt).decision = token
+
     def terms(self, attempt: str) -> str | None:
         """Return the signed terms of a cosigned attempt."""
         with self.db.reading() as session:
@@ -320,6 +336,20 @@ class CampaignBook:
         with self.db.reading() as session:
             row = session.get(OpenedTableRow, attempt)
             return None if row is None else _vector(row.counts)
+
+    def opened(self, campaign_id: str, stage: Stage) -> OpenedAttempt | None:
+        """Return what a campaign opened of a stage, without the nodes' shares; None where it has not."""
+        query = (
+            select(CampaignAttemptRow, OpenedTableRow.counts)
+            .join(OpenedTableRow, OpenedTableRow.attempt == CampaignAttemptRow.attempt)
+            .where(OpenedTableRow.campaign_id == campaign_id, CampaignAttemptRow.stage == stage)
+        )
+        with self.db.reading() as session:
+            found = session.execute(query).first()
+            if found is None:
+                return None
+            row, counts = found
+            return OpenedAttempt(row.attempt, row.terms, row.decision, bytes(counts))
 
     def delivered(self, attempt: str, party_id: str) -> None:
         """Note that a party has heard the decision."""

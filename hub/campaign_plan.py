@@ -11,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto.canonical import digest
-from crypto.keys import IdentityKey
+from crypto.key_line import KeyLine
+from crypto.keys import Signer
 from crypto.wire.campaign import RosterEntry, Stage, Terms
 from crypto.wire.link import RoundShares
 from hub.clock import Clock, utc_now
 from hub.cohort import Cohort
+from hub.witness_seat import WitnessSeat
 from models.encoder_step import StepState
 from models.schema import Schema
+from models.stages import BINS_SHARE
+from models.statistics.choice import StatisticsChoice
 
 Step = Literal[
     "cosign",
@@ -43,6 +47,23 @@ BLOCK_ROWS = 1 << 17
 
 
 @dataclass(frozen=True)
+class SettledBins:
+    """What a bins stage gave.
+
+    Attributes:
+        attempt: the released one.
+        schema: with its bins.
+        release: the witness's JWS `bins-release`.
+        counts: (Σ nodes,) opened, in units of the noise's grid: nodes make the bins from them again.
+    """
+
+    attempt: str
+    schema: Schema
+    release: str
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class CampaignPlan:
     """A campaign ready to run.
 
@@ -51,6 +72,7 @@ class CampaignPlan:
         holdout_salt, holdout_fraction: the hold-out rule.
         quorum: kind → least number of nodes, 1 where not given.
         pair_share: part of μ² spent on pair tables.
+        bins_share: part of μ² spent on the bins stage, where there is one.
         encoder_share: part of μ² spent on the encoder when both stages run.
         identity: the hub's key, which signs terms.
         bands, parity: of an evaluation's histogram: bands of the score, and features of the label's kind whose bins are
@@ -58,11 +80,16 @@ class CampaignPlan:
         encoders: kind → artefact of an encoder whose binned output is a further feature of that kind; nodes get these
             bytes with the terms, which name their hashes.
         encoder_releases: the witness's JWS `model-release` of each of these, which nodes demand.
+        start: artefact of the model from which the encoder starts, where its specification names one.
+        earlier: ids of released scorecards whose tables are counted with this one's in the fit.
+        bins: what the bins stage gave, from then on; `schema` is its schema.
+        statistics: the cells that programme statistics release.
         reform: the cohort of the same nodes by the consents of now, or None where consents do not change.
         attempts_before: stage → number of the last attempt of an earlier run of this campaign, whose ids are used up.
         max_attempts: attempts per stage that may lose nodes; see `hub.cohort_course` for others.
         block_rows: most cohort positions that travel at a time; see `crypto.blocks`.
         deadline: how long an attempt's terms can be accepted.
+        witness_keys: gives the witness's signing keys; without it the one of `witness` is its only one.
     """
 
     campaign_id: str
@@ -73,24 +100,35 @@ class CampaignPlan:
     cohort: Cohort
     witness: RosterEntry
     hub_id: str
-    identity: IdentityKey
+    identity: Signer
     holdout_salt: bytes
     holdout_fraction: float
     t_collude: int = 1
     noise: Literal["on", "off"] = "on"
     quorum: Mapping[str, int] = field(default_factory=dict)
-    pair_share: float = 0.5
+    pair_share: float = 0.4
     encoder_share: float = 0.5
+    bins_share: float = BINS_SHARE
     bands: int = 20
     parity: tuple[str, ...] = ()
     encoders: Mapping[str, bytes] = field(default_factory=dict)
     encoder_releases: tuple[str, ...] = ()
+    start: bytes | None = None
+    earlier: tuple[str, ...] = ()
+    bins: SettledBins | None = None
+    statistics: StatisticsChoice | None = None
     reform: Callable[[], Cohort] | None = None
     attempts_before: Mapping[str, int] = field(default_factory=dict)
     max_attempts: int = 5
     block_rows: int = BLOCK_ROWS
     deadline: timedelta = timedelta(hours=1)
     clock: Clock = utc_now
+    witness_keys: Callable[[], KeyLine] | None = None
+
+    @property
+    def seat(self) -> WitnessSeat:
+        """The witness, with the keys that it has at the moment."""
+        return WitnessSeat(self.witness, self.witness_keys or (lambda: KeyLine.of(self.witness.sign_key)), self.clock)
 
     @property
     def encoders_used(self) -> dict[str, str]:
@@ -116,10 +154,11 @@ ProgressCallback = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class ReleasedTable:
-    """The scorecard stage's result: the noisy table and everything needed to prove and re-fit it. Also an evaluation's.
+    """The scorecard stage's result: the noisy table and everything needed to prove and re-fit it. Also an evaluation's
+    histogram, and a bins stage's trees.
 
     Attributes:
-        counts: (n_cells,) noisy counts in the order of the layout, of the table or of the histogram.
+        counts: (n_cells,) noisy counts in the order of the layout, of the table, the histogram or the trees.
         shares: party → exact bytes that it sent; the witness re-fits from them.
         seconds: per step.
         lost: nodes of earlier attempts and why they are not in this one.

@@ -25,9 +25,12 @@ from hub.clock import seconds
 from hub.config import HubConfig, load_config
 from hub.engines import AgentEngine
 from hub.errors import HubConfigError
-from hub.relayed_links import RelayedLinks
+from hub.keys import read_secret
+from hub.relayed_links import DistantLinks, RelayedLinks
+from hub.replica_set import worker_links
 from hub.services import Hub
 from hub.supervisor import DONE, INTERRUPTED, TAKEN
+from models.ops.tracing import span, start_tracing
 
 STOP_S = 5.0
 _LOCK_TRIES = 5
@@ -47,11 +50,20 @@ def working_hub(config: HubConfig) -> Iterator[Hub]:
     """
     hub = Hub.open(config)
     try:
-        with RelayedLinks(config) as links:
+        with distant_links(hub) as links:
             hub.links = links
             yield hub
     finally:
         hub.close()
+
+
+def distant_links(hub: Hub) -> DistantLinks:
+    """Return the links through the process that serves, or through those that do; close them."""
+    config = hub.config
+    if config.replicas is None:
+        return RelayedLinks(config)
+    token = read_secret(config.internal_token_file).decode().strip()
+    return worker_links(config, hub.db, config.replicas, instance=hub.instance, token=token)
 
 
 def main(config: Path, leash: TextIO) -> int:
@@ -65,11 +77,22 @@ def main(config: Path, leash: TextIO) -> int:
     threading.Thread(target=_hold_leash, args=(leash, stopping), name="leash", daemon=True).start()
     structlog.contextvars.bind_contextvars(campaign=campaign_id)
     loaded = load_config(config)
-    with working_hub(loaded) as hub:
+    with _traced(loaded), working_hub(loaded) as hub:
         links = hub.links
-        if isinstance(links, RelayedLinks) and not links.wait_for_hub(stopping.is_set):
+        if isinstance(links, DistantLinks) and not links.wait_for_hub(stopping.is_set):
             return INTERRUPTED
         return run_locked(hub, campaign_id, stopping)
+
+
+@contextmanager
+def _traced(config: HubConfig) -> Iterator[None]:
+    """A campaign is one request, whatever process of the hub takes it up."""
+    stop = start_tracing(config.tracing, service="digua-hub-campaign", name=config.hub_id)
+    try:
+        with span("campaign"):
+            yield
+    finally:
+        stop()
 
 
 def run_locked(hub: Hub, campaign_id: str, stopping: threading.Event) -> int:
@@ -123,7 +146,7 @@ def _patiently(locks: CampaignLocks, campaign_id: str) -> Iterator[Held | None]:
 
 
 def _served_since(hub: Hub) -> int:
-    return hub.links.since if isinstance(hub.links, RelayedLinks) else 0
+    return hub.links.since if isinstance(hub.links, DistantLinks) else 0
 
 
 def _needs_patience(campaign: Campaign, now: int, served_since: int) -> bool:

@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from sqlalchemy import delete, insert, select
 
-from crypto.canonical import digest
-from crypto.jws import verify_model
+from crypto.canonical import canonical_bytes, digest
+from crypto.dated import verify_any
+from crypto.keys import Signer
 from crypto.wire.audit import EntryType
 from crypto.wire.campaign import Decision, Stage, Terms
 from crypto.wire.link import RoundShares
-from crypto.wire.party import Party
 from hub.campaign_book import CampaignBook, vector_bytes
 from hub.campaign_plan import EncoderCheckpoint, ReleasedTable
 from hub.clock import seconds
+from hub.errors import CampaignError
+from hub.parties import witness_of
 from hub.tables.campaigns import (
     CampaignAttemptRow,
     CampaignRefusalRow,
@@ -27,6 +29,8 @@ from hub.tables.campaigns import (
     UndeliveredDecisionRow,
 )
 
+_OPENED: Mapping[Stage, EntryType] = {"evaluation": "histogram-opened", "bins": "bins-opened"}
+
 
 class CampaignRecord:
     """A `CampaignStore` in the hub's database.
@@ -34,15 +38,13 @@ class CampaignRecord:
     Args:
         book: the hub's campaigns.
         campaign_id: this one.
-        hub_key: the hub's public signing key, which terms are signed with.
-        witness: the enrolled witness, who signs decisions.
+        hub_key: the hub's signing key, under whose line terms are signed.
     """
 
-    def __init__(self, book: CampaignBook, campaign_id: str, *, hub_key: bytes, witness: Party) -> None:
+    def __init__(self, book: CampaignBook, campaign_id: str, *, hub_key: Signer) -> None:
         self._book = book
         self._campaign_id = campaign_id
         self._hub_key = hub_key
-        self._witness = witness
 
     def manifest(self, attempt: str, h: bytes, terms: str) -> None:
         """T0: the witness cosigned this manifest."""
@@ -84,8 +86,11 @@ class CampaignRecord:
 
     def decision(self, attempt: str, h: bytes, token: str, undelivered: tuple[str, ...]) -> None:
         """T4: the witness decided; who has not heard it is told when it is back."""
-        decided = verify_model(token, self._witness.sign_key, Decision, typ="decision", kid=self._witness.party_id)
         with self._book.db.session() as session:
+            witness = witness_of(session)  # its key may have changed since the campaign began
+            if witness is None:
+                raise CampaignError("No witness is enrolled.", field="witness", remedy="Enrol the regulator's witness.")
+            decided = witness.stored(token, Decision, typ="decision")
             row = session.get(CampaignAttemptRow, attempt)
             if row is not None:
                 row.decision = token
@@ -121,6 +126,7 @@ class CampaignRecord:
         """The table was opened; its counts and the nodes' shares are kept, to fit the model from."""
         attempt = result.terms.attempt
         counts = vector_bytes(result.counts)
+        choice = self._book.get(self._campaign_id).order.statistics if result.terms.stage == "statistics" else None
         with self._book.db.session() as session:
             session.add(OpenedTableRow(attempt=attempt, campaign_id=self._campaign_id, counts=counts))
             session.flush()
@@ -136,7 +142,9 @@ class CampaignRecord:
                 "cells": len(result.counts),
                 "shares": len(shares),
             }
-            what: EntryType = "histogram-opened" if result.terms.stage == "evaluation" else "table-opened"
+            if choice is not None:  # S5: which feature is which, so that the report has one meaning
+                facts["choice_sha256"] = digest(canonical_bytes(choice)).hex()
+            what = _OPENED.get(result.terms.stage, "table-opened")
             self._book.log.append(session, what, self._book.hub_id, facts=facts)
 
     def round_opened(self, checkpoint: EncoderCheckpoint, opened: RoundShares | None) -> None:
@@ -213,4 +221,4 @@ class CampaignRecord:
         )
 
     def _terms(self, token: str) -> Terms:
-        return verify_model(token, self._hub_key, Terms, typ="terms", kid=self._book.hub_id)
+        return verify_any(token, self._hub_key.line, Terms, typ="terms", kid=self._book.hub_id)

@@ -16,8 +16,8 @@ from dataclasses import replace
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from crypto.dated import verify_any
 from crypto.errors import CryptoError
-from crypto.jws import verify_model
 from crypto.wire.campaign import Terms
 from crypto.wire.party import Party
 from hub.campaign_book import Campaign, Status
@@ -35,9 +35,10 @@ from hub.errors import (
     PeerUnreachable,
     QuorumError,
 )
+from hub.parties import Witness
 from hub.peers import HubAwayError
-from hub.problems import describe
-from hub.recruiting import Recruits, invited, make_plan, order_spec, recruit
+from hub.problem_details import describe
+from hub.recruiting import Recruits, invited, make_plan, order_spec, purpose_of, recruit, table_stage
 from hub.scorecard_model import make_scorecard
 from hub.server_app import CampaignJob, EncoderResult, LeftOver, run_server_app
 from hub.training_consents import training_merchants
@@ -134,10 +135,13 @@ class CampaignRun:
         parties = [node.party_id for node in recruits.nodes] + [party for terms in left for party in _nodes_of(terms)]
         parties.append(recruits.witness.party_id)
         if not self._trained(campaign):
-            released = self._record().released() or self._train(campaign, recruits, parties, checkpoint)
+            released = self._record().released(table_stage(campaign.order)) or self._train(
+                campaign, recruits, parties, checkpoint
+            )
             if released is not None:
                 self._check()
-                self._fit(released)
+                if released.terms.statistics is None:  # the report is worked out from the opened counts when it is read
+                    self._fit(released)
         if "evaluation" in campaign.order.stages:
             self._check()
             self._evaluate(recruits, parties)
@@ -216,6 +220,7 @@ class CampaignRun:
         return LeftOver(
             tuple((self._signed(each.terms), each.h) for each in undecided),
             frozenset(each.attempt for each in undecided if self._book.opened_counts(each.attempt) is not None),
+            self._record().released("bins"),
         )
 
     def _keep_encoder(self, done: EncoderResult) -> None:
@@ -245,7 +250,8 @@ class CampaignRun:
 
     def _fit(self, released: ReleasedTable) -> None:
         # Made again after a kill the artefact is the same to the byte, and is registered once.
-        _, artefact = make_scorecard(released, released.terms.issued_at)
+        before = self._services.earlier.load(released.terms.earlier)
+        _, artefact = make_scorecard(released, released.terms.issued_at, earlier=before)
         model_id = self._services.models.register(
             artefact.to_bytes(),
             campaign_id=self._campaign_id,
@@ -256,21 +262,31 @@ class CampaignRun:
 
     def _plan(self, campaign: Campaign, recruits: Recruits) -> CampaignPlan:
         kinds, label = campaign.schema.kinds_in_order(), campaign.schema.label.kind
-        return make_plan(
+        spec = order_spec(campaign.order, campaign.schema) if "encoder" in campaign.order.stages else None
+        plan = make_plan(
             campaign,
             recruits,
-            lambda: training_merchants(self._book.db, kinds, label, self._book.clock()),
+            lambda: training_merchants(
+                self._book.db, kinds, label, self._book.clock(), purpose=purpose_of(campaign.order)
+            ),
             hub_id=self._book.hub_id,
             identity=self._services.identity,
             attempts_before=self._book.attempts_before(self._campaign_id),
             clock=self._book.clock,
+            witness_keys=lambda: self._witness().keys,
         )
+        # Once the encoder is trained nobody asks for its first parameters, and their model may be withdrawn.
+        begun = spec is None or campaign.encoder_model or self._book.checkpoint(self._campaign_id)
+        return plan if begun or spec is None else replace(plan, start=self._services.earlier.start(spec))
 
     def _record(self) -> CampaignRecord:
+        return CampaignRecord(self._book, self._campaign_id, hub_key=self._services.identity)
+
+    def _witness(self) -> Witness:
         witness = self._services.parties.witness()
         if witness is None:
             raise CampaignError("No witness is enrolled.", field="witness", remedy="Enrol the regulator's witness.")
-        return CampaignRecord(self._book, self._campaign_id, hub_key=self._services.identity.public, witness=witness)
+        return witness
 
     def _recruit(self, campaign: Campaign) -> Recruits:
         """Who can take part now.
@@ -331,7 +347,7 @@ class CampaignRun:
         return None if checkpoint is None else self._signed(checkpoint.terms)
 
     def _signed(self, token: str) -> Terms:
-        return verify_model(token, self._services.identity.public, Terms, typ="terms", kid=self._book.hub_id)
+        return verify_any(token, self._services.identity.line, Terms, typ="terms", kid=self._book.hub_id)
 
     def _enrolled(self) -> Collection[Party]:
         return self._services.parties.all()

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from crypto.keys import IdentityKey
+from crypto.keys import Signer
 from hub.campaign_book import CampaignBook
+from hub.earlier_tables import EarlierTables
 from hub.model_evaluations import ModelEvaluations
 from hub.models import ModelRegistry
 from hub.parties import PartyBook
 from hub.peers import PeerLinks
 from hub.roster import RosterKeeper
-from models.campaign_file import EngineName
+from models.stages import EngineName
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,13 @@ class CampaignServices:
     roster: RosterKeeper
     models: ModelRegistry
     evaluations: ModelEvaluations
-    identity: IdentityKey
+    identity: Signer
     links: Callable[[], PeerLinks]
     engines: tuple[EngineName, ...]
     trip_timeout_s: float
     reconnect_s: float
+
+    @property
+    def earlier(self) -> EarlierTables:
+        """Earlier campaigns' tables, for campaigns that count them in their fit."""
+        return EarlierTables(self.models, self.book, self.identity)

@@ -61,7 +61,7 @@ def detail(campaign: Campaign, book: CampaignBook, *, taken: bool, after: int = 
             for each in book.refusals(campaign.campaign_id)
         ],
         "holdout": {
-            "fraction": campaign.order.holdout,
+            "fraction": campaign.order.held_out,
             "salt": base64.urlsafe_b64encode(campaign.holdout_salt).decode().rstrip("="),
         },
         "progress": [_step(number, event) for number, event in book.events(campaign.campaign_id, after=after)],

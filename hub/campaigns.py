@@ -40,6 +40,7 @@ class Campaigns:
             CampaignOrderError, SchemaError: it could never run.
         """
         check_order(order, schema, self._services.parties.all(), self._services.engines)
+        self._services.earlier.check(order, schema)
         campaign_id = _name(order.name, key)
         self.book.create(order, schema, campaign_id)
         return campaign_id

@@ -8,6 +8,7 @@ import typer
 
 from hub import console
 from models.command_line import VersionOption, lazy_group
+from models.ops.logs import quiet_logs
 
 _COMMANDS = {
     "init": "hub.commands.upkeep:init",
@@ -15,13 +16,20 @@ _COMMANDS = {
     "migrate": "hub.commands.upkeep:migrate",
     "enrol-token": "hub.commands.upkeep:enrol_token",
     "parties": "hub.commands.upkeep:parties",
+    "backup": "hub.commands.backup:backup",
+    "restore": "hub.commands.backup:restore",
+    "restored": "hub.commands.backup:restored",
+    "rotate-key": "hub.commands.rotation:rotate_key",
+    "keys": "hub.commands.rotation:keys",
+    "revoke": "hub.commands.upkeep:revoke",
     "people": "hub.commands.people:app",
-    "doctor": "hub.commands.upkeep:doctor",
+    "doctor": "hub.commands.doctor:doctor",
     "campaign": "hub.commands.campaign:app",
     "model": "hub.commands.model:app",
     "notice": "hub.commands.notice:app",
     "assessment": "hub.commands.assessment:app",
     "audit": "hub.commands.audit:app",
+    "platform": "hub.commands.platform:app",
     "worker": "hub.commands.worker:worker",
     "superlink": "hub.commands.superlink:superlink",
     "health": "hub.commands.health:health",
@@ -49,6 +57,7 @@ def _digua_hub(_version: VersionOption = False) -> None:
 
 def main() -> None:
     """Run the command line; errors of ours are one block, without a traceback."""
+    quiet_logs()
     try:
         app()
     except console.KNOWN_ERRORS as error:

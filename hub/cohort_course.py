@@ -10,14 +10,18 @@ next attempt asks it again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 
-from crypto.wire.campaign import Stage
-from hub.attempt_run import LostNodesError, check_quorum
-from hub.campaign_plan import CampaignPlan
+from crypto.errors import CryptoError
+from crypto.wire.campaign import Stage, Terms
+from hub.attempt_run import AttemptRun, LostNodesError, check_quorum, void_attempt
+from hub.campaign_plan import CampaignPlan, CampaignStore, ProgressCallback, ReleasedTable
 from hub.cohort import Cohort
-from hub.errors import CampaignError, QuorumError
+from hub.errors import CampaignError, HubError, QuorumError
 from hub.grids.channel import AWAY, LATE, Channel
+from hub.manifests import build_manifest
 
 CONSENTS_CHANGED = frozenset({"consent-unknown", "source-not-consented"})
 """Refusals which say that the slice is not what the node's consents say now."""
@@ -91,6 +95,46 @@ class CohortCourse:
             return False
         return True
 
+    def until_released(
+        self,
+        progress: ProgressCallback,
+        store: CampaignStore,
+        terms_of: Callable[[Cohort, str], Terms],
+        attempt_of: Callable[[AttemptRun, Mapping[str, str]], ReleasedTable],
+    ) -> ReleasedTable:
+        """Runs attempts until one is released; any that is not ends with the witness's void.
+
+        Args:
+            progress: told every step.
+            store: told manifests, decisions and the counts.
+            terms_of: cohort and attempt → terms; refuses, before anybody is asked, a sum that might wrap.
+            attempt_of: attempt and nodes lost before it → what it opened; `LostNodesError` where nodes end it.
+
+        Raises:
+            QuorumError: too few nodes are left.
+            CampaignError: the witness refuses or is lost, or attempts are used up.
+            BudgetError, NoiseError: the terms cannot be made.
+        """
+        plan, began = self._plan, time.monotonic()
+        for number in self.numbers():
+            cohort = self.cohort
+            check_quorum(plan, cohort, self.lost)
+            terms = terms_of(cohort, f"{plan.campaign_id}/{self._stage}/{number}")
+            run = AttemptRun(self._channel, plan, progress, build_manifest(terms, cohort, plan), began)
+            try:
+                return attempt_of(run, self.lost)
+            except LostNodesError as ended:
+                store.lost(run.attempt, ended.lost)
+                _void(run, store)
+                run.tell("void", 0, len(run.roster), str(ended))
+                self.go_on(ended)
+                continue
+            except (HubError, CryptoError):
+                with suppress(HubError, CryptoError):  # what ended the campaign is the error to report
+                    _void(run, store)
+                raise
+        raise self.used_up()
+
     def used_up(self) -> CampaignError:
         """The error of a stage that has no attempt left."""
         return CampaignError(
@@ -103,3 +147,8 @@ class CohortCourse:
     def _cut(self, cohort: Cohort) -> Cohort:
         training = cohort.training(self._plan.holdout_salt, self._plan.holdout_fraction)
         return training if self._kind is None else training.only(self._kind)
+
+
+def _void(run: AttemptRun, store: CampaignStore) -> None:
+    if run.cosigned:
+        void_attempt(run.channel, run.plan.seat, run.manifest.terms, run.manifest.h, store)

@@ -22,7 +22,9 @@ from pydantic import (
 
 from crypto.wire.base import KindName, PartyId
 from hub.errors import HubConfigError
-from models.campaign_file import EngineName
+from models.ops.logs import LogOutput
+from models.ops.tracing import TracingOptions
+from models.stages import EngineName
 from models.web.site import PageSite
 from models.yaml_file import load_yaml_model
 
@@ -36,6 +38,21 @@ def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
 
 
 ConfigPath = Annotated[Path, AfterValidator(_beside_the_file)]
+
+
+def _database_beside_the_file(url: str, info: ValidationInfo) -> str:
+    if url.startswith(SQLITE_PREFIX):
+        name = url.removeprefix(SQLITE_PREFIX)
+        if not name or name.startswith(":memory:"):
+            raise ValueError("the hub's database is a file or a server, not memory")
+        return SQLITE_PREFIX + str(_beside_the_file(Path(name), info).absolute())
+    if not url.startswith("postgresql"):
+        raise ValueError("the database is sqlite:///FILE or postgresql+psycopg://…")
+    return url
+
+
+DatabaseUrl = Annotated[str, Field(repr=False, validate_default=True), AfterValidator(_database_beside_the_file)]
+"""An SQLAlchemy URL; a relative SQLite file lies beside the configuration."""
 
 
 class _Section(BaseModel):
@@ -64,6 +81,13 @@ class Tls(_Section):
 
     certificate: ConfigPath
     key: ConfigPath
+
+
+def require_tls(listen: Listen, tls: Tls | None) -> None:
+    """Raise ValueError for a listener beyond loopback without TLS, its own or a proxy's."""
+    loopback = listen.host in ("127.0.0.1", "::1", "localhost")
+    if not (loopback or tls or listen.behind_tls_proxy):
+        raise ValueError("listen: beyond loopback give tls, or say behind_tls_proxy: true")
 
 
 class VoprfQuota(_Section):
@@ -194,6 +218,19 @@ class PagesOptions(_Section):
         return None if origin is None else PageSite(origin).origin
 
 
+class ReplicaOptions(_Section):
+    """Several processes that serve one PostgreSQL; the section alone (``replicas: {}``) is enough.
+
+    Attributes:
+        address: where the hub's other processes reach this one, e.g. ``http://hub-2:8440``; the listener by this
+            machine's name where it is not given.
+        lease_s: after so many seconds without a sign of life a replica is taken for dead.
+    """
+
+    address: Annotated[str, Field(pattern=r"^https?://[^/?#]+$", max_length=255)] | None = None
+    lease_s: Annotated[float, Field(ge=2, le=120)] = 10.0
+
+
 class HubConfig(_Section):
     """`hub.yaml`."""
 
@@ -202,8 +239,7 @@ class HubConfig(_Section):
     """Name of the audit log in checkpoints; `digua/<hub_id>` where it is not given. Never change it."""
     listen: Listen = Listen()
     public_url: Annotated[str, Field(pattern=r"^https?://")]
-    database: Annotated[str, Field(repr=False, validate_default=True)] = f"{SQLITE_PREFIX}hub.sqlite"
-    """An SQLAlchemy URL; a relative SQLite file lies beside the configuration."""
+    database: DatabaseUrl = f"{SQLITE_PREFIX}hub.sqlite"
     database_password_file: ConfigPath | None = None
     """Where the password of a PostgreSQL user lies, so that the URL need not hold it."""
     keys_dir: ConfigPath = Field(default=Path("keys"), validate_default=True)
@@ -212,6 +248,8 @@ class HubConfig(_Section):
     """Where the hub's other processes reach the one that serves; its listener on this machine if not given."""
     internal_token_file: ConfigPath = Field(default=Path("internal.token"), validate_default=True)
     tls: Tls | None = None
+    metrics_token_file: ConfigPath = Field(default=Path("metrics.token"), validate_default=True)
+    """What a collector of metrics shows at `/metrics`; without the file nobody is let in."""
     voprf_quota: VoprfQuota = VoprfQuota()
     recipient_kinds: Annotated[tuple[KindName, ...], Field(min_length=1)] = ("bank", "client")
     """Kinds of parties that consents may name as recipients of scores."""
@@ -221,34 +259,38 @@ class HubConfig(_Section):
     audit: AuditOptions = AuditOptions()
     campaigns: CampaignOptions = CampaignOptions()
     models: ModelOptions = ModelOptions()
+    logs: LogOutput = LogOutput()
+    tracing: TracingOptions | None = None
+    """Where traces of requests are sent; nowhere where it is not given."""
     superlink: SuperLinkOptions | None = None
+    replicas: ReplicaOptions | None = None
     pages: PagesOptions = PagesOptions()
     idempotency_hours: Annotated[int, Field(ge=1, le=720)] = 24
     max_body_mib: Annotated[int, Field(ge=1, le=1024)] = 64
 
-    @field_validator("database")
-    @classmethod
-    def _database_beside_the_file(cls, url: str, info: ValidationInfo) -> str:
-        if url.startswith(SQLITE_PREFIX):
-            name = url.removeprefix(SQLITE_PREFIX)
-            if not name or name.startswith(":memory:"):
-                raise ValueError("the hub's database is a file or a server, not memory")
-            return SQLITE_PREFIX + str(_beside_the_file(Path(name), info).absolute())
-        if not url.startswith("postgresql"):
-            raise ValueError("the database is sqlite:///FILE or postgresql+psycopg://…")
-        return url
-
     @model_validator(mode="after")
     def _no_plain_text_beyond_loopback(self) -> Self:
-        loopback = self.listen.host in ("127.0.0.1", "::1", "localhost")
-        if not (loopback or self.tls or self.listen.behind_tls_proxy):
-            raise ValueError("listen: beyond loopback give tls, or say behind_tls_proxy: true")
+        require_tls(self.listen, self.tls)
         return self
 
     @model_validator(mode="after")
     def _superlink_where_offered(self) -> Self:
         if "superlink" in self.campaigns.engines and self.superlink is None:
             raise ValueError("campaigns.engines: the engine superlink needs the section superlink")
+        return self
+
+    @model_validator(mode="after")
+    def _replicas_share_a_server(self) -> Self:
+        if self.replicas is None:
+            return self
+        if self.database.startswith(SQLITE_PREFIX):
+            raise ValueError("replicas: several processes serve one PostgreSQL, not SQLite; set database")
+        if self.campaigns.worker == "embedded":
+            raise ValueError("replicas: the worker is a service of its own; say campaigns: {worker: external}")
+        if self.superlink is not None and self.superlink.managed and self.superlink.control is None:
+            raise ValueError("replicas: the SuperLink is a service of its own; give superlink.control")
+        if self.internal_url is not None:
+            raise ValueError("replicas: the worker finds them in the database; take internal_url out")
         return self
 
     _file: Path | None = PrivateAttr(default=None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from crypto.consent_receipts import RECEIPT_TYPE
 from crypto.jws import peek_payload, sign_model
-from crypto.keys import IdentityKey
+from crypto.keys import Signer
 from crypto.log_index import commit
 from crypto.merkle import leaf_hash
 from crypto.wire.audit import LogEntry
@@ -45,7 +45,7 @@ class Artefact:
 class ReceiptDesk:
     """Signs receipts with the hub's key."""
 
-    def __init__(self, reader: LogReader, key: IdentityKey, *, hub_id: str, clock: Clock) -> None:
+    def __init__(self, reader: LogReader, key: Signer, *, hub_id: str, clock: Clock) -> None:
         self._reader = reader
         self._key = key
         self._hub_id = hub_id

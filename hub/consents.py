@@ -14,8 +14,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from crypto.jws import peek_payload
@@ -39,6 +40,9 @@ from hub.tables.consents import ConsentEventRow, ConsentPartyRow, ConsentRow
 from hub.tables.parties import MerchantKeyBatchRow, MerchantKeyRow
 
 _AT_ONCE = 500
+_TOKENS = select(ConsentRow.record_id, ConsentRow.token).where(
+    ConsentRow.record_id.in_(bindparam("wanted", expanding=True))
+)
 _DAY_S = 86_400
 TRAINING = "model-training"
 
@@ -122,9 +126,10 @@ class Consents:
     ) -> dict[bytes, MerchantEntry]:
         """C4; the log entries by payload hash."""
         answer_requests(session, fresh, moment(now))
-        session.execute(insert(ConsentRow), [_consent_values(consent, now) for consent in fresh])
+        connection = session.connection()  # thousands of rows that nobody holds: past the session's own bookkeeping
+        connection.execute(insert(ConsentRow), [_consent_values(consent, now) for consent in fresh])
         named = [(consent, named_parties(consent.body)) for consent in fresh]
-        session.execute(
+        connection.execute(
             insert(ConsentPartyRow),
             [{"record_id": consent.body.record_id, "party_id": party} for consent, ids in named for party in ids],
         )
@@ -240,14 +245,22 @@ class Consents:
         """Return a merchant's consents that name a party, the oldest first."""
         return tuple(each for each in self.of_merchant(pseudonym) if party_id in named_parties(each.record))
 
-    def records(self, record_ids: Iterable[str]) -> dict[str, ConsentRecord]:
+    def records(self, record_ids: Iterable[str], *, session: Session | None = None) -> dict[str, ConsentRecord]:
         """Return stored consents by id, whatever their state; unknown ids are absent."""
-        with self._db.reading() as session:
-            return {record_id: record_of(row.token) for record_id, row in _rows(session, record_ids).items()}
+        if session is not None:
+            wanted = list(dict.fromkeys(record_ids))
+            found: dict[str, ConsentRecord] = {}
+            for start in range(0, len(wanted), _AT_ONCE):
+                rows = session.connection().execute(_TOKENS, {"wanted": wanted[start : start + _AT_ONCE]})
+                found.update((record_id, record_of(token)) for record_id, token in rows)
+            return found
+        with self._db.reading() as own:
+            return self.records(record_ids, session=own)
 
 
+@lru_cache(maxsize=2048)
 def record_of(token: str) -> ConsentRecord:
-    """Parse a stored consent; it was verified before it was stored."""
+    """Parse a stored consent; it was verified before it was stored. Where it stands is not part of it."""
     return ConsentRecord.model_validate_json(peek_payload(token))
 
 

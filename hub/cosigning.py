@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 
 import structlog
+from sqlalchemy import bindparam, update
 from sqlalchemy.orm import Session
 
 from crypto.canonical import canonical_bytes
-from crypto.checkpoint import assemble, parse_note, verify_note
+from crypto.checkpoint import Verifiers, assemble, parse_note, sign_note, verify_note
 from crypto.errors import CryptoError
+from crypto.keys import Signer
 from crypto.tiles import consistency_from_tiles
 from crypto.wire.audit import CheckpointCosignature, CheckpointOffer
-from crypto.wire.party import Party
 from hub.alarms import Alarms
 from hub.db import Database
 from hub.errors import HubError, LogError, PeerError, PeerRefused, PeerTimeout, PeerUnreachable
-from hub.log_reading import StoredTiles, latest_checkpoint
+from hub.log_reading import StoredCheckpoint, StoredTiles, latest_checkpoint, log_size
+from hub.parties import Witness, witness_of
 from hub.peers import PeerLinks
 from hub.tables.log import CheckpointRow
 
 RETRY_S = 1.0
 _MAX_TRIES = 3
+_COSIGN = (
+    update(CheckpointRow)
+    .where(CheckpointRow.size == bindparam("of"), ~CheckpointRow.cosigned)
+    .values(note=bindparam("signed"), cosigned=True)
+)
 
 _logger = structlog.get_logger("hub.cosigning")
+
+
+class _OvertakenError(Exception):
+    """Another process offered a later checkpoint meanwhile; the next offer proves that it extends that one."""
 
 
 class Cosigner:
@@ -33,34 +45,39 @@ class Cosigner:
 
     Args:
         db: where checkpoints lie.
-        origin, sign_key: the log's name and the hub's public key.
-        witness: says who the witness is, or None before its enrolment.
+        origin, key: the log's name and the hub's signing key.
         links: gives the links when they are needed (they are opened after the log).
         alarms: are told of every refusal, and of its end.
         timeout_s: how long one offer may take.
+        leads: whether this process is the one that asks the witness, where several serve.
+        tell: tells the others, by a field of `hub.replica_news.News`.
     """
 
     def __init__(
         self,
         db: Database,
         origin: str,
-        sign_key: bytes,
+        key: Signer,
         *,
-        witness: Callable[[], Party | None],
         links: Callable[[], PeerLinks],
         alarms: Alarms,
         timeout_s: float = 10.0,
+        leads: Callable[[], bool] = lambda: True,
+        tell: Callable[[str], None] = lambda _what: None,
     ) -> None:
         self._db = db
         self._origin = origin
-        self._sign_key = sign_key
-        self._witness = witness
+        self._key = key
         self._links = links
         self._alarms = alarms
         self._timeout_s = timeout_s
+        self._leads = leads
+        self._tell = tell
         self._wake = threading.Event()
         self._changed = threading.Condition()
         self._generation = 0
+        self.took = 0.0
+        """Seconds from the last offer that was cosigned until its line was stored."""
         self._loops: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._complaint: str | None = None
 
@@ -91,8 +108,22 @@ class Cosigner:
         return True
 
     def offer_soon(self) -> None:
-        """Let the thread offer the newest checkpoint now."""
+        """Let the thread offer the newest checkpoint now, or that of the process that leads."""
         self._wake.set()
+        if not self._leads():
+            self._tell("offer")
+
+    def wake(self) -> None:
+        """Another process has something to offer."""
+        self._wake.set()
+
+    def heard(self) -> None:
+        """Another process may have had a checkpoint cosigned: those who wait look again."""
+        with self._changed:
+            self._generation += 1
+            self._changed.notify_all()
+            for loop, event in self._loops:
+                loop.call_soon_threadsafe(event.set)
 
     def run(self, stopping: threading.Event) -> None:
         """Offer checkpoints until `stopping`; a failure is logged once and tried again each second."""
@@ -101,6 +132,8 @@ class Cosigner:
             self._wake.clear()
             if stopping.is_set():
                 return
+            if not self._leads():
+                continue
             try:
                 self.offer()
                 self._complaint = None
@@ -125,63 +158,82 @@ class Cosigner:
             ProofError: its line is wrong.
             LogError: it knows a log longer than ours (the hub's database was set back), or no witness is enrolled.
         """
+        began = time.monotonic()
         with self._db.reading() as session:
             newest = latest_checkpoint(session, cosigned=False)
+            if newest is None or newest.cosigned:
+                return False
             known = latest_checkpoint(session, cosigned=True)
-        if newest is None or newest.cosigned:
-            return False
-        witness = self._witness()
-        if witness is None:
-            raise LogError("No witness is enrolled; checkpoints stay uncosigned.", remedy="Enrol the witness.")
-        covered = known.size if known else 0
+            covered = known.size if known else 0
+            witness = witness_of(session)
+            if witness is None:
+                raise LogError("No witness is enrolled; checkpoints stay uncosigned.", remedy="Enrol the witness.")
+            newest = self._signed_anew(newest)
+            try:
+                first = self._offer(session, newest, covered)
+            except CryptoError as error:
+                self._refused(error, newest, covered)
+                raise
         try:
-            note = self._cosigned(witness, newest, covered)
+            note = self._cosigned(witness, newest, first)
         except (PeerUnreachable, PeerTimeout):
             raise  # not a refusal: it was not heard
+        except _OvertakenError:
+            return False
         except (HubError, CryptoError, ValueError) as error:
-            code = error.problem.code if isinstance(error, PeerRefused) else getattr(error, "code", "peer-failed")
-            self._alarms.refused(code, str(error), size=newest.size, cosigned_size=covered)
+            self._refused(error, newest, covered)
             raise
         with self._db.session() as session:
-            row = session.get_one(CheckpointRow, newest.size)
-            row.note, row.cosigned = note, True
+            session.connection().execute(_COSIGN, {"of": newest.size, "signed": note})
             self._alarms.cosigned(session)
-        with self._changed:
-            self._generation += 1
-            self._changed.notify_all()
-            for loop, event in self._loops:
-                loop.call_soon_threadsafe(event.set)
+        self.took = time.monotonic() - began
+        self.heard()
+        self._tell("cosigned")
         return True
 
-    def _cosigned(self, witness: Party, newest: CheckpointRow, covered: int) -> str:
+    def _refused(self, error: Exception, newest: StoredCheckpoint, covered: int) -> None:
+        code = error.problem.code if isinstance(error, PeerRefused) else getattr(error, "code", "peer-failed")
+        self._alarms.refused(code, str(error), size=newest.size, cosigned_size=covered)
+
+    def _cosigned(self, witness: Witness, newest: StoredCheckpoint, first: CheckpointOffer) -> str:
         """The note with the witness's line, which was verified."""
-        line = self._ask(witness, newest, covered)
+        line = self._ask(witness, newest, first)
         checkpoint, _ = parse_note(newest.note)
         own_line = newest.note.rpartition("\n\n")[2].splitlines()[0]
         note = assemble(checkpoint.body(), [own_line, line])
         verify_note(note, self._verifiers(witness), required={self._origin, witness.party_id})
         return note
 
-    def _verifiers(self, witness: Party) -> Mapping[str, bytes]:
-        return {self._origin: self._sign_key, witness.party_id: witness.sign_key}
+    def _signed_anew(self, newest: StoredCheckpoint) -> StoredCheckpoint:
+        """A checkpoint that a former key signed, and nobody cosigned, is offered under the key that holds now."""
+        checkpoint, signatures = parse_note(newest.note)
+        if any(each.kind(self._key.public) is not None for each in signatures):
+            return newest
+        body = checkpoint.body()
+        return newest._replace(note=assemble(body, [sign_note(body, self._origin, self._key)]))
 
-    def _ask(self, witness: Party, newest: CheckpointRow, known: int) -> str:
+    def _verifiers(self, witness: Witness) -> Verifiers:
+        return {self._origin: self._key.line, witness.party_id: witness.keys}
+
+    def _ask(self, witness: Witness, newest: StoredCheckpoint, offer: CheckpointOffer) -> str:
         for _ in range(_MAX_TRIES):
-            with self._db.reading() as session:
-                offer = self._offer(session, newest, known)
             body = self._links().request(witness.party_id, "cosign-checkpoint", canonical_bytes(offer), self._timeout_s)
             answer = CheckpointCosignature.model_validate_json(body)
             if answer.line is not None:
                 return answer.line
             if answer.known_size > newest.size:
+                with self._db.reading() as session:
+                    if log_size(session) >= answer.known_size:
+                        raise _OvertakenError
                 raise LogError(
                     f"The witness cosigned a log of {answer.known_size} entries; here it has {newest.size}.",
                     remedy="The database was set back. Restore the newest one; do not continue the log from here.",
                 )
-            known = answer.known_size
+            with self._db.reading() as session:
+                offer = self._offer(session, newest, answer.known_size)
         raise PeerError("The witness gives no line and changes its mind.", party=witness.party_id)
 
     @staticmethod
-    def _offer(session: Session, newest: CheckpointRow, known: int) -> CheckpointOffer:
+    def _offer(session: Session, newest: StoredCheckpoint, known: int) -> CheckpointOffer:
         proof = consistency_from_tiles(known, newest.size, StoredTiles(session))
         return CheckpointOffer(old_size=known, proof=tuple(proof), note=newest.note)

@@ -9,22 +9,26 @@ failures to try again. Readers see one snapshot and wait for nobody.
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Protocol
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from hub.config import HubConfig
 from hub.errors import StateError
 from hub.keys import read_secret
+from models.sqlite_begin import begin_sqlite
 
 BUSY_TIMEOUT_MS = 30_000
 _WRITES = "digua_writes"
+_READS = {_WRITES: False}
 _TURN = 0x64696775610000
 """The advisory lock of writers: `digua`, and room for others of ours."""
 _POSTGRES_SETTINGS = {
@@ -55,8 +59,7 @@ def _prepare_sqlite(dbapi_connection: DBAPIConnection, _record: ConnectionPoolEn
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES, True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    begin_sqlite(connection, "BEGIN IMMEDIATE" if connection.get_execution_options().get(_WRITES, True) else "BEGIN")
 
 
 def _begin_postgresql(connection: Connection) -> None:
@@ -64,19 +67,38 @@ def _begin_postgresql(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN})")
 
 
-def open_database(config: HubConfig) -> Database:
-    """Open a hub's database; StateError where the password's file is absent or others may read it."""
+class DatabaseOptions(Protocol):
+    """The part of a configuration that names a database."""
+
+    @property
+    def database(self) -> str:
+        """An SQLAlchemy URL."""
+
+    @property
+    def database_password_file(self) -> Path | None:
+        """Where the password lies that the URL need not hold."""
+
+
+def open_database(config: DatabaseOptions) -> Database:
+    """Open the database of a configuration; StateError where the password's file is absent or others may read it."""
     file = config.database_password_file
     return Database(config.database, password=None if file is None else read_secret(file).decode().strip())
 
 
-def _sqlite(url: URL) -> tuple[Engine, Engine]:
+def _make_private(_dialect: Dialect, _record: ConnectionPoolEntry, args: list[str], _named: dict[str, Any]) -> None:
+    """Give a database that is not there yet to its owner alone: it holds salts and sealed answers."""
+    with suppress(OSError):  # of which SQLite tells more
+        os.close(os.open(args[0], os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+def _sqlite(url: URL) -> Engine:
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, pool_size=32, max_overflow=64, pool_timeout=30)
+    event.listen(engine, "do_connect", _make_private)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
-    return engine, engine.execution_options(**{_WRITES: False})
+    return engine
 
 
 def _postgresql(url: URL) -> tuple[Engine, Engine]:
@@ -115,21 +137,37 @@ class Database:
         parsed = make_url(url)
         if password is not None:
             parsed = parsed.set(password=password)
+        # SQLite's own waiting is polling, up to a tenth of a second at a time, and knows no order: where this process's
+        # threads write, they queue here instead. PostgreSQL's advisory lock is a queue already.
+        self._turn: threading.Lock | None = None
         if parsed.get_backend_name() == "sqlite":
-            self.engine, self._reader = _sqlite(parsed)
+            self.engine = self._reader = _sqlite(parsed)
+            self._turn = threading.Lock()
         else:
             self.engine, self._reader = _postgresql(parsed)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """One transaction that may write: committed at the end, rolled back if the block raises."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with self._in_turn(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Wait for this process's other writers; SQLite itself decides where that takes too long."""
+        taken = self._turn is not None and self._turn.acquire(timeout=BUSY_TIMEOUT_MS / 1000)
+        try:
+            yield
+        finally:
+            if taken and self._turn is not None:
+                self._turn.release()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """One consistent view that writes nothing and waits for no writer."""
         with Session(self._reader, expire_on_commit=False) as session, session.begin():
+            if self._turn is not None:
+                session.connection(execution_options=_READS)
             yield session
 
     @contextmanager
@@ -141,6 +179,35 @@ class Database:
                 yield connection
             finally:
                 connection.invalidate()
+
+    def name_connections(self, name: str) -> None:
+        """Have PostgreSQL show this process's connections under a name; those that are open and idle are closed."""
+
+        def named(_dialect: object, _record: object, _arguments: object, parameters: dict[str, object]) -> None:
+            parameters["application_name"] = name
+
+        event.listen(self.engine, "do_connect", named)
+        self.engine.dispose()
+
+    def guard(self, check: Callable[[Connection], None]) -> None:
+        """Have every transaction that may write begin with a check, once it has its turn; what it raises ends it."""
+
+        def begin(connection: Connection) -> None:
+            if connection.get_execution_options().get(_WRITES, True):
+                check(connection)
+
+        event.listen(self.engine, "begin", begin)
+
+    @contextmanager
+    def alone(self, task: str) -> Iterator[None]:
+        """Let no other process do a task of this name; where several serve, on PostgreSQL. Others wait."""
+        if self.engine.dialect.name == "sqlite":
+            yield
+            return
+        with self.autocommit() as connection:
+            connection.exec_driver_sql("SET lock_timeout = 0")
+            connection.exec_driver_sql("SELECT pg_advisory_lock(%s, hashtext(%s))", (_TURN >> 24, task))
+            yield
 
     def overwrite_deleted(self, session: Session) -> None:
         """Have SQLite overwrite what this session's connection deletes from now on, not only give its room free."""

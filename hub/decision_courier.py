@@ -10,15 +10,17 @@ import threading
 
 import structlog
 
+from crypto.dated import verify_any, verify_signer
 from crypto.errors import CryptoError
-from crypto.jws import verify_model
 from crypto.parcel import Parcel
-from crypto.wire.campaign import Terms
+from crypto.wire.campaign import Decision, Terms
 from hub.campaign_book import OpenAttempt
 from hub.campaign_record import CampaignRecord
 from hub.campaign_services import CampaignServices
 from hub.errors import HubError
+from hub.parties import Witness
 from hub.recruiting import roster_entry
+from hub.witness_seat import WitnessSeat
 
 LOOK_S = 2.0
 _TRIP_S = 30.0
@@ -72,7 +74,7 @@ class DecisionCourier:
         from hub.grids.agent import AgentGrid  # noqa: PLC0415  (Flower is slow to import)
         from hub.grids.channel import Channel, Lost  # noqa: PLC0415
 
-        token = self._services.book.decision(attempt)
+        token = self._signed_now(attempt)
         if token is None:
             return False
         grid = AgentGrid(self._services.links(), {2: party_id})
@@ -88,6 +90,37 @@ class DecisionCourier:
         self._services.book.delivered(attempt, party_id)
         return True
 
+    def _signed_now(self, attempt: str) -> str | None:
+        """The decision under the witness's key of now, as nodes take no other; None where that cannot be had now."""
+        from hub.grids.agent import AgentGrid  # noqa: PLC0415
+        from hub.grids.channel import Channel  # noqa: PLC0415
+        from hub.table_opening import decided_again  # noqa: PLC0415
+
+        services, book = self._services, self._services.book
+        token, signed, witness = book.decision(attempt), book.terms(attempt), services.parties.witness()
+        if token is None or signed is None or witness is None:
+            return None
+        decided, signer = verify_signer(token, witness.keys, Decision, typ="decision", kid=witness.party_id)
+        if signer == witness.keys.at(book.clock()):
+            return token
+        if witness.party_id not in services.links().connected():
+            return None
+        terms = verify_any(signed, services.identity.line, Terms, typ="terms", kid=book.hub_id)
+        grid = AgentGrid(services.links(), {2: witness.party_id})
+        try:
+            channel = Channel(grid, {witness.party_id: 2}, _TRIP_S)
+            token = decided_again(channel, self._seat(witness), terms, decided.h, decided.decision)
+        except (HubError, CryptoError) as refused:
+            _logger.warning("decision-not-renewed", attempt=attempt, code=refused.code, reason=str(refused))
+            return None
+        finally:
+            grid.close()
+        book.renew_decision(attempt, token)
+        return token
+
+    def _seat(self, witness: Witness) -> WitnessSeat:
+        return WitnessSeat(roster_entry(witness.party), lambda: witness.keys, self._services.book.clock)
+
     def _settle(self, left: OpenAttempt) -> bool:
         from hub.grids.agent import AgentGrid  # noqa: PLC0415
         from hub.grids.channel import Channel  # noqa: PLC0415
@@ -97,15 +130,15 @@ class DecisionCourier:
         witness = services.parties.witness()
         if witness is None or left.attempt in self._hopeless:
             return False
-        key = services.identity.public
-        terms = verify_model(left.terms, key, Terms, typ="terms", kid=book.hub_id)
+        key = services.identity
+        terms = verify_any(left.terms, key.line, Terms, typ="terms", kid=book.hub_id)
         parties = [witness.party_id, *(entry.party_id for entry in terms.roster)]
         numbers = dict(enumerate(parties, start=2))
         grid = AgentGrid(services.links(), numbers)
         channel = Channel(grid, {party: number for number, party in numbers.items()}, _TRIP_S)
-        record = CampaignRecord(book, left.campaign_id, hub_key=key, witness=witness)
+        record = CampaignRecord(book, left.campaign_id, hub_key=key)
         try:
-            settle_attempt(channel, roster_entry(witness), terms, left.h, record, reopen=False)
+            settle_attempt(channel, self._seat(witness), terms, left.h, record, reopen=False)
         except (HubError, CryptoError) as refused:
             if witness.party_id in services.links().connected():
                 self._hopeless.add(left.attempt)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,30 +14,51 @@ from crypto.log_index import bits_from_bytes, indexed, postings
 from crypto.merkle import leaf_hash
 from crypto.tiles import integrate, root_from_tiles
 from crypto.wire.audit import LogEntry
-from hub.log_reading import latest_checkpoint
+from hub.log_reading import StoredCheckpoint, latest_checkpoint
 from hub.migrations.runner import differences
 from hub.services import Hub
 from hub.tables.log import LogEntryRow, LogPostingRow, LogTileRow
+from models.said import Said, said
 
 _CHUNK = 10_000
 
 
-class _Rebuilt:
-    """Tiles in memory."""
+class Rebuilt:
+    """Tiles in memory (`crypto.tiles.TileReader`)."""
 
     def __init__(self) -> None:
         self.tiles: dict[tuple[int, int], bytes] = {}
 
     def read(self, level: int, index: int, width: int) -> bytes:
+        """Return the first `width` hashes of a tile, or fewer."""
         return self.tiles.get((level, index), b"")[: width * 32]
 
 
+@dataclass(frozen=True)
+class RebuiltLog:
+    """The log made anew from its entries: its size and tiles, and what was wrong with what is stored."""
+
+    size: int
+    tiles: Rebuilt
+    faults: tuple[Said, ...]
+
+
 def examine(hub: Hub) -> list[str]:
-    """Rebuild the log's tree from its entries and compare; return what is wrong, a sentence each."""
-    complaints: list[str] = []
+    """Rebuild the log's tree from its entries and compare; return what is wrong, a sentence each, in English."""
+    return [str(each) for each in rebuild_log(hub).faults]
+
+
+def rebuild_log(hub: Hub, *, progress: Callable[[int], None] = lambda _entries: None) -> RebuiltLog:
+    """Rebuild tree, tiles and search index from the entries, and compare.
+
+    Args:
+        hub: whose log it is.
+        progress: told how many entries were read.
+    """
+    complaints: list[Said] = []
     if differences(hub.db):
-        complaints.append("the database's tables are not those of this program")
-    rebuilt = _Rebuilt()
+        complaints.append(said("the database's tables are not those of this program"))
+    rebuilt = Rebuilt()
     size, altered = 0, False
     terms: dict[tuple[str, int], int] = {}
     with hub.db.reading() as session:
@@ -47,10 +69,12 @@ def examine(hub: Hub) -> list[str]:
                 break
             for offset, row in enumerate(rows):
                 if row.index != size + offset:
-                    return [*complaints, f"entry {size + offset} is missing"]
+                    return RebuiltLog(
+                        size, rebuilt, (*complaints, said("entry {index} is missing", index=size + offset))
+                    )
                 if leaf_hash(row.leaf) != row.hash:
                     altered = True
-                    complaints.append(f"the bytes of entry {row.index} do not have its hash")
+                    complaints.append(said("the bytes of entry {index} do not have its hash", index=row.index))
             if not altered:
                 entries = (indexed(LogEntry.model_validate_json(row.leaf)) for row in rows)
                 for key, bits in postings(size, entries).items():
@@ -58,29 +82,43 @@ def examine(hub: Hub) -> list[str]:
             size, changed = integrate(size, [row.hash for row in rows], rebuilt)
             rebuilt.tiles.update(changed)
             session.expunge_all()
+            progress(size)
         stored = {(tile.level, tile.index): tile.data for tile in session.scalars(select(LogTileRow))}
         complaints += [
-            f"tile {level}/{index} is not what the entries give"
+            said("tile {level}/{index} is not what the entries give", level=level, index=index)
             for level, index in sorted(stored.keys() | rebuilt.tiles.keys())
             if stored.get((level, index)) != rebuilt.tiles.get((level, index))
         ]
         complaints += [] if altered else _index_faults(session, terms)
         newest = latest_checkpoint(session, cosigned=False)
+    complaints += _newest_fault(hub, newest, size, rebuilt)
+    return RebuiltLog(size, rebuilt, tuple(complaints))
+
+
+def _newest_fault(hub: Hub, newest: StoredCheckpoint | None, size: int, rebuilt: Rebuilt) -> list[Said]:
     if newest is None:
-        return complaints if not size else [*complaints, "there is no checkpoint"]
+        return [said("there is no checkpoint")] if size else []
     try:
         origin = hub.config.log_origin
-        checkpoint = verify_note(newest.note, {origin: hub.keys.identity.public}, required={origin})
+        checkpoint = verify_note(newest.note, {origin: hub.keys.identity.line}, required={origin})
     except ProofError as error:
-        return [*complaints, f"the newest checkpoint: {error.message}"]
+        return [said("the newest checkpoint: {what}", what=error.message)]
     if (checkpoint.size, checkpoint.root) != (size, root_from_tiles(size, rebuilt)):
-        complaints.append(f"the newest checkpoint of size {checkpoint.size} is not of these {size} entries")
-    return complaints
+        return [
+            said(
+                "the newest checkpoint of size {size} is not of these {entries} entries",
+                size=checkpoint.size,
+                entries=size,
+            )
+        ]
+    return []
 
 
-def _index_faults(session: Session, terms: Mapping[tuple[str, int], int]) -> Iterator[str]:
+def _index_faults(session: Session, terms: Mapping[tuple[str, int], int]) -> Iterator[Said]:
     rows = session.execute(select(LogPostingRow.term, LogPostingRow.block, LogPostingRow.bits))
     stored = {(term, block): bits_from_bytes(bits) for term, block, bits in rows}
     for term, block in sorted(terms.keys() | stored.keys()):
         if terms.get((term, block)) != stored.get((term, block)):
-            yield f"the search index of {term} in block {block} is not what the entries give"
+            yield said(
+                "the search index of {term} in block {block} is not what the entries give", term=term, block=block
+            )

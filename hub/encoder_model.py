@@ -13,7 +13,7 @@ from crypto.round_grid import encoder_terms
 from hub.campaign_plan import TrainedEncoder
 from hub.scorecard_model import privacy_entry
 from models.artefact import EncoderEntry, MetricsEntry, ModelArtefact
-from models.bins import ABSENT
+from models.codes import ABSENT
 from models.encoder_scores import encode_feature, encoder_feature_edges, encoder_logits, log_odds
 from models.encoder_spec import EncoderSpec
 from models.errors import ArtefactError

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from crypto.canonical import digest
+from crypto.dated import verify_any
 from crypto.errors import CryptoError, SignatureError
 from crypto.jws import sign_model, verify_model
 from crypto.parcel import Parcel
@@ -52,7 +53,8 @@ from hub.errors import EncoderTriesUsedError, HubError
 from hub.grids.channel import Channel, Lost, Reply
 from hub.manifests import build_manifest
 from models.encoder_spec import EncoderSpec
-from models.encoder_step import apply_step, final_parameters, initial_parameters, initial_state, parameter_bytes
+from models.encoder_start import first_parameters
+from models.encoder_step import apply_step, final_parameters, initial_state, parameter_bytes
 
 Term = NDArray[np.uint64]
 
@@ -141,7 +143,7 @@ def _begin(
             terms=run.manifest.token,
             h=run.manifest.h,
             acceptances=acceptances,
-            parameters=initial_parameters(spec),
+            parameters=first_parameters(spec, plan.schema, plan.start),
             state=initial_state(spec),
             retries=0,
             lost=course.lost,
@@ -163,7 +165,7 @@ class _Rounds:
         progress: ProgressCallback,
         began: float,
     ) -> None:
-        self.terms = verify_model(checkpoint.terms, plan.identity.public, Terms, typ="terms", kid=plan.hub_id)
+        self.terms = verify_any(checkpoint.terms, plan.identity.line, Terms, typ="terms", kid=plan.hub_id)
         self._channel = channel
         self._plan = plan
         self._spec = spec
@@ -236,7 +238,7 @@ class _Rounds:
             "acceptances": checkpoint.acceptances,
         }
         for_nodes, for_witness = Parcel(texts, {"parameters": parameters}), Parcel(texts)
-        parties = [*self.terms.roster, self._plan.witness]
+        parties = [*self.terms.roster, self._plan.seat.now()]
         witness = self._plan.witness.party_id
         parcels = {each.party_id: for_witness if each.party_id == witness else for_nodes for each in parties}
         steps = {each.party_id: "query.round" if each.party_id == witness else "train.round" for each in parties}

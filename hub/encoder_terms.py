@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from crypto.blocks import even_rows
 from crypto.canonical import canonical_bytes
 from crypto.layout import KindBlocks, TableLayout
 from crypto.round_grid import round_grid
 from crypto.table_grid import table_delta, table_scale
-from crypto.wire.base import SUITE
 from crypto.wire.campaign import (
     EncoderTerms,
-    HoldoutRule,
     KindTerms,
     MechanismTerms,
     PrivacyTerms,
@@ -25,9 +22,11 @@ from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
 from hub.evaluation_terms import largest_delta, with_evaluation
 from hub.manifests import cells_terms
-from models.accounting import Mechanism, calibrate_tables, epsilon_of, split_budget, usable_delta
+from hub.shared_terms import schema_terms, shared_terms
+from models.accounting import calibrate_tables, epsilon_of, split_budget, usable_delta
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
 from models.encoder_spec import EncoderSpec, calibrate_rounds, discreteness_allowance, on_fine_grid, spec_for
+from models.mechanisms import Mechanism
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
 
 def _both_stages(plan: CampaignPlan, spec: EncoderSpec, rounds_delta: float) -> EncoderBudget:
     """The budget of encoder and scorecard, where the rounds' noise shares are so far from discrete Gaussians."""
-    layout = _scorecard_layout(plan, {plan.schema.label.kind: ENCODER_FEATURE_WIDTH})
+    layout = scorecard_layout(plan, {plan.schema.label.kind: ENCODER_FEATURE_WIDTH})
     n_nodes = len(plan.cohort.nodes)
     delta_sum = largest_delta(plan, rounds_delta + table_delta(n_nodes, layout.n_cells), n_nodes)
     scale_of = partial(table_scale, n_nodes=n_nodes, t_collude=plan.t_collude)
@@ -151,31 +150,21 @@ def encoder_attempt_terms(
         cohort_size=cohort.size,
         noise=plan.noise == "on",
     )
-    now = plan.clock()
     return Terms(
-        suite=SUITE,
-        campaign_id=plan.campaign_id,
-        attempt=attempt,
+        **shared_terms(plan, cohort, attempt),
         stage="encoder",
-        schema_document=plan.schema.canonical_json().decode(),
-        schema_sha256=plan.schema.hash(),
+        **schema_terms(plan),
         label_kind=kind,
         kinds=(KindTerms(kind=kind, widths=plan.schema.widths(kind), members=cohort.size),),
         pairs=(),
-        cohort_size=cohort.size,
-        block_rows=even_rows(cohort.size, plan.block_rows),
-        roster=cohort.nodes,
-        witness=plan.witness,
-        holdout=HoldoutRule(salt=plan.holdout_salt, fraction=plan.holdout_fraction),
         privacy=budget.privacy,
         encoder=encoder,
         evaluation_due="evaluation" in plan.stages and "scorecard" not in plan.stages,
-        issued_at=now,
-        deadline=now + plan.deadline,
     )
 
 
-def _scorecard_layout(plan: CampaignPlan, encoder_widths: dict[str, int]) -> TableLayout:
+def scorecard_layout(plan: CampaignPlan, encoder_widths: dict[str, int]) -> TableLayout:
+    """The layout of the plan's table, with the encoders' features at the end of their kinds."""
     kinds = tuple(
         KindBlocks(kind, (*plan.schema.widths(kind), *((encoder_widths[kind],) if kind in encoder_widths else ())))
         for kind in plan.schema.kinds_in_order()

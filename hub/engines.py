@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from hub.peers import PeerLinks
-from models.campaign_file import EngineName
+from models.stages import EngineName
 
 if TYPE_CHECKING:
     from flwr.serverapp.grid import Grid

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from pydantic import ValidationError
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from crypto.errors import KeyFormatError, SignatureError
@@ -26,8 +27,8 @@ from hub.clock import Clock, seconds
 from hub.db import Database
 from hub.errors import EnrolmentError, PartyExistsError, PartyUnknownError
 from hub.log import AuditLog, Fact
-from hub.parties import WITNESS, find_witness, party_of
-from hub.tables.parties import EnrolmentTokenRow, PartyRow
+from hub.parties import WITNESS, find_witness, party_of, witness_of
+from hub.tables.parties import EnrolmentTokenRow, KeySuccessionRow, PartyRow, RevokedKeyRow
 
 TOKEN_BYTES = 24
 
@@ -78,7 +79,7 @@ class Enrolment:
 
         Raises:
             EnrolmentError: the kind is ``hub``.
-            PartyExistsError: the id is enrolled and `replace` is not given, or there is a witness already.
+            PartyExistsError: the id is enrolled, or was revoked, and `replace` is not given; or there is a witness.
         """
         if kind == "hub":
             raise _refused("The hub does not enrol with itself.", "kind", "Name a source kind, client or witness.")
@@ -133,6 +134,11 @@ class Enrolment:
         with self._db.session() as session:
             replace = _spend(session, request, now)
             _check_free(session, party.kind, party.party_id, replace=replace)
+            _check_key(session, party)
+            witness = witness_of(session)
+            if party.kind == WITNESS and witness is not None and party.sign_key not in witness.keys.publics:
+                # Its keys so far count no more, for anybody who pins the one that it brings.
+                session.execute(delete(KeySuccessionRow).where(KeySuccessionRow.party_id == party.party_id))
             session.merge(PartyRow(**party.model_dump(), voprf_key=request.voprf_key, enrolled_at=now, changed_at=now))
             self._log.append(session, "enrolment", party.party_id, facts=_key_facts(party))
             self._on_enrol(session, party.party_id)
@@ -163,11 +169,12 @@ class Enrolment:
                 )
             if old.kind == WITNESS:
                 raise _refused(
-                    "The witness's key is pinned by every node, so no statement to the hub can change it.",
+                    "The witness's key is pinned by every node: its successor is announced to all of them.",
                     "new_party",
-                    "Let every node pin the new key first, then enrol the witness again with a replacing token.",
+                    "Use `digua-node witness rotate-key`.",
                 )
             _check_training_key(new)
+            _check_key(session, new)
             self._check_fresh(seconds(rotation.issued_at))
             if new == old:
                 # By the new key already: a node that lost our answer asks whether its keys were taken.
@@ -194,6 +201,14 @@ def _check_free(session: Session, kind: str, party_id: str, *, replace: bool) ->
             field="party_id",
             remedy="Rotate its keys; or, where they are lost, issue a token with --replace and the same kind.",
         )
+    if known is None and not replace:
+        revoked = session.scalar(select(RevokedKeyRow.revoked_at).where(RevokedKeyRow.party_id == party_id).limit(1))
+        if revoked is not None:
+            raise PartyExistsError(
+                f"{party_id} was revoked.",
+                field="party_id",
+                remedy="Where it may come back, issue one with --replace: it needs new keys and the witness's word.",
+            )
     witness = find_witness(session)
     if kind == WITNESS and witness is not None and witness.party_id != party_id:
         raise PartyExistsError(
@@ -201,6 +216,11 @@ def _check_free(session: Session, kind: str, party_id: str, *, replace: bool) ->
             field="kind",
             remedy="Replace its keys under the same id.",
         )
+
+
+def _check_key(session: Session, party: Party) -> None:
+    if session.get(RevokedKeyRow, party.sign_key) is not None:
+        raise _refused("This identity key was revoked.", "sign_key", "Make new keys in a new keys folder.")
 
 
 def _spend(session: Session, request: EnrolmentRequest, now: int) -> bool:

@@ -20,11 +20,13 @@ class HubError(Exception):
         field: the input at fault, or ``None``.
         remedy: what the caller can do about it, or ``None``.
         party: the party at fault where it is another than the caller, or ``None``.
+        retry_after_s: after so many seconds the same request may succeed unchanged; ``None`` where nothing says so.
     """
 
     code: ClassVar[str] = "hub-error"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "The hub cannot do this"
+    retry_after_s: ClassVar[int | None] = None
 
     def __init__(
         self, message: str, *, field: str | None = None, remedy: str | None = None, party: str | None = None
@@ -135,6 +137,7 @@ class IdempotencyInProgressError(HubError):
     code = "idempotency-in-progress"
     status = 409
     title = "The first request under this idempotency key is still running"
+    retry_after_s = 1
 
 
 class EnrolmentError(HubError):
@@ -175,6 +178,7 @@ class CheckpointNotCosignedError(HubError):
     code = "checkpoint-not-cosigned"
     status = 503
     title = "The witness has not cosigned the log yet"
+    retry_after_s = 5
 
 
 class AuditFileError(HubError):
@@ -199,6 +203,7 @@ class PeerUnreachable(PeerError):  # noqa: N818  (a state of the peer, named as 
     code = "peer-unreachable"
     status = 503
     title = "Another party is not connected"
+    retry_after_s = 5
 
     def __init__(self, party: str) -> None:
         super().__init__(
@@ -266,6 +271,13 @@ class QuorumError(CampaignError):
 
     code = "quorum-missed"
     title = "Too few nodes for this campaign"
+
+
+class YearlyBudgetError(CampaignError):
+    """The witness's budget for a year of programme statistics does not admit another report."""
+
+    code = "yearly-budget-exceeded"
+    title = "The yearly budget for programme statistics does not allow it"
 
 
 class ConsentRefusedError(HubError):

@@ -8,11 +8,12 @@ from crypto.histogram import evaluation_terms, histogram_grid, terms_histogram
 from crypto.wire.campaign import TablesMechanism
 from hub.campaign_plan import ReleasedTable
 from hub.errors import CampaignError
-from hub.scorecard_model import opened_table
-from models.accounting import DiscreteGaussianCells, epsilon_of, usable_delta
+from hub.opened_tables import opened_table
+from models.accounting import epsilon_of, usable_delta
 from models.artefact import ModelArtefact
 from models.evaluation_result import EvaluationResult
 from models.evaluation_table import Evaluated, evaluation_result
+from models.mechanisms import DiscreteGaussianCells
 from models.schema import Schema
 from models.score_bands import band_pds, encoder_edges, encoder_pd, even_edges, score_shares
 from models.tables import FloatArray

@@ -183,7 +183,7 @@ def _who_left(run: AttemptRun, gone: dict[str, str]) -> dict[str, str]:
 
 def _void(run: AttemptRun, store: CampaignStore) -> None:
     if run.cosigned:
-        void_attempt(run.channel, run.plan.witness, run.manifest.terms, run.manifest.h, store)
+        void_attempt(run.channel, run.plan.seat, run.manifest.terms, run.manifest.h, store)
 
 
 def _sha256(box: NDArray[np.uint8]) -> str:

@@ -11,12 +11,9 @@ from functools import partial
 
 from crypto.histogram import HistogramLayout, histogram_delta, histogram_grid
 from crypto.table_grid import table_scale
-from crypto.wire.base import SUITE
 from crypto.wire.campaign import (
-    HoldoutRule,
     KindTerms,
     MechanismTerms,
-    PairMembership,
     PrivacyTerms,
     TablesMechanism,
     Terms,
@@ -24,15 +21,9 @@ from crypto.wire.campaign import (
 from crypto.wire.evaluation import EvaluationTerms, ParityTerms
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
-from models.accounting import (
-    DiscreteGaussianCells,
-    GaussianRounds,
-    Mechanism,
-    calibrate_cells,
-    epsilon_of,
-    in_parallel,
-    usable_delta,
-)
+from hub.shared_terms import pairs_of, shared_terms
+from models.accounting import calibrate_cells, epsilon_of, in_parallel, usable_delta
+from models.mechanisms import DiscreteGaussianCells, GaussianRounds, Mechanism
 
 _STAGE = "evaluation"
 _ONE_BLOCK = 1 << 24
@@ -109,11 +100,8 @@ def evaluation_attempt_terms(
     """
     privacy, sigma = _restated(plan, trained.privacy, len(cohort.nodes))
     widths = {each.kind: each.widths for each in trained.kinds}
-    now = plan.clock()
     terms = Terms(
-        suite=SUITE,
-        campaign_id=plan.campaign_id,
-        attempt=attempt,
+        **shared_terms(plan, cohort, attempt, block_rows=_ONE_BLOCK),
         stage=_STAGE,
         schema_document=trained.schema_document,
         schema_sha256=trained.schema_sha256,
@@ -121,15 +109,7 @@ def evaluation_attempt_terms(
         kinds=tuple(
             KindTerms(kind=kind, widths=widths[kind], members=members) for kind, members in cohort.members().items()
         ),
-        pairs=tuple(
-            PairMembership(first=first, second=second, members=members)
-            for (first, second), members in cohort.pairs().items()
-        ),
-        cohort_size=cohort.size,
-        block_rows=_ONE_BLOCK,
-        roster=cohort.nodes,
-        witness=plan.witness,
-        holdout=HoldoutRule(salt=plan.holdout_salt, fraction=plan.holdout_fraction),
+        pairs=pairs_of(cohort),
         privacy=privacy,
         evaluation=EvaluationTerms(
             model_id=model_id,
@@ -137,9 +117,8 @@ def evaluation_attempt_terms(
             parity=tuple(ParityTerms(feature=name, groups=plan.schema.feature(name).width) for name in plan.parity),
             sigma=sigma,
         ),
+        bins_attempt=trained.bins_attempt,
         encoders_used=dict(trained.encoders_used),
-        issued_at=now,
-        deadline=now + plan.deadline,
     )
     histogram_grid(terms)  # refuses, before anybody is asked, a sum that might wrap
     return terms

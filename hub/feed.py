@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import cast
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from crypto.jws import sign_model
-from crypto.keys import IdentityKey
+from crypto.keys import Signer
 from crypto.wire.base import SUITE
-from crypto.wire.consent import ConsentItem, FeedHead, FeedItem, FeedPage
+from crypto.wire.consent import ConsentItem, FeedHead, FeedItem, FeedPage, ItemKind
 from hub.clock import Clock
 from hub.db import Database
 from hub.merchant_keys import statement_of
@@ -28,9 +28,6 @@ from hub.tables.feed import FeedCounterRow, FeedItemRow
 from hub.tables.parties import MerchantKeyBatchRow, MerchantKeyRow
 
 PAGE_ITEMS = 500
-ItemKind: TypeAlias = Literal[
-    "consent", "consent-event", "notice", "roster", "model-release", "model-withdrawal", "model-rollback"
-]
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Page:
 class Feed:
     """The feeds of all parties."""
 
-    def __init__(self, db: Database, key: IdentityKey, *, hub_id: str, clock: Clock) -> None:
+    def __init__(self, db: Database, key: Signer, *, hub_id: str, clock: Clock) -> None:
         self._db = db
         self._key = key
         self._hub_id = hub_id
@@ -105,7 +102,7 @@ class Feed:
                 for offset, item in enumerate(wanted[party_id])
             )
         if rows:
-            session.execute(insert(FeedItemRow), rows)
+            session.connection().execute(insert(FeedItemRow), rows)
 
     def end(self, party_id: str) -> int:
         """Return the number of the last item of a party's feed, 0 before the first."""

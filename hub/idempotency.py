@@ -7,25 +7,19 @@ again, for its cause may have gone. Answers that say `Cache-Control: no-store` a
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 from anyio import to_thread
-from sqlalchemy import delete
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hub.clock import Clock, seconds
-from hub.db import Database
 from hub.errors import (
     HubError,
-    IdempotencyInProgressError,
     IdempotencyKeyMissingError,
-    IdempotencyKeyReusedError,
     RequestError,
     RequestSizeError,
 )
-from hub.problems import respond
-from hub.tables.idempotency import IdempotencyRow
+from hub.idempotent_answers import IdempotencyStore, StoredAnswer
+from hub.problems import AWAY, database_unavailable, respond
 
 HEADER = "idempotency-key"
 REPLAYED = b"idempotent-replayed"
@@ -33,69 +27,9 @@ NO_STORE = "no-store"
 MAX_KEY = 128
 INTERNAL = "/v1/internal/"
 API = "/v1/"
-
-
-@dataclass(frozen=True)
-class StoredAnswer:
-    """A success as it went out."""
-
-    status: int
-    media_type: str
-    body: bytes
-
-
-class IdempotencyStore:
-    """Answers under their keys, for `life_s` seconds."""
-
-    def __init__(self, db: Database, *, clock: Clock, life_s: int) -> None:
-        self._db = db
-        self._clock = clock
-        self._life_s = life_s
-
-    def begin(self, scope: bytes, body_sha256: bytes) -> StoredAnswer | None:
-        """Claim a key for this body, or return the answer that it got before.
-
-        Raises:
-            IdempotencyKeyReusedError: it was used with another body.
-            IdempotencyInProgressError: its first request is still running.
-        """
-        now = seconds(self._clock())
-        with self._db.session() as session:
-            session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < now - self._life_s))
-            row = session.get(IdempotencyRow, scope)
-            if row is None:
-                session.add(IdempotencyRow(scope=scope, body_sha256=body_sha256, created_at=now))
-                return None
-            if row.body_sha256 != body_sha256:
-                raise IdempotencyKeyReusedError(
-                    "The key came before, with another body.",
-                    field="Idempotency-Key",
-                    remedy="Use a fresh key for each request.",
-                )
-            if row.status is None:
-                raise IdempotencyInProgressError(
-                    "The first request under this key has not ended.",
-                    field="Idempotency-Key",
-                    remedy="Wait a moment, then send the same request again.",
-                )
-            return StoredAnswer(row.status, row.media_type or "", row.answer or b"")
-
-    def finish(self, scope: bytes, answer: StoredAnswer) -> None:
-        """Keep a success."""
-        with self._db.session() as session:
-            row = session.get(IdempotencyRow, scope)
-            if row is not None:
-                row.status, row.media_type, row.answer = answer.status, answer.media_type, answer.body
-
-    def release(self, scope: bytes) -> None:
-        """Free a key whose request did not succeed."""
-        with self._db.session() as session:
-            session.execute(delete(IdempotencyRow).where(IdempotencyRow.scope == scope))
-
-    def release_unfinished(self) -> None:
-        """Free the keys of requests that a former process did not end; at start-up."""
-        with self._db.session() as session:
-            session.execute(delete(IdempotencyRow).where(IdempotencyRow.status.is_(None)))
+REPEATABLE = frozenset({"/v1/queries"})
+"""Paths whose signed body is its own key: the same request gets the same answers, until it expires (7). They carry a
+key like any other; nothing is kept under it, least of all sealed answers past their end."""
 
 
 class IdempotencyMiddleware:
@@ -121,9 +55,17 @@ class IdempotencyMiddleware:
             name = hashlib.sha256(
                 b"\x00".join(part.encode() for part in (key, scope["path"], headers.get("authorization", "")))
             ).digest()
-            known = await to_thread.run_sync(self._store.begin, name, hashlib.sha256(body).digest())
+            known = None
+            if path not in REPEATABLE:
+                known = await to_thread.run_sync(self._store.begin, name, hashlib.sha256(body).digest())
         except HubError as error:
             await respond(error, headers.get("accept-language"))(scope, receive, send)
+            return
+        except AWAY as error:
+            await database_unavailable(scope, error)(scope, receive, send)
+            return
+        if path in REPEATABLE:
+            await self._app(scope, _replayed(body, receive), send)
             return
         if known is not None:
             await _replay(known, send)
@@ -131,12 +73,9 @@ class IdempotencyMiddleware:
         await self._serve(name, body, scope, receive, send)
 
     async def _serve(self, name: bytes, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        pending = [{"type": "http.request", "body": body, "more_body": False}]
+        replayed = _replayed(body, receive)
         start: Message = {}
         chunks: list[bytes] = []
-
-        async def replayed() -> Message:
-            return pending.pop() if pending else await receive()
 
         async def kept(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -146,15 +85,26 @@ class IdempotencyMiddleware:
             if message.get("more_body", False):
                 return
             # Kept before it is sent: who sees the answer can rely on getting it again.
-            await to_thread.run_sync(self._end, name, start, b"".join(chunks))
+            try:
+                await to_thread.run_sync(self._end, name, start, b"".join(chunks))
+            except AWAY as error:  # what the request did, the same request will find done
+                self._store.abandon(name)
+                await database_unavailable(scope, error)(scope, receive, send)
+                return
             await send(start)
             await send({"type": "http.response.body", "body": b"".join(chunks)})
 
         try:
             await self._app(scope, replayed, kept)
         except BaseException:
-            await to_thread.run_sync(self._store.release, name)
+            await to_thread.run_sync(self._release, name)
             raise
+
+    def _release(self, name: bytes) -> None:
+        try:
+            self._store.release(name)
+        except AWAY:
+            self._store.abandon(name)
 
     def _end(self, name: bytes, start: Message, body: bytes) -> None:
         status = int(start["status"])
@@ -203,6 +153,16 @@ async def _read(receive: Receive, headers: Headers, limit: int) -> bytes:
         chunks.append(chunk)
         more = message.get("more_body", False)
     return b"".join(chunks)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A body that was read already, then what else comes."""
+    pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replayed
 
 
 async def _replay(answer: StoredAnswer, send: Send) -> None:

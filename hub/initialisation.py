@@ -9,9 +9,12 @@ from hub.clock import Clock, utc_now
 from hub.config import HubConfig, load_config
 from hub.db import open_database
 from hub.errors import StateError
+from hub.fresh_folder import first_config
+from hub.identity import record_identity
 from hub.keys import SIGN_FILE, VOPRF_FILE, create_keys, write_secret
 from hub.migrations.runner import migrate
-from hub.services import Hub, record_identity, sample_config
+from hub.sample_config import sample_config
+from hub.services import Hub
 
 CONFIG_FILE = "hub.yaml"
 
@@ -23,21 +26,10 @@ def initialise(directory: Path, *, hub_id: str, port: int, clock: Clock = utc_no
         StateError: the folder holds a hub's configuration, keys, token or database.
         HubConfigError: the id or the port cannot be used.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / CONFIG_FILE
-    for name in (CONFIG_FILE, "keys", "admin.token", "internal.token", "hub.sqlite"):
-        if (directory / name).exists():
-            raise StateError(
-                f"{directory / name} is there already; it is never overwritten.",
-                field=name,
-                remedy="Choose an empty folder with --dir.",
-            )
-    path.write_text(sample_config(hub_id, port), encoding="utf-8")
-    try:
-        config = load_config(path)
-    except Exception:
-        path.unlink()
-        raise
+    others = ("keys", "admin.token", "internal.token", "metrics.token", "hub.sqlite")
+    config = first_config(
+        directory / CONFIG_FILE, sample_config(hub_id, port), load_config, others=others, error=StateError
+    )
     _make_state(config, clock)
     return Hub.open(config, clock=clock)
 
@@ -61,6 +53,7 @@ def _make_state(config: HubConfig, clock: Clock) -> None:
         config.keys_dir / VOPRF_FILE,
         config.admin_token_file,
         config.internal_token_file,
+        config.metrics_token_file,
     ]
     for path in made:
         if path.exists():
@@ -74,7 +67,7 @@ def _make_state(config: HubConfig, clock: Clock) -> None:
         migrate(db)
         try:
             keys = create_keys(config.keys_dir)
-            for path in (config.admin_token_file, config.internal_token_file):
+            for path in (config.admin_token_file, config.internal_token_file, config.metrics_token_file):
                 write_secret(path, secrets.token_urlsafe(32).encode() + b"\n")
             record_identity(db, config, keys, clock())
         except BaseException:

@@ -1,28 +1,41 @@
-"""The hub's secret files: signing key, VOPRF seed, administrator's token; each readable by its owner only."""
+"""The hub's secret files: signing keys, VOPRF seed, administrator's token; each readable by its owner only.
+
+`sign.pem` is the first signing key; each that follows lies in a file named after it, with the statement of its
+succession beside it (`hub.signing_key`).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from crypto.keys import IdentityKey, encode_pem
+from crypto.keys import IdentityKey, Signer, encode_pem
 from crypto.pseudonym import SEED_BYTES, PseudonymKey
 from hub.errors import StateError
 
 SIGN_FILE = "sign.pem"
 VOPRF_FILE = "voprf.seed"
 _PRIVATE = 0o600
+_SIGN_FILES = "sign*.pem"
+_STATEMENTS = "sign-*.jws"
 
 
 @dataclass(frozen=True)
 class HubKeys:
-    """What only the hub holds."""
+    """What only the hub holds.
 
-    identity: IdentityKey
+    Attributes:
+        identity: what signs for it now.
+        signing: all signing keys that lie in the folder.
+    """
+
+    identity: Signer
     voprf: PseudonymKey
+    signing: tuple[IdentityKey, ...] = field(default=(), repr=False)
 
 
 def write_secret(path: Path, data: bytes) -> None:
@@ -68,15 +81,50 @@ def create_keys(directory: Path) -> HubKeys:
     seed = secrets.token_bytes(SEED_BYTES)
     write_secret(directory / SIGN_FILE, encode_pem(identity))
     write_secret(directory / VOPRF_FILE, seed)
-    return HubKeys(identity, PseudonymKey.from_seed(seed))
+    return HubKeys(identity, PseudonymKey.from_seed(seed), (identity,))
 
 
-def load_keys(directory: Path) -> HubKeys:
-    """Read the hub's keys.
+def load_keys(directory: Path, *, signing_key_lost: bool = False) -> HubKeys:
+    """Read the hub's keys; which of several signing keys holds, the database says (`hub.signing_key`).
+
+    Args:
+        directory: where they lie.
+        signing_key_lost: make a signing key where there is none any more, so that it can be announced.
 
     Raises:
         StateError: a file is absent or readable by others.
         KeyFormatError, PseudonymError: a file does not hold what it should.
     """
-    identity = IdentityKey.from_pem(read_secret(directory / SIGN_FILE))
-    return HubKeys(identity, PseudonymKey.from_seed(read_secret(directory / VOPRF_FILE)))
+    if signing_key_lost and not any(directory.glob(_SIGN_FILES)):
+        new_signing_key(directory)
+    signing = load_signing_keys(directory)
+    return HubKeys(signing[0], PseudonymKey.from_seed(read_secret(directory / VOPRF_FILE)), signing)
+
+
+def load_signing_keys(directory: Path) -> tuple[IdentityKey, ...]:
+    """Read all signing keys of a folder; raises as `load_keys`, also where there is none."""
+    files = sorted(directory.glob(_SIGN_FILES)) or [directory / SIGN_FILE]
+    return tuple(IdentityKey.from_pem(read_secret(path)) for path in files)
+
+
+def new_signing_key(directory: Path) -> IdentityKey:
+    """Make a further signing key from the system's randomness and write it; StateError where that cannot be."""
+    key = IdentityKey.generate()
+    write_secret(directory / f"{_stem(key.public)}.pem", encode_pem(key))
+    return key
+
+
+def keep_statement(directory: Path, public: bytes, token: str) -> None:
+    """Write the statement that a key follows another beside the key, unless it lies there."""
+    path = directory / f"{_stem(public)}.jws"
+    if not path.exists():
+        write_secret(path, token.encode())
+
+
+def kept_statements(directory: Path) -> tuple[str, ...]:
+    """Read the statements that lie beside the keys."""
+    return tuple(read_secret(path).decode("ascii", "replace").strip() for path in sorted(directory.glob(_STATEMENTS)))
+
+
+def _stem(public: bytes) -> str:
+    return f"sign-{hashlib.sha256(public).hexdigest()[:16]}"

@@ -13,7 +13,10 @@ from starlette.websockets import WebSocketDisconnect
 from crypto.frames import decode_frame, encode_frame
 from crypto.wire.link import FeedAck, Frame, FrameType, ProblemBody
 from crypto.wire.party import Party
-from hub.errors import LinkRefusedError, PeerRefused, PeerTimeout, PeerUnreachable
+from hub.errors import LinkRefusedError, PeerError, PeerRefused, PeerTimeout, PeerUnreachable
+from hub.metrics import LINK_REQUESTS, LINK_SECONDS
+from models.ops import trace_context
+from models.ops.tracing import span
 
 WS_MAX_BYTES = 256 << 20
 """Frames of training carry matrices of a whole node."""
@@ -41,6 +44,7 @@ class Link:
 
     def __init__(self, party: Party, socket: Socket, feed_seq: int, *, software: str = "", since: int = 0) -> None:
         self.party = party
+        self.name = secrets.token_hex(8)
         self.software = software
         self.since = since
         self.loop = asyncio.get_running_loop()
@@ -52,14 +56,28 @@ class Link:
         self._socket = socket
         self._writing = asyncio.Lock()
         self._waiting: dict[str, asyncio.Future[Frame]] = {}
+        self._storing: list[asyncio.Future[None]] = []
 
     async def send(self, frame_type: FrameType, body: bytes) -> None:
         """Send a frame that waits for no reply; one frame at a time goes out."""
         await self._write(Frame(type=frame_type, id=secrets.token_hex(8), body=body))
 
     async def ask(self, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
-        """K4: send a request and wait for its reply's body."""
-        frame = Frame(type=frame_type, id=secrets.token_hex(8), body=body)
+        """K4: send a request and wait for its reply's body; the caller's request id goes with it."""
+        with (
+            span(f"ask {frame_type}", kind="client", type=frame_type, party=self.party.party_id),
+            LINK_SECONDS.labels(frame_type).time(),
+        ):
+            try:
+                reply = await self._ask(frame_type, body, timeout)
+            except PeerError as error:
+                LINK_REQUESTS.labels(frame_type, error.code).inc()
+                raise
+            LINK_REQUESTS.labels(frame_type, "answered").inc()
+            return reply
+
+    async def _ask(self, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
+        frame = Frame(type=frame_type, id=secrets.token_hex(8), body=body, trace=trace_context.outgoing())
         answer: asyncio.Future[Frame] = self.loop.create_future()
         self._waiting[frame.id] = answer
         try:
@@ -99,12 +117,31 @@ class Link:
                 raise LinkRefusedError(f"It acknowledges item {seq} of {self.sent}.", field="seq")
             self.acked = seq
             self.acks.set()
+            self._wake(None)
         else:
             raise LinkRefusedError(f"Parties send no {frame.type} frames.", field="type")
+
+    async def stored(self, seq: int) -> None:
+        """Wait until the party has stored its feed up to an item; PeerUnreachable where the connection ends."""
+        while self.acked < seq:
+            waiter = self.loop.create_future()
+            self._storing.append(waiter)
+            await waiter
+
+    def _wake(self, error: Exception | None) -> None:
+        storing, self._storing = self._storing, []
+        for waiter in storing:
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
 
     async def close(self) -> None:
         """End all that waits, then the connection."""
         self.ending.set()
+        self._wake(PeerUnreachable(self.party.party_id))
         for waiter in self._waiting.values():
             if not waiter.done():
                 waiter.set_exception(PeerUnreachable(self.party.party_id))

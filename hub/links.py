@@ -16,17 +16,19 @@ import asyncio
 import concurrent.futures
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect
 
+from crypto.dated import verify_dated
 from crypto.errors import CryptoError
 from crypto.frames import decode_frame, encode_frame
-from crypto.jws import peek_kid, verify_model
+from crypto.jws import peek_kid
 from crypto.wire.link import Challenge, Frame, FrameType, Hello, ProblemBody, Welcome
 from crypto.wire.party import Party
 from crypto.wire.service import SIGNED_REQUEST_SECONDS
@@ -34,8 +36,9 @@ from hub.clock import Clock, seconds
 from hub.errors import HubError, LinkRefusedError, PeerError, PeerTimeout, PeerUnreachable
 from hub.feed import Feed
 from hub.link import POLICY_VIOLATION, Link, Socket, receive_from
+from hub.metrics import LINKS, LINKS_OPENED
 from hub.parties import PartyBook
-from hub.problems import describe
+from hub.problem_details import describe
 
 HANDSHAKE_S = 10.0
 ACK_TIMEOUT_S = 120.0
@@ -60,15 +63,38 @@ class LinkState:
     acked: int
 
 
+class LinkView(Protocol):
+    """What operators and merchants see of links."""
+
+    def states(self) -> dict[str, LinkState]:
+        """Say of each party with an open link since when, with which software, and how far it has its feed."""
+
+    def acknowledged(self, party_id: str) -> int | None:
+        """Say up to which item a party has stored its feed; None for one without an open link."""
+
+
+class Places(Protocol):
+    """Tells other processes that serve which links this one holds (see `hub.replica_links`)."""
+
+    def opened(self, party_id: str, link: str) -> None:
+        """Enter a link that is about to be used; PeerUnreachable where it cannot be entered."""
+
+    def closed(self, party_id: str, link: str) -> None:
+        """Take it out, unless a newer one was entered."""
+
+
 class Links:
     """All open links, by party.
 
     Args:
         parties, feed, clock: the hub's.
+        places: where several processes serve; then a query waits until the party has stored its feed (M4).
         hub_id: this hub's name.
         roster: gives the newest cosigned roster's JWS.
         heartbeat_s: a feed's head is signed anew this often.
         on_open: told of each party whose link has opened.
+        successions: gives the statements which keys of hub and witness follow which.
+        move_feed: lets the feed of a party that holds more of it than the hub go on from there, or says no.
     """
 
     def __init__(
@@ -81,6 +107,9 @@ class Links:
         clock: Clock,
         heartbeat_s: float = 10.0,
         on_open: Callable[[Party], None] = lambda _party: None,
+        places: Places | None = None,
+        move_feed: Callable[[Party, int], bool] = lambda _party, _held: False,
+        successions: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._parties = parties
         self._feed = feed
@@ -89,6 +118,9 @@ class Links:
         self._clock = clock
         self._heartbeat_s = heartbeat_s
         self._on_open = on_open
+        self._places = places
+        self._move_feed = move_feed
+        self._successions = successions
         self._links: dict[str, Link] = {}
         self._lock = threading.Lock()
 
@@ -123,7 +155,7 @@ class Links:
         link = self._link(party_id)
         if _current_loop() is link.loop:
             raise PeerError("This would block the event loop.", party=party_id, remedy="Use request_async here.")
-        waiting = _submit(link, frame_type, body, timeout)
+        waiting = self._submit(link, frame_type, body, timeout)
         try:
             return waiting.result(timeout + _LOOP_GRACE_S)
         except concurrent.futures.TimeoutError:  # the loop itself has stopped
@@ -136,8 +168,39 @@ class Links:
         """Like `request`, on any event loop."""
         link = self._link(party_id)
         if asyncio.get_running_loop() is link.loop:
-            return await link.ask(frame_type, body, timeout)
-        return await asyncio.wrap_future(_submit(link, frame_type, body, timeout))
+            return await self._ask(link, frame_type, body, timeout)
+        return await asyncio.wrap_future(self._submit(link, frame_type, body, timeout))
+
+    async def _ask(self, link: Link, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
+        """M4: an item that another process published may not have been pushed yet."""
+        if self._places is not None and frame_type == "query":
+            try:
+                async with asyncio.timeout(timeout):
+                    end = await asyncio.to_thread(self._feed.end, link.party.party_id)
+                    if link.acked < end:
+                        link.news.set()
+                        await link.stored(end)
+            except TimeoutError:
+                raise PeerTimeout(link.party.party_id) from None
+        return await link.ask(frame_type, body, timeout)
+
+    def _submit(
+        self, link: Link, frame_type: FrameType, body: bytes, timeout: float
+    ) -> concurrent.futures.Future[bytes]:
+        asking = self._ask(link, frame_type, body, timeout)
+        try:
+            return asyncio.run_coroutine_threadsafe(asking, link.loop)
+        except RuntimeError as error:  # its loop has ended, and the link with it
+            asking.close()
+            raise PeerUnreachable(link.party.party_id) from error
+
+    def end_older(self, newest: Mapping[str, str]) -> None:
+        """K5 across processes: end links whose party has a newer one elsewhere; by party, the newest one's name."""
+        with self._lock:
+            older = [each for each in self._links.values() if newest.get(each.party.party_id) not in (None, each.name)]
+        for link in older:
+            _logger.info("link-replaced", party=link.party.party_id)
+            _soon(link, link.ending.set)
 
     def notify_feed(self, party_ids: Iterable[str]) -> None:
         """Push new feed items of these parties now, as far as they are connected."""
@@ -146,6 +209,13 @@ class Links:
                 link = self._links.get(party_id)
             if link is not None:
                 _soon(link, link.news.set)
+
+    def end(self, party_id: str) -> None:
+        """End a party's link, if it has one in this process."""
+        with self._lock:
+            link = self._links.get(party_id)
+        if link is not None:
+            _soon(link, link.ending.set)
 
     def start(self) -> None:
         """Links are opened by the parties."""
@@ -169,13 +239,18 @@ class Links:
         link = Link(party, socket, hello.feed_seq, software=hello.software, since=seconds(self._clock()))
         try:
             with suppress(PeerUnreachable):
-                welcome = Welcome(party_id=party.party_id, roster=self._roster())
+                if self._places is not None:
+                    await asyncio.to_thread(self._places.opened, party.party_id, link.name)
+                successions = await asyncio.to_thread(self._successions)
+                welcome = Welcome(party_id=party.party_id, roster=self._roster(), successions=successions)
                 await link.send("welcome", welcome.model_dump_json().encode())
                 self._enter(link)
                 await self._run(link)
         finally:
             self._leave(link)
             await link.close()
+            if self._places is not None:
+                await asyncio.to_thread(self._places.closed, party.party_id, link.name)
 
     async def _greet(self, socket: Socket) -> tuple[Party, Hello]:
         """K1, K2."""
@@ -188,12 +263,17 @@ class Links:
             raise LinkRefusedError("The first frame is no hello to the challenge.", field="type")
         token = frame.body.decode("ascii", "replace")
         party_id = peek_kid(token, typ="hello")
-        party, end = await asyncio.to_thread(lambda: (self._parties.get(party_id), self._feed.end(party_id)))
-        if party is None:
+        party, keys, end = await asyncio.to_thread(
+            lambda: (self._parties.get(party_id), self._parties.keys_of(party_id), self._feed.end(party_id))
+        )
+        if party is None or keys is None:
             raise LinkRefusedError(
                 f"{party_id} is not enrolled.", field="party_id", remedy="Enrol it with `digua-node enrol`."
             )
-        hello = verify_model(token, party.sign_key, Hello, typ="hello", kid=party_id)
+        now = self._clock()
+        hello = verify_dated(token, keys, Hello, typ="hello", kid=party_id, date=lambda _hello: now)
+        if hello.feed_seq > end and await asyncio.to_thread(self._move_feed, party, hello.feed_seq):
+            end = hello.feed_seq
         self._check(hello, challenge, party, end)
         return party, hello
 
@@ -208,7 +288,7 @@ class Links:
             raise LinkRefusedError(
                 f"The party holds {hello.feed_seq} items of its feed, the hub only {end}.",
                 field="feed_seq",
-                remedy="The hub's database was set back: restore the newest one before serving.",
+                remedy="The hub's database was set back: its operator sees more by `digua-hub restored`.",
             )
 
     def _enter(self, link: Link) -> None:
@@ -217,7 +297,10 @@ class Links:
         with self._lock:
             older = self._links.get(party_id)
             self._links[party_id] = link
-        if older is not None:
+        LINKS_OPENED.labels(link.party.kind).inc()
+        if older is None:
+            LINKS.labels(link.party.kind).inc()
+        else:
             _logger.info("link-replaced", party=party_id)
             _soon(older, older.ending.set)
         _logger.info("link-open", party=party_id)
@@ -228,6 +311,7 @@ class Links:
         with self._lock:
             if self._links.get(party_id) is link:
                 del self._links[party_id]
+                LINKS.labels(link.party.kind).dec()
                 _logger.info("link-closed", party=party_id)
 
     async def _run(self, link: Link) -> None:
@@ -277,15 +361,6 @@ class Links:
         if link is None:
             raise PeerUnreachable(party_id)
         return link
-
-
-def _submit(link: Link, frame_type: FrameType, body: bytes, timeout: float) -> concurrent.futures.Future[bytes]:
-    asking = link.ask(frame_type, body, timeout)
-    try:
-        return asyncio.run_coroutine_threadsafe(asking, link.loop)
-    except RuntimeError as error:  # its loop has ended, and the link with it
-        asking.close()
-        raise PeerUnreachable(link.party.party_id) from error
 
 
 def _soon(link: Link, call: Callable[[], None]) -> None:

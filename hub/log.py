@@ -1,7 +1,7 @@
 """The audit log: entries committed with their cause, put in order by one sequencer, cosigned by the witness (8).
 
 L1  `append` writes a canonical leaf into the caller's own transaction (an outbox): cause and entry come together.
-    `append_durably` does so in one transaction for all who append at that moment (`hub.group_commit`).
+    `append_durably` does so in one transaction for all who append at that moment (`models.group_commit`).
 L2  The sequencer gives waiting leaves their indices, stores entries, what they are searched by, and tiles, and signs a
     checkpoint: one transaction.
 L3  The cosigner offers the newest checkpoint to the witness with a consistency proof, verifies and stores its line.
@@ -21,32 +21,47 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
+from weakref import WeakKeyDictionary
 
 import structlog
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from crypto.canonical import canonical_bytes
 from crypto.checkpoint import Checkpoint, assemble, sign_note
-from crypto.keys import IdentityKey
-from crypto.log_index import commit, indexed
-from crypto.merkle import leaf_hash
-from crypto.tiles import MAX_ENTRY, integrate, root_from_tiles
+from crypto.keys import Signer
+from crypto.log_index import commit
+from crypto.tiles import MAX_ENTRY, root_from_tiles
 from crypto.wire.audit import EntryType, InclusionProof, LogEntry
 from hub.clock import Clock, seconds
 from hub.cosigning import Cosigner
 from hub.db import Database
 from hub.errors import CheckpointNotCosignedError, HubError, LogError
-from hub.group_commit import GroupCommit
-from hub.log_postings import index_entries
-from hub.log_reading import LogReader, StoredTiles, log_size, prove_pending
-from hub.tables.log import CheckpointRow, LogEntryRow, LogPendingRow, LogTileRow, SubjectSaltRow
+from hub.log_placing import place
+from hub.log_proofs import ProofDesk
+from hub.log_reading import LogReader, StoredTiles, prove_each, prove_pending
+from hub.metrics import LOG_BATCH
+from hub.restoration import Restoration
+from hub.tables.log import CheckpointRow, LogPendingRow, SubjectSaltRow
+from models.group_commit import GroupCommit
 
 Fact: TypeAlias = str | int | bool | None
 Cause: TypeAlias = Callable[[Session, Sequence[int]], None]
 SALT_BYTES = 16
+LOOK_S = 1.0
+"""How often those who wait for a proof look by themselves: another process may have had it cosigned."""
 GROUPING_S = 0.02
-"""How long the sequencer lets others join once somebody waits for a proof."""
+"""How long after one checkpoint the sequencer lets others join before it makes the next for somebody who waits; as long
+as the witness's signature takes, where that is longer: sooner made, the next one would only wait for it."""
+MOST_GROUPING_S = 0.1
+
+_ADD_SALTS = insert(SubjectSaltRow.__table__)  # type: ignore[arg-type]  # a table, by its class
+_ADD_PENDING = insert(LogPendingRow).returning(LogPendingRow.id, sort_by_parameter_order=True)
+_ADD_CHECKPOINT = insert(CheckpointRow.__table__)  # type: ignore[arg-type]
+_WAITING = select(LogPendingRow.id, LogPendingRow.leaf).order_by(LogPendingRow.id).limit(bindparam("most"))
+_NOTE_OUTCOME = (
+    update(SubjectSaltRow).where(SubjectSaltRow.pending_id == bindparam("of")).values(outcome=bindparam("said"))
+)
 
 _logger = structlog.get_logger("hub.log")
 
@@ -88,7 +103,7 @@ class AuditLog:
     def __init__(
         self,
         db: Database,
-        key: IdentityKey,
+        key: Signer,
         origin: str,
         *,
         clock: Clock,
@@ -99,6 +114,7 @@ class AuditLog:
         randomness: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.reader = reader
+        self.guard = Restoration(db)
         self._db = db
         self._key = key
         self._origin = origin
@@ -113,6 +129,7 @@ class AuditLog:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._group = GroupCommit(self._append_group)
+        self._desks: WeakKeyDictionary[asyncio.AbstractEventLoop, ProofDesk] = WeakKeyDictionary()
 
     # L1
 
@@ -132,6 +149,7 @@ class AuditLog:
         """Append entries in one bulk insert; ids are in the order of `entries`."""
         if not entries:
             return []
+        self.guard.check({entry.type for entry in entries})
         now = self._clock()
         leaves: list[dict[str, bytes]] = []
         salts: list[bytes | None] = []
@@ -151,17 +169,15 @@ class AuditLog:
                 )
             leaves.append({"leaf": leaf})
             salts.append(salt)
-        inserted = session.scalars(
-            insert(LogPendingRow).returning(LogPendingRow.id, sort_by_parameter_order=True), leaves
-        )
-        ids = list(inserted)
+        connection = session.connection()
+        ids = list(connection.scalars(_ADD_PENDING, leaves))
         linked = [
             {"pending_id": pending_id, "pseudonym": entry.subject, "salt": salt, "appended_at": seconds(now)}
             for pending_id, entry, salt in zip(ids, entries, salts, strict=True)
             if salt is not None
         ]
         if linked:
-            session.execute(insert(SubjectSaltRow), linked)
+            connection.execute(_ADD_SALTS, linked)
         self._unsequenced += len(ids)
         if self._unsequenced >= self._max_entries:
             self._wake.set()
@@ -182,7 +198,9 @@ class AuditLog:
 
     def _append_group(self, group: Sequence[tuple[Sequence[NewEntry], Cause | None]]) -> list[list[int]]:
         with self._db.session() as session:
-            ids = iter(self.append_many(session, [entry for entries, _ in group for entry in entries]))
+            together = [entry for entries, _ in group for entry in entries]
+            LOG_BATCH.observe(len(together))
+            ids = iter(self.append_many(session, together))
             given = [[next(ids) for _ in entries] for entries, _ in group]
             for (_, cause), own in zip(group, given, strict=True):
                 if cause is not None:
@@ -191,10 +209,9 @@ class AuditLog:
 
     def note_outcomes(self, session: Session, outcomes: Mapping[int, str]) -> None:
         """Keep beside the salts what came of queries, by the ids that `append_many` gave; erased ones stay erased."""
-        for pending_id, outcome in outcomes.items():
-            row = session.get(SubjectSaltRow, pending_id)
-            if row is not None:
-                row.outcome = outcome
+        if outcomes:
+            rows = [{"of": pending_id, "said": outcome} for pending_id, outcome in outcomes.items()]
+            session.connection().execute(_NOTE_OUTCOME, rows)
 
     def erase_subject(self, session: Session, pseudonym: bytes) -> int:
         """Erase the salts, and with them what links entries to a merchant; return how many there were."""
@@ -208,48 +225,29 @@ class AuditLog:
     def sequence(self) -> int:
         """Give up to `max_entries` waiting leaves their place and sign a checkpoint; return how many there were.
 
+        Nothing gets a place while the hub is held after a restoring.
+
         Raises:
             ProofError: a stored tile is missing.
         """
+        if self.guard.held():
+            return 0
         with self._sequencing, self._db.session() as session:
-            pending = session.execute(
-                select(LogPendingRow.id, LogPendingRow.leaf).order_by(LogPendingRow.id).limit(self._max_entries)
-            ).all()
+            connection = session.connection()
+            pending = connection.execute(_WAITING, {"most": self._max_entries}).all()
             if not pending:
                 self._unsequenced = 0
                 return 0
-            start = log_size(session)
-            hashes = [leaf_hash(leaf) for _, leaf in pending]
-            entries = [indexed(LogEntry.model_validate_json(leaf)) for _, leaf in pending]
-            session.execute(
-                insert(LogEntryRow),
-                [
-                    {"index": index, "pending_id": pending_id, "time": entry.time, "leaf": leaf, "hash": leaf_hash_}
-                    for index, ((pending_id, leaf), entry, leaf_hash_) in enumerate(
-                        zip(pending, entries, hashes, strict=True), start
-                    )
-                ],
-            )
-            index_entries(session, start, entries)
-            ids = [pending_id for pending_id, _ in pending]
-            for first in range(0, len(ids), 500):
-                session.execute(delete(LogPendingRow).where(LogPendingRow.id.in_(ids[first : first + 500])))
-            size = self._extend(session, start, hashes)
-            root = root_from_tiles(size, StoredTiles(session))
+            tiles = StoredTiles(session)
+            size = place(session, [(row.id, row.leaf) for row in pending], tiles)
+            root = root_from_tiles(size, tiles)
             body = Checkpoint(self._origin, size, root).body()
             note = assemble(body, [sign_note(body, self._origin, self._key)])
-            session.add(CheckpointRow(size=size, note=note, cosigned=False, created_at=seconds(self._clock())))
+            signed = {"size": size, "note": note, "cosigned": False, "created_at": seconds(self._clock())}
+            connection.execute(_ADD_CHECKPOINT, signed)
         self._unsequenced = max(0, self._unsequenced - len(pending))
         self._cosigner.offer_soon()
         return len(pending)
-
-    @staticmethod
-    def _extend(session: Session, start: int, hashes: list[bytes]) -> int:
-        size, changed = integrate(start, hashes, StoredTiles(session))
-        for (level, index), data in changed.items():
-            session.merge(LogTileRow(level=level, index=index, width=len(data) // 32, data=data))
-        session.flush()
-        return size
 
     # L4
 
@@ -267,21 +265,32 @@ class AuditLog:
                 return proofs
             self._hurry()
             left = deadline - time.monotonic()
-            if left <= 0 or not self._cosigner.wait(seen, left):
+            if left <= 0:
                 raise _not_cosigned(timeout)
+            self._cosigner.wait(seen, min(left, LOOK_S))
 
-    async def proofs(self, pending_ids: Sequence[int], timeout: float) -> list[InclusionProof]:
-        """Like `proofs_sync`, without holding a thread while waiting."""
-        deadline = time.monotonic() + timeout
-        while True:
-            seen = self._cosigner.generation
-            proofs = await asyncio.to_thread(self._prove, pending_ids)
-            if proofs is not None:
-                return proofs
-            self._hurry()
-            left = deadline - time.monotonic()
-            if left <= 0 or not await self._cosigner.wait_async(seen, left):
-                raise _not_cosigned(timeout)
+    async def proofs(
+        self, pending_ids: Sequence[int], timeout: float, *, seen: int | None = None
+    ) -> list[InclusionProof]:
+        """Like `proofs_sync`, without holding a thread while waiting, and together with all who wait on this loop.
+
+        Args:
+            pending_ids, timeout: as for `proofs_sync`.
+            seen: `generation` from before the entries were appended; saves a look that finds nothing.
+        """
+        loop = asyncio.get_running_loop()
+        desk = self._desks.get(loop)
+        if desk is None:
+            desk = self._desks[loop] = ProofDesk(self._cosigner, self._prove_each, self._hurry)
+        try:
+            return await desk.of(pending_ids, timeout, seen)
+        except TimeoutError:
+            raise _not_cosigned(timeout) from None
+
+    @property
+    def generation(self) -> int:
+        """Counts cosigned checkpoints; see `proofs`."""
+        return self._cosigner.generation
 
     def proof_sync(self, pending_id: int, timeout: float) -> InclusionProof:
         """Wait for a cosigned checkpoint over one entry; see `proofs_sync`."""
@@ -294,6 +303,10 @@ class AuditLog:
     def _prove(self, pending_ids: Sequence[int]) -> list[InclusionProof] | None:
         with self._db.reading() as session:
             return prove_pending(session, pending_ids)
+
+    def _prove_each(self, groups: Sequence[Sequence[int]]) -> list[list[InclusionProof] | None]:
+        with self._db.reading() as session:
+            return prove_each(session, groups)
 
     def _hurry(self) -> None:
         self._wake.set()
@@ -330,20 +343,28 @@ class AuditLog:
         self._threads = []
 
     def _run(self) -> None:
+        earliest = 0.0
         while True:
             woken = self._wake.wait(self._interval_s)
             stopping = self._stopping.is_set()
             if woken and not stopping:
-                time.sleep(GROUPING_S)
+                # Whoever comes alone does not wait; under load others join.
+                time.sleep(max(0.0, earliest - time.monotonic()))
             self._wake.clear()
             try:
-                while self.sequence():
+                while self.sequence() == self._max_entries:
                     pass
             except Exception:
                 # The log must go on once the cause (a full disk, a locked database) is gone; nothing was committed.
                 _logger.exception("log-sequencing-failed")
+            earliest = time.monotonic() + grouping_s(self._cosigner.took)
             if stopping:
                 return
+
+
+def grouping_s(took: float) -> float:
+    """How many seconds after one checkpoint the next is made, where a signature of the witness took so many."""
+    return min(MOST_GROUPING_S, max(GROUPING_S, took))
 
 
 def commit_subject(salt: bytes, pseudonym: bytes) -> bytes:

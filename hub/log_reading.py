@@ -5,21 +5,36 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from crypto.checkpoint import parse_note
 from crypto.tiles import TILE_WIDTH, consistency_from_tiles, encode_bundle, inclusion_from_tiles, root_from_tiles
 from crypto.wire.audit import InclusionProof
+from hub.audit import EXPORT_FORMAT
 from hub.db import Database
 from hub.errors import NotFoundError, RequestError
 from hub.tables.log import CheckpointRow, LogEntryRow, LogPendingRow, LogTileRow, SubjectSaltRow
+from hub.tables.parties import KeySuccessionRow
 
-EXPORT_FORMAT = "digua-log-export-1"
 MAX_PAGE = 1000
 _EXPORT_CHUNK = 5000
 _HASH = 32
+_TILE = select(LogTileRow.data).where(LogTileRow.level == bindparam("level"), LogTileRow.index == bindparam("index"))
+_NEWEST = select(CheckpointRow.size, CheckpointRow.note, CheckpointRow.cosigned, CheckpointRow.created_at)
+_NEWEST = _NEWEST.order_by(CheckpointRow.size.desc()).limit(1)
+_NEWEST_COSIGNED = _NEWEST.where(CheckpointRow.cosigned)
+_GROW = (
+    update(LogTileRow)
+    .where(LogTileRow.level == bindparam("at"), LogTileRow.index == bindparam("of"))
+    .values(width=bindparam("hashes"), data=bindparam("bytes"))
+)
+_LAST_INDEX = select(func.max(LogEntryRow.index))
+_PLACED = select(LogEntryRow.pending_id, LogEntryRow.index, LogEntryRow.leaf).where(
+    LogEntryRow.pending_id.in_(bindparam("ids", expanding=True))
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,15 @@ class MerchantEntry:
     leaf: str
     salt: bytes
     outcome: str | None
+
+
+class StoredCheckpoint(NamedTuple):
+    """A signed note as it is stored; with the witness's line when `cosigned`."""
+
+    size: int
+    note: str
+    cosigned: bool
+    created_at: int
 
 
 class StoredTiles:
@@ -43,45 +67,59 @@ class StoredTiles:
         """Return the first `width` hashes of a tile, or fewer where it is not as wide (the caller refuses)."""
         data = self._kept.get((level, index))
         if data is None:
-            row = self._session.get(LogTileRow, (level, index))
-            data = self._kept[level, index] = row.data if row else b""
+            found = self._session.connection().scalar(_TILE, {"level": level, "index": index})
+            data = self._kept[level, index] = found or b""
         return data[: width * _HASH]
 
+    def grow(self, changed: Mapping[tuple[int, int], bytes]) -> None:
+        """Write tiles that are new or have grown; whoever reads here afterwards reads them as they are now."""
+        grown = []
+        for (level, index), data in changed.items():
+            if self._kept.get((level, index)):
+                grown.append({"at": level, "of": index, "hashes": len(data) // _HASH, "bytes": data})
+            else:
+                self._session.merge(LogTileRow(level=level, index=index, width=len(data) // _HASH, data=data))
+            self._kept[level, index] = data
+        if grown:
+            self._session.connection().execute(_GROW, grown)
+        self._session.flush()
 
-def latest_checkpoint(session: Session, *, cosigned: bool) -> CheckpointRow | None:
+
+def latest_checkpoint(session: Session, *, cosigned: bool) -> StoredCheckpoint | None:
     """Return the largest checkpoint; with `cosigned` the largest that the witness has signed."""
-    query = select(CheckpointRow).order_by(CheckpointRow.size.desc()).limit(1)
-    return session.scalar(query.where(CheckpointRow.cosigned) if cosigned else query)
+    row = session.connection().execute(_NEWEST_COSIGNED if cosigned else _NEWEST).first()
+    return None if row is None else StoredCheckpoint(*row)
 
 
 def log_size(session: Session) -> int:
     """Return the number of entries that have their place."""
-    last = session.scalar(select(func.max(LogEntryRow.index)))
-    return 0 if last is None else last + 1
+    last = session.connection().scalar(_LAST_INDEX)
+    return 0 if last is None else int(last) + 1
 
 
 def prove_pending(session: Session, pending_ids: Sequence[int]) -> list[InclusionProof] | None:
     """Prove entries, by the ids that `append` gave, under the newest cosigned checkpoint; None if one is not there."""
+    return prove_each(session, [pending_ids])[0]
+
+
+def prove_each(session: Session, groups: Sequence[Sequence[int]]) -> list[list[InclusionProof] | None]:
+    """Like `prove_pending`, for several groups of entries at once."""
     checkpoint = latest_checkpoint(session, cosigned=True)
     if checkpoint is None:
-        return None
-    rows: dict[int, LogEntryRow] = {}
-    ids = list(pending_ids)
+        return [None] * len(groups)
+    rows: dict[int, tuple[int, bytes]] = {}
+    ids = [pending_id for group in groups for pending_id in group]
     for start in range(0, len(ids), 500):
-        wanted = ids[start : start + 500]
-        found = session.scalars(select(LogEntryRow).where(LogEntryRow.pending_id.in_(wanted)))
-        rows.update((row.pending_id, row) for row in found)
+        found = session.connection().execute(_PLACED, {"ids": ids[start : start + 500]})
+        rows.update((pending_id, (index, leaf)) for pending_id, index, leaf in found if index < checkpoint.size)
     tiles = StoredTiles(session)
-    proofs: list[InclusionProof] = []
-    for pending_id in ids:
-        row = rows.get(pending_id)
-        if row is None or row.index >= checkpoint.size:
-            return None
-        hashes = inclusion_from_tiles(row.index, checkpoint.size, tiles)
-        proofs.append(
-            InclusionProof(index=row.index, entry=row.leaf.decode(), hashes=tuple(hashes), checkpoint=checkpoint.note)
-        )
-    return proofs
+
+    def prove(pending_id: int) -> InclusionProof:
+        index, leaf = rows[pending_id]
+        hashes = inclusion_from_tiles(index, checkpoint.size, tiles)
+        return InclusionProof(index=index, entry=leaf.decode(), hashes=tuple(hashes), checkpoint=checkpoint.note)
+
+    return [list(map(prove, group)) if all(each in rows for each in group) else None for group in groups]
 
 
 def read_bundle(session: Session, index: int, width: int) -> bytes:
@@ -207,11 +245,17 @@ class LogReader:
                 "origin": self._origin,
                 "witness": parse_note(last.note)[1][-1].name if last else None,
                 "size": size,
+                "successions": successions(session),
             }
             yield _line(header)
             for start in range(0, size, _EXPORT_CHUNK):
                 end = min(start + _EXPORT_CHUNK, size)
                 yield from _chunk(session, start, end)
+
+
+def successions(session: Session) -> list[str]:
+    """Read which keys of hub and witness follow which, oldest first; each statement is signed for itself."""
+    return list(session.scalars(select(KeySuccessionRow.token).order_by(KeySuccessionRow.holds_from)))
 
 
 def _chunk(session: Session, start: int, end: int) -> Iterator[bytes]:

@@ -9,8 +9,9 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from crypto.blocks import Blocks, even_rows, terms_blocks
+from crypto.blocks import Blocks, terms_blocks
 from crypto.canonical import canonical_bytes
+from crypto.histogram import histogram_delta
 from crypto.jws import sign_model
 from crypto.layout import KindBlocks, TableLayout
 from crypto.manifest import (
@@ -24,25 +25,18 @@ from crypto.manifest import (
 from crypto.parcel import Array, Parcel, as_array
 from crypto.slices import piece_sha256, slice_arrays, slice_bytes
 from crypto.table_grid import table_delta, table_scale, terms_grid
-from crypto.wire.base import SUITE
 from crypto.wire.campaign import (
-    HoldoutRule,
     KindTerms,
-    PairMembership,
     PrivacyTerms,
     TablesMechanism,
     TablesTerms,
     Terms,
 )
-from hub.campaign_plan import CampaignPlan
+from hub.campaign_plan import CampaignPlan, SettledBins
 from hub.cohort import Cohort
 from hub.evaluation_terms import campaign_mechanisms, largest_delta, with_evaluation
-from models.accounting import (
-    TablesNoise,
-    calibrate_tables,
-    epsilon_of,
-    usable_delta,
-)
+from hub.shared_terms import pairs_of, schema_terms, shared_terms
+from models.accounting import TablesNoise, calibrate_tables, epsilon_of, usable_delta
 
 
 @dataclass(frozen=True)
@@ -53,12 +47,14 @@ class Manifest:
         token: the signed terms.
         cohort: whose slices.
         salts: 32 random bytes per slice.
+        bins: what the schema's bins came from, if they did from a stage of this campaign.
     """
 
     terms: Terms
     token: str
     cohort: Cohort
     salts: tuple[bytes, ...]
+    bins: SettledBins | None = None
 
     @property
     def blocks(self) -> Blocks:
@@ -100,7 +96,8 @@ class Manifest:
         """T0: terms and the last block of all slices."""
         last = self.pieces_for_witness(self.blocks.count - 1)
         salts = np.stack([as_array(salt) for salt in self.salts])
-        return Parcel(last.texts, {**last.arrays, "salts": salts})
+        texts, arrays = self._bins()
+        return Parcel({**last.texts, **texts}, {**last.arrays, **arrays, "salts": salts})
 
     def piece_for_party(self, party_id: str, block: int) -> Parcel:
         """Before T1: a block of the node's own slice."""
@@ -133,13 +130,20 @@ class Manifest:
         texts = {"terms": self.token, "cosignature": cosignature}
         if releases:
             texts["encoder_releases"] = " ".join(releases)
-        return Parcel(texts, arrays)
+        of_bins, counts = self._bins()
+        return Parcel({**texts, **of_bins}, {**arrays, **counts})
+
+    def _bins(self) -> tuple[dict[str, str], dict[str, Array]]:
+        """What witness and nodes make the schema's bins from again."""
+        if self.bins is None:
+            return {}, {}
+        return {"bins_release": self.bins.release}, {"bins_counts": self.bins.counts}
 
 
 def build_manifest(terms: Terms, cohort: Cohort, plan: CampaignPlan) -> Manifest:
     """Signs the terms and draws fresh salts for the cohort's slices."""
     token = sign_model(terms, plan.identity, typ="terms", kid=plan.hub_id)
-    return Manifest(terms, token, cohort, tuple(secrets.token_bytes(SALT_BYTES) for _ in cohort.nodes))
+    return Manifest(terms, token, cohort, tuple(secrets.token_bytes(SALT_BYTES) for _ in cohort.nodes), plan.bins)
 
 
 def table_terms(
@@ -157,7 +161,7 @@ def table_terms(
         cohort: its training part, of the nodes that are left.
         attempt: `<campaign>/scorecard/<number>`.
         encoder_widths: kind → bins of its encoder feature, for kinds in `plan.encoders_used`.
-        promised: the privacy that the terms of the campaign's encoder stage stated, if it has one: nodes accept no
+        promised: the privacy that the terms of the campaign's stage before stated, if it has one: nodes accept no
             other in a later stage.
 
     Raises:
@@ -174,41 +178,29 @@ def table_terms(
         for kind, members in cohort.members().items()
     )
     layout = TableLayout(tuple(KindBlocks(each.kind, each.widths) for each in kinds), plan.schema.label.kind)
-    tables, privacy = _privacy(plan, layout, len(cohort.nodes), promised)
-    now = plan.clock()
+    tables, privacy = tables_privacy(plan, layout, len(cohort.nodes), promised)
     terms = Terms(
-        suite=SUITE,
-        campaign_id=plan.campaign_id,
-        attempt=attempt,
+        **shared_terms(plan, cohort, attempt),
         stage="scorecard",
-        schema_document=plan.schema.canonical_json().decode(),
-        schema_sha256=plan.schema.hash(),
+        **schema_terms(plan),
         label_kind=plan.schema.label.kind,
         kinds=kinds,
-        pairs=tuple(
-            PairMembership(first=first, second=second, members=members)
-            for (first, second), members in cohort.pairs().items()
-        ),
-        cohort_size=cohort.size,
-        block_rows=even_rows(cohort.size, plan.block_rows),
-        roster=cohort.nodes,
-        witness=plan.witness,
-        holdout=HoldoutRule(salt=plan.holdout_salt, fraction=plan.holdout_fraction),
+        pairs=pairs_of(cohort),
         privacy=privacy,
         tables=tables,
+        bins_attempt=None if plan.bins is None else plan.bins.attempt,
         evaluation_due="evaluation" in plan.stages,
         encoders_used=dict(plan.encoders_used),
-        issued_at=now,
-        deadline=now + plan.deadline,
+        earlier=plan.earlier,
     )
     terms_grid(terms)  # refuses, before anybody is asked, a sum that might wrap
     return terms
 
 
-def _privacy(
-    plan: CampaignPlan, layout: TableLayout, n_nodes: int, promised: PrivacyTerms | None
+def tables_privacy(
+    plan: CampaignPlan, layout: TableLayout, n_nodes: int, promised: PrivacyTerms | None = None
 ) -> tuple[TablesTerms, PrivacyTerms]:
-    """σ of the tables and the whole campaign's privacy."""
+    """σ of the tables and the whole campaign's privacy; raises as `table_terms`, save RangeError."""
     if plan.noise == "off":
         silent = PrivacyTerms(
             epsilon=plan.epsilon,
@@ -220,7 +212,10 @@ def _privacy(
             epsilon_replace_one=plan.epsilon,
         )
         return TablesTerms(sigma_class=0.0, sigma_pair=0.0), silent
-    delta_sum = largest_delta(plan, table_delta(n_nodes, layout.n_cells), n_nodes)
+    own = table_delta(n_nodes, layout.n_cells)
+    if plan.bins is not None:  # the same merchants met that stage's noise
+        own += histogram_delta(n_nodes, len(plan.bins.counts))
+    delta_sum = largest_delta(plan, own, n_nodes)
     scale_of = partial(table_scale, n_nodes=n_nodes, t_collude=plan.t_collude)
     if promised is not None:
         return _promised(promised, max(delta_sum, promised.delta_sum), scale_of)
@@ -250,7 +245,9 @@ def _promised(
 ) -> tuple[TablesTerms, PrivacyTerms]:
     """σ as an earlier stage's terms stated it, on the grid of the nodes that are left."""
     mechanisms = tuple(
-        each.model_copy(update={"scale": scale_of(each.sigma)}) if isinstance(each, TablesMechanism) else each
+        each.model_copy(update={"scale": scale_of(each.sigma)})
+        if isinstance(each, TablesMechanism) and each.stage != "bins"  # released on the grid of its own nodes
+        else each
         for each in privacy.mechanisms
     )
     sigmas = [each.sigma for each in mechanisms if isinstance(each, TablesMechanism) and each.stage == "scorecard"]

@@ -61,12 +61,13 @@ def verify_all(db: Database, tokens: Sequence[str], typ: str, model: type[A]) ->
         SignatureError, KeyFormatError, MerchantKeyUnknownError: `field` begins with `tokens.<place>`.
         ConsentRefusedError: it is about another merchant than its signer.
     """
-    keys = _keys(db, tokens, typ)
+    signers = _signers(tokens, typ)
+    with db.reading() as session:
+        keys = newest_keys(session, signers)
     found: dict[bytes, Verified[A]] = {}
-    for place, token in enumerate(tokens):
+    for place, (token, signer) in enumerate(zip(tokens, signers, strict=True)):
         with naming(place):
-            kid = peek_kid(token, typ=typ)
-            key = keys.get(kid)
+            key = keys.get(signer)
             if key is None:
                 raise _no_key()
             verified = _own(key, token, typ, model, place)
@@ -157,18 +158,16 @@ def naming(place: int, of: str = "tokens") -> Iterator[None]:
         raise
 
 
-def _keys(db: Database, tokens: Sequence[str], typ: str) -> dict[str, MerchantKeyRow]:
-    pseudonyms: dict[str, bytes] = {}
+def _signers(tokens: Sequence[str], typ: str) -> list[bytes]:
+    """Whose signature each token says it bears: the pseudonym. `_verify` then asks for its very spelling."""
+    found: list[bytes] = []
     for place, token in enumerate(tokens):
         with naming(place):
-            kid = peek_kid(token, typ=typ)
             try:
-                pseudonyms[kid] = bytes.fromhex(kid)
+                found.append(bytes.fromhex(peek_kid(token, typ=typ)))
             except ValueError as error:
                 raise _no_key() from error
-    with db.reading() as session:
-        keys = newest_keys(session, pseudonyms.values())
-    return {kid: keys[pseudonym] for kid, pseudonym in pseudonyms.items() if pseudonym in keys}
+    return found
 
 
 def _no_key() -> MerchantKeyUnknownError:

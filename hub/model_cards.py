@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 
+from crypto.dated import verify_any
 from crypto.errors import CryptoError
-from crypto.jws import verify_model
+from crypto.keys import Signer
 from crypto.wire.campaign import ModelRelease, ModelWithdrawal, Terms
 from hub.assessments import Assessments
 from hub.campaign_book import CampaignBook
+from hub.errors import NotFoundError
 from hub.model_evaluations import ModelEvaluations
 from hub.models import ModelRegistry
+from hub.opened_tables import table_of
 from hub.parties import PartyBook
-from hub.scorecard_model import table_of
 from models.artefact import ModelArtefact
 from models.card import Format, render_card
 from models.card_content import Assessment, CardFacts, Release, Training
 from models.comparison import ModelComparison, compare
+from models.fit_options import FitOptions
+from models.points_table import PointsFormat, points_csv, points_table
+from models.pooling import pooled
+from models.published_table import PublishedTable
+from models.stability import NoiseStability, stability_of
 from models.tables import OpenedTable
 
 
@@ -26,7 +34,7 @@ class ModelCards:
 
     Args:
         models, book, evaluations, parties, assessments: the hub's.
-        hub_key: its public signing key, which terms are signed with.
+        hub_key: the hub's signing key, under whose line terms are signed.
     """
 
     def __init__(
@@ -37,7 +45,7 @@ class ModelCards:
         parties: PartyBook,
         assessments: Assessments,
         *,
-        hub_key: bytes,
+        hub_key: Signer,
     ) -> None:
         self._models = models
         self._book = book
@@ -45,6 +53,8 @@ class ModelCards:
         self._parties = parties
         self._assessments = assessments
         self._hub_key = hub_key
+        self._computing = threading.Lock()
+        self._stabilities: dict[str, NoiseStability | None] = {}
 
     def card(self, model_id: str, language: str, form: Format, *, unreleased: bool = False) -> str:
         """A model's card in Markdown or HTML.
@@ -53,12 +63,84 @@ class ModelCards:
             NotFoundError: no such model.
             ModelNotReleasedError: the witness has not signed for it, and `unreleased` does not let it pass.
         """
-        return render_card(self.facts(model_id, unreleased=unreleased), language, form)
+        facts = self.facts(model_id, unreleased=unreleased)
+        return render_card(replace(facts, stability=self.stability_or_none(facts)), language, form)
+
+    def stability(self, model_id: str, *, unreleased: bool = False) -> NoiseStability:
+        """What other noise would have made of a scorecard.
+
+        Raises:
+            NotFoundError: no such model, or the hub has no noisy table of it.
+            ModelNotReleasedError: as `card`.
+        """
+        found = self.stability_or_none(self.facts(model_id, unreleased=unreleased))
+        if found is None:
+            raise NotFoundError(
+                "The hub has no noisy table of this model, or noise dominates it: nothing can be said of stability.",
+                field="model_id",
+                remedy="Take a scorecard that was trained here, with noise.",
+            )
+        return found
+
+    def stability_or_none(self, facts: CardFacts) -> NoiseStability | None:
+        """Computed once for a model, one model at a time: it takes seconds."""
+        if facts.artefact.scorecard is None:
+            return None
+        key = facts.artefact.model_id
+        with self._computing:
+            if key not in self._stabilities:
+                table = self._fitted_table(facts)
+                options = FitOptions(**facts.artefact.fit_options)
+                self._stabilities[key] = None if table is None else stability_of(table, facts.artefact.card(), options)
+            return self._stabilities[key]
+
+    def _fitted_table(self, facts: CardFacts) -> OpenedTable | None:
+        """What the scorecard was fitted on: its own table, and the earlier ones that were counted with it."""
+        if facts.table is None:
+            return None
+        before: list[OpenedTable] = []
+        for each in facts.artefact.earlier:
+            terms = self._terms(each.model_id)
+            table = None if terms is None else self._table(terms)
+            if table is None:
+                return None
+            before.append(table)
+        return pooled(facts.table, before)[0]
 
     def compare(self, before: str, after: str, language: str, *, unreleased: bool = False) -> ModelComparison:
         """Two models beside each other. Raises as `card`."""
         one, two = (self.facts(each, unreleased=unreleased) for each in (before, after))
         return compare(one, two, language)
+
+    def points(self, model_id: str, language: str, form: PointsFormat, *, unreleased: bool = False) -> bytes:
+        """A scorecard's table of points for a spreadsheet.
+
+        Raises:
+            NotFoundError, ModelNotReleasedError: as `card`.
+            ArtefactError: the model is no scorecard.
+        """
+        table = points_table(self.facts(model_id, unreleased=unreleased), language)
+        if form == "csv":
+            return points_csv(table)
+        from models.points_workbook import points_workbook  # noqa: PLC0415  (only where one is made)
+
+        return points_workbook(table)
+
+    def table(self, model_id: str, *, unreleased: bool = False) -> PublishedTable:
+        """The noisy table that a scorecard was fitted on.
+
+        Raises:
+            NotFoundError: no such model, or the hub did not open its table.
+            ModelNotReleasedError: as `card`.
+        """
+        table = self.facts(model_id, unreleased=unreleased).table
+        if table is None:
+            raise NotFoundError(
+                "The hub has no table of this model.",
+                field="model_id",
+                remedy="Take a scorecard that was trained here.",
+            )
+        return PublishedTable.of(table)
 
     def facts(self, model_id: str, *, unreleased: bool = False) -> CardFacts:
         """All that the hub knows of a model. Raises as `card`."""
@@ -83,9 +165,9 @@ class ModelCards:
         if token is None:
             return None
         try:
-            return verify_model(token, self._hub_key, Terms, typ="terms", kid=self._book.hub_id)
+            return verify_any(token, self._hub_key.line, Terms, typ="terms", kid=self._book.hub_id)
         except CryptoError:
-            return None  # signed with a former key of the hub: the card does without
+            return None  # signed with a key that the hub lost: the card does without
 
     def _table(self, terms: Terms) -> OpenedTable | None:
         counts = self._book.opened_counts(terms.attempt)
@@ -110,9 +192,9 @@ class ModelCards:
             return replace(release, signed_at=rollback.issued_at, witness=witness.party_id, reason=rollback.reason)
         token = self._models.release_token(model_id)
         if summary.status == "withdrawn":
-            taken = verify_model(token, witness.sign_key, ModelWithdrawal, typ="model-withdrawal")
+            taken = witness.stored(token, ModelWithdrawal, typ="model-withdrawal")
             return replace(release, signed_at=taken.issued_at, witness=witness.party_id, reason=taken.reason)
-        signed = verify_model(token, witness.sign_key, ModelRelease, typ="model-release")
+        signed = witness.stored(token, ModelRelease, typ="model-release")
         return replace(release, signed_at=signed.issued_at, witness=witness.party_id)
 
 

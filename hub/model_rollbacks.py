@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from crypto.canonical import canonical_bytes
-from crypto.jws import verify_model
 from crypto.wire.campaign import ModelRollback
 from crypto.wire.link import RollbackProposal
-from crypto.wire.party import Party
 from hub.clock import Clock, seconds
 from hub.db import Database
 from hub.errors import ModelStateError, NotFoundError, PeerError, ReleaseError
 from hub.feed import Feed
 from hub.log import AuditLog, Fact
 from hub.models import WITNESS_TIMEOUT_S, ModelRegistry, ModelSummary
-from hub.parties import PartyBook
+from hub.parties import PartyBook, Witness
 from hub.peers import PeerLinks
 from hub.tables.models import ModelRollbackRow
 
@@ -82,7 +80,7 @@ class ModelRollbacks:
             PeerError: the witness cannot be asked, or refuses.
             ReleaseError, SignatureError: it signed something else, an older serial, or did not sign.
         """
-        with self._proposing:
+        with self._proposing, self._db.alone("model-words"):
             members = [each for each in self._models.all() if each.line == line]
             target = _member(members, line, version)
             if target.current:
@@ -108,9 +106,9 @@ class ModelRollbacks:
         with self._db.reading() as session:
             return tuple(session.scalars(select(ModelRollbackRow.token).order_by(ModelRollbackRow.serial)))
 
-    def _check(self, token: str, witness: Party, proposal: RollbackProposal) -> ModelRollback:
+    def _check(self, token: str, witness: Witness, proposal: RollbackProposal) -> ModelRollback:
         """Z4."""
-        signed = verify_model(token, witness.sign_key, ModelRollback, typ="model-rollback", kid=witness.party_id)
+        signed = witness.dated(token, ModelRollback, typ="model-rollback")
         with self._db.reading() as session:
             newest = session.scalar(select(func.max(ModelRollbackRow.serial))) or 0
         expected = (proposal.line, proposal.model_id, proposal.over, proposal.reason)
@@ -123,7 +121,7 @@ class ModelRollbacks:
         return signed
 
     def _adopt(
-        self, token: str, signed: ModelRollback, witness: Party, target: ModelSummary, newer: list[ModelSummary]
+        self, token: str, signed: ModelRollback, witness: Witness, target: ModelSummary, newer: list[ModelSummary]
     ) -> None:
         """Z4."""
         everybody = [party.party_id for party in self._parties.all()]

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias, cast
 
-from sqlalchemy import select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.orm import Session
 
+from crypto.dated import verify_any
 from crypto.errors import CryptoError
-from crypto.jws import verify_model
+from crypto.key_line import KeyLine
 from crypto.wire.assessment import ImpactAssessment
 from crypto.wire.campaign import ModelRelease, ModelRollback, ModelWithdrawal
-from crypto.wire.party import Party
 from hub.errors import ReleaseError
+from hub.parties import Witness
 from hub.tables.models import ModelRollbackRow, ModelRow, ModelSignatureRow
 from models.artefact import ModelArtefact
 
 Scope: TypeAlias = Literal["evaluation", "release"]
 Status: TypeAlias = Literal["registered", "evaluation", "release", "rolled-back", "withdrawn"]
 WITHDRAWAL = "withdrawal"
+_VERIFIED = 256
+_Row: TypeAlias = Row[*tuple[Any, ...]]
+_SIGNED = select(
+    ModelSignatureRow.model_id, ModelSignatureRow.kind, ModelSignatureRow.token, ModelSignatureRow.received_at
+).where(ModelSignatureRow.model_id == bindparam("of"))
+_ROLLBACKS = (
+    select(
+        ModelRollbackRow.serial,
+        ModelRollbackRow.line,
+        ModelRollbackRow.model_id,
+        ModelRollbackRow.token,
+        ModelRollbackRow.received_at,
+    )
+    .where(ModelRollbackRow.line == select(ModelRow.line).where(ModelRow.model_id == bindparam("of")).scalar_subquery())
+    .order_by(ModelRollbackRow.serial)
+)
 
 
 @dataclass(frozen=True)
@@ -42,20 +60,19 @@ def signature_row(session: Session, model_id: str, kind: str) -> ModelSignatureR
     return session.scalar(query)
 
 
-def word_on(session: Session, model_id: str, witness: Party | None) -> Word:
+def word_on(session: Session, model_id: str, witness: Witness | None) -> Word:
     """R4: what counts of the witness's signatures on a model; nothing without a witness."""
     if witness is None:
         return Word("registered")
-    query = select(ModelSignatureRow).where(ModelSignatureRow.model_id == model_id)
-    rows = {row.kind: row for row in session.scalars(query) if _valid(row, witness)}
+    session.flush()
+    connection, about = session.connection(), {"of": model_id}
+    rows = {row.kind: row for row in connection.execute(_SIGNED, about) if _valid(row, witness)}
     if WITHDRAWAL in rows:
         return Word("withdrawn")
     if "release" not in rows:
         return Word("evaluation" if "evaluation" in rows else "registered")
     since, over = rows["release"].received_at, None
-    line = select(ModelRow.line).where(ModelRow.model_id == model_id).scalar_subquery()
-    rollbacks = select(ModelRollbackRow).where(ModelRollbackRow.line == line).order_by(ModelRollbackRow.serial)
-    for row in session.scalars(rollbacks):
+    for row in connection.execute(_ROLLBACKS, about):
         signed = _rollback(row, witness)
         if signed is None:
             continue
@@ -67,7 +84,7 @@ def word_on(session: Session, model_id: str, witness: Party | None) -> Word:
 
 
 def check_release(
-    token: str, witness: Party, row: ModelRow, scope: Scope, assessment: ImpactAssessment | None = None
+    token: str, witness: Witness, row: ModelRow, scope: Scope, assessment: ImpactAssessment | None = None
 ) -> None:
     """R3: the signature is the witness's and over this model, campaign, scope, table and impact assessment.
 
@@ -75,7 +92,7 @@ def check_release(
         SignatureError: it is not the witness's.
         ReleaseError: it is over something else.
     """
-    signed = verify_model(token, witness.sign_key, ModelRelease, typ="model-release", kid=witness.party_id)
+    signed = witness.dated(token, ModelRelease, typ="model-release")
     digest = ModelArtefact.from_bytes(row.artefact).table_digest
     expected = (
         row.model_id,
@@ -93,22 +110,36 @@ def check_release(
         )
 
 
-def _valid(row: ModelSignatureRow, witness: Party) -> bool:
+# Whether exact bytes verify under a line of keys never changes: what was verified is remembered under both, and
+# another line of the witness is another question. What counts at a moment is read from the database each time.
+@lru_cache(maxsize=_VERIFIED)
+def _release(token: str, keys: KeyLine, kid: str) -> ModelRelease:
+    return verify_any(token, keys, ModelRelease, typ="model-release", kid=kid)
+
+
+@lru_cache(maxsize=_VERIFIED)
+def _withdrawal(token: str, keys: KeyLine, kid: str) -> ModelWithdrawal:
+    return verify_any(token, keys, ModelWithdrawal, typ="model-withdrawal", kid=kid)
+
+
+@lru_cache(maxsize=_VERIFIED)
+def _rollback_of(token: str, keys: KeyLine, kid: str) -> ModelRollback:
+    return verify_any(token, keys, ModelRollback, typ="model-rollback", kid=kid)
+
+
+def _valid(row: _Row, witness: Witness) -> bool:
     try:
         if row.kind == WITHDRAWAL:
-            withdrawal = verify_model(
-                row.token, witness.sign_key, ModelWithdrawal, typ="model-withdrawal", kid=witness.party_id
-            )
-            return withdrawal.model_id == row.model_id
-        release = verify_model(row.token, witness.sign_key, ModelRelease, typ="model-release", kid=witness.party_id)
+            return bool(_withdrawal(row.token, witness.keys, witness.party_id).model_id == row.model_id)
+        release = _release(row.token, witness.keys, witness.party_id)
         return (release.model_id, release.scope) == (row.model_id, cast(Scope, row.kind))
     except CryptoError:
         return False
 
 
-def _rollback(row: ModelRollbackRow, witness: Party) -> ModelRollback | None:
+def _rollback(row: _Row, witness: Witness) -> ModelRollback | None:
     try:
-        signed = verify_model(row.token, witness.sign_key, ModelRollback, typ="model-rollback", kid=witness.party_id)
+        signed = _rollback_of(row.token, witness.keys, witness.party_id)
     except CryptoError:
         return None
     held = (row.serial, row.line, row.model_id)

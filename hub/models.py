@@ -21,10 +21,8 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from crypto.canonical import canonical_bytes
-from crypto.jws import verify_model
 from crypto.wire.campaign import ModelWithdrawal
-from crypto.wire.link import ReleaseProposal, RoundShares, WithdrawalProposal
-from crypto.wire.party import Party
+from crypto.wire.link import EarlierTable, ReleaseProposal, RoundShares, WithdrawalProposal
 from hub.assessments import Assessments
 from hub.clock import Clock, seconds
 from hub.db import Database
@@ -42,12 +40,13 @@ from hub.feed import Feed
 from hub.log import AuditLog, Fact
 from hub.model_lines import line_of, next_version
 from hub.model_words import WITHDRAWAL, Scope, Status, Word, check_release, signature_row, word_on
-from hub.parties import PartyBook
+from hub.parties import PartyBook, Witness, witness_of
 from hub.peers import PeerLinks
 from hub.tables.campaigns import EncoderRoundRow, EncoderShareRow
 from hub.tables.feed import FeedItemRow
 from hub.tables.models import ModelRollbackRow, ModelRow, ModelShareRow, ModelSignatureRow
 from models.artefact import ModelArtefact
+from models.encoder_spec import EncoderSpec
 
 Event: TypeAlias = Literal["model-release", "model-withdrawal", "model-rollback"]
 RELEASED: frozenset[Status] = frozenset({"evaluation", "release"})
@@ -171,7 +170,7 @@ class ModelRegistry:
             PeerError: the witness cannot be asked, or refuses, e.g. as its fit gives other points.
             ReleaseError, SignatureError: it signed something else, or did not sign.
         """
-        with self._proposing:
+        with self._proposing, self._db.alone("model-words"):
             row = self._row(model_id)
             status = self.status(model_id)
             if status == scope:
@@ -192,6 +191,8 @@ class ModelRegistry:
                 assessment=assessment,
                 shares=self._shares(model_id),
                 rounds=self._rounds(row.attempt),
+                earlier=self._earlier(row.artefact),
+                start=self._start(row.artefact),
             )
             body = canonical_bytes(proposal)
             try:
@@ -230,7 +231,7 @@ class ModelRegistry:
             ModelStateError: it was never released.
             PeerError, ReleaseError, SignatureError: as in `release`.
         """
-        with self._proposing:
+        with self._proposing, self._db.alone("model-words"):
             self._row(model_id)
             status = self.status(model_id)
             if status == "withdrawn":
@@ -243,15 +244,13 @@ class ModelRegistry:
             body = canonical_bytes(WithdrawalProposal(model_id=model_id, reason=reason))
             answer = self._links().request(witness.party_id, "withdraw-model", body, WITNESS_TIMEOUT_S)
             token = answer.decode("ascii", "replace")
-            signed = verify_model(
-                token, witness.sign_key, ModelWithdrawal, typ="model-withdrawal", kid=witness.party_id
-            )
+            signed = witness.dated(token, ModelWithdrawal, typ="model-withdrawal")
             if (signed.model_id, signed.reason) != (model_id, reason):
                 raise ReleaseError("The witness signed another withdrawal.", party=witness.party_id)
             self._adopt(model_id, WITHDRAWAL, token, witness)
         return token
 
-    def _adopt(self, model_id: str, kind: str, token: str, witness: Party) -> None:
+    def _adopt(self, model_id: str, kind: str, token: str, witness: Witness) -> None:
         everybody = [party.party_id for party in self._parties.all()]
         event: Event = "model-withdrawal" if kind == WITHDRAWAL else "model-release"
         with self._db.session() as session:
@@ -282,8 +281,10 @@ class ModelRegistry:
             if token not in known:
                 self._feed.publish(session, [party_id], event, token=token, model_id=model_id)
 
-    def status(self, model_id: str) -> Status:
-        """R4: say what the witness signed about a model; a withdrawal is final."""
+    def status(self, model_id: str, *, session: Session | None = None) -> Status:
+        """R4: say what the witness signed about a model; a withdrawal is final. In the caller's view, if given."""
+        if session is not None:
+            return word_on(session, model_id, witness_of(session)).status
         return self.word(model_id).status
 
     def word(self, model_id: str) -> Word:
@@ -381,6 +382,28 @@ class ModelRegistry:
         with self._db.reading() as session:
             return {row.party_id: row.share for row in session.execute(query)}
 
+    def _earlier(self, artefact: bytes) -> tuple[EarlierTable, ...]:
+        """What the witness opens the earlier tables again from that a scorecard was fitted with."""
+        found: list[EarlierTable] = []
+        for each in ModelArtefact.from_bytes(artefact).earlier:
+            row = self._row(each.model_id)
+            if row.attempt is None:
+                raise ModelStateError(
+                    f"Model {each.model_id} has no attempt whose table could be opened again.",
+                    field="earlier",
+                    remedy="Train without it.",
+                )
+            found.append(
+                EarlierTable(artefact=row.artefact.decode(), attempt=row.attempt, shares=self._shares(each.model_id))
+            )
+        return tuple(found)
+
+    def _start(self, artefact: bytes) -> str | None:
+        """The artefact of the model that an encoder started from."""
+        encoder = ModelArtefact.from_bytes(artefact).encoder
+        start = None if encoder is None else EncoderSpec.model_validate_json(encoder.spec).start
+        return None if start is None else self._row(start).artefact.decode()
+
     def _rounds(self, run: str | None) -> tuple[RoundShares, ...]:
         """What the rounds of an encoder run were opened from, in order; nothing for other attempts."""
         query = (
@@ -409,7 +432,7 @@ class ModelRegistry:
             raise _not_released(model_id)
         return row.token
 
-    def _witness(self) -> Party:
+    def _witness(self) -> Witness:
         witness = self._parties.witness()
         if witness is None:
             raise PeerError("No witness is enrolled.", remedy="Enrol the regulator's witness first.")

@@ -60,7 +60,7 @@ def nodes_view(hub: Hub, costs: tuple[CampaignCost, ...], spent: Mapping[str, No
         costs, spent: from `hub.spending`.
     """
     connected = hub.links.connected()
-    states = hub.link_server.states()
+    states = hub.link_view.states()
     ends = hub.feed.ends()
     pending = set(hub.roster.pending())
     undelivered = hub.campaign_services.book.undelivered()

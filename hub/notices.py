@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from crypto.canonical import canonical_bytes
 from crypto.jws import peek_payload, sign_model
-from crypto.keys import IdentityKey
+from crypto.keys import Signer
 from crypto.notices import NOTICE_TYPE, NoticeRegister
 from crypto.wire.base import SUITE
 from crypto.wire.consent import ConsentRecord, ConsentTerms
@@ -71,7 +71,7 @@ class Notices:
         feed: Feed,
         parties: PartyBook,
         *,
-        key: IdentityKey,
+        key: Signer,
         hub_id: str,
         clock: Clock,
         links: Callable[[], PeerLinks],

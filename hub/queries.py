@@ -19,11 +19,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
-from sqlalchemy import delete, select
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from crypto.canonical import canonical_bytes
@@ -59,6 +60,13 @@ KEPT_S = 300
 """How long after its expiry a request is remembered, without being answered."""
 
 _logger = structlog.get_logger("hub.queries")
+_KNOWN = select(QueryRow.request_hash, QueryRow.expires_at, QueryRow.log_ids, QueryRow.result).where(
+    QueryRow.request_hash == bindparam("of")
+)
+_USED = select(QueryRow.request_hash).where(QueryRow.requester == bindparam("by"), QueryRow.nonce == bindparam("once"))
+_ADD = insert(QueryRow.__table__)  # type: ignore[arg-type]  # a table, by its class
+_ANSWER = update(QueryRow).where(QueryRow.request_hash == bindparam("of")).values(result=bindparam("text"))
+_FORGET = delete(QueryRow).where(QueryRow.expires_at < bindparam("end"))
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,12 @@ class _Asked:
     log_ids: tuple[int, ...]
     earlier: QueryResult | None
     """What sources answered before, without proofs."""
+    fresh: bool = False
+    """Whether it came for the first time."""
+
+
+class _CameAtOnceError(Exception):
+    """The same request came to another process at the same time, which accepted it first."""
 
 
 class Queries:
@@ -106,6 +120,7 @@ class Queries:
         self._links = links
         self._timeout_s = timeout_s
         self._running: dict[bytes, asyncio.Task[QueryResult]] = {}
+        self._forgotten_at = 0
 
     async def ask(self, token: str) -> QueryResult:
         """Q1 to Q5 for one JWS `score-request`.
@@ -127,10 +142,12 @@ class Queries:
         return await asyncio.shield(task)
 
     async def _run(self, token: str, request_hash: bytes) -> QueryResult:
+        seen = self._log.generation
         asked = await asyncio.to_thread(self._accept, token, request_hash)
         forwarding = asyncio.create_task(self._forward(asked))
         try:
-            proofs = await self._log.proofs(asked.log_ids, PROOF_TIMEOUT_S)
+            # Entries of a request that came before may lie under a checkpoint that was cosigned long ago.
+            proofs = await self._log.proofs(asked.log_ids, PROOF_TIMEOUT_S, seen=seen if asked.fresh else None)
         finally:
             await asyncio.wait([forwarding])
         answers = forwarding.result()
@@ -146,11 +163,12 @@ class Queries:
             )
         now = self._clock()
         with self._db.reading() as session:
-            row = session.get(QueryRow, request_hash)
+            row = session.connection().execute(_KNOWN, {"of": request_hash}).first()
+            status = self._models.status(request.model_id, session=session)
+            consents = self._consents.records((item.consent_id for item in request.items), session=session)
         if row is not None:
             return _again(token, request, row, seconds(now))
         check_times(request, now)
-        status = self._models.status(request.model_id)
         if status == "rolled-back":
             raise ModelRolledBackError(
                 "The witness rolled this model back: another version of its line is used instead.",
@@ -163,33 +181,41 @@ class Queries:
                 field="model_id",
                 remedy="Take a released model; see GET /v1/models.",
             )
-        check_items(request, self._consents.records(i.consent_id for i in request.items), self._parties())
+        check_items(request, consents, self._parties())
 
         def keep(session: Session, log_ids: Sequence[int]) -> None:
-            session.execute(delete(QueryRow).where(QueryRow.expires_at < seconds(now) - KEPT_S))
-            used = select(QueryRow.request_hash).where(
-                QueryRow.requester == request.requester, QueryRow.nonce == request.nonce
-            )
-            if session.scalar(used) is not None:
+            connection, at = session.connection(), seconds(now)
+            if self._forgotten_at != at:  # once a second
+                connection.execute(_FORGET, {"end": at - KEPT_S})
+                self._forgotten_at = at
+            before = connection.scalar(_USED, {"by": request.requester, "once": request.nonce})
+            if before == request_hash:
+                raise _CameAtOnceError
+            if before is not None:
                 raise NonceReusedError(
                     "The nonce was used in another request.", field="nonce", remedy="Use a fresh nonce."
                 )
-            session.add(
-                QueryRow(
-                    request_hash=request_hash,
-                    requester=request.requester,
-                    nonce=request.nonce,
-                    expires_at=seconds(request.expires_at),
-                    log_ids=json.dumps(log_ids),
-                )
+            connection.execute(
+                _ADD,
+                {
+                    "request_hash": request_hash,
+                    "requester": request.requester,
+                    "nonce": request.nonce,
+                    "expires_at": seconds(request.expires_at),
+                    "log_ids": json.dumps(log_ids),
+                },
             )
 
-        log_ids = self._log.append_durably(_entries(request, request_hash), keep)
-        return _Asked(token, request_hash, request, tuple(log_ids), None)
+        try:
+            log_ids = self._log.append_durably(_entries(request, request_hash), keep)
+        except _CameAtOnceError:
+            with self._db.reading() as session:
+                known = session.connection().execute(_KNOWN, {"of": request_hash}).one()
+                return _again(token, request, known, seconds(now))
+        return _Asked(token, request_hash, request, tuple(log_ids), None, fresh=True)
 
     def _parties(self) -> dict[str, Party]:
-        current = self._roster.current()
-        return {} if current is None else {party.party_id: party for party in current[1].parties}
+        return {party.party_id: party for party in self._roster.members()}
 
     async def _forward(self, asked: _Asked) -> QueryResult:
         """Q3, Q4."""
@@ -198,27 +224,40 @@ class Queries:
         if asked.earlier is not None and not sources:
             return asked.earlier
         body = canonical_bytes(QueryForward(request=asked.token))
-        replies = await asyncio.gather(*(self._ask(source, body, asked.hash) for source in sources))
+        replies = await asyncio.gather(*(self._ask(source, body) for source in sources))
+        return await asyncio.to_thread(self._settle, asked, complete, dict(zip(sources, replies, strict=True)))
+
+    def _settle(
+        self, asked: _Asked, complete: Mapping[str, str], replies: Mapping[str, bytes | SourceFailure]
+    ) -> QueryResult:
+        """Q4: verify what came, and store it with what came before."""
+        verified = [self._checked(source, reply, asked.hash) for source, reply in replies.items()]
         result = QueryResult(
             request_hash=asked.hash,
-            answers=(*complete.values(), *(reply for reply in replies if isinstance(reply, str))),
-            failures=tuple(reply for reply in replies if isinstance(reply, SourceFailure)),
+            answers=(*complete.values(), *(reply for reply in verified if isinstance(reply, str))),
+            failures=tuple(reply for reply in verified if isinstance(reply, SourceFailure)),
             proofs=(),
         )
-        await asyncio.to_thread(self._store, asked, result)
+        self._store(asked, result)
         return result
 
-    async def _ask(self, source: str, body: bytes, request_hash: bytes) -> str | SourceFailure:
+    async def _ask(self, source: str, body: bytes) -> bytes | SourceFailure:
         try:
-            reply = await self._links().request_async(source, "query", body, self._timeout_s)
-            return await asyncio.to_thread(self._verify, source, reply, request_hash)
+            return await self._links().request_async(source, "query", body, self._timeout_s)
         except (PeerUnreachable, PeerTimeout) as error:
             return SourceFailure(source=source, code="source-unreachable", detail=error.message[:200])
         except PeerRefused as error:
             return SourceFailure(source=source, code=error.problem.code, detail=error.problem.detail[:200])
+        except PeerError as error:
+            return _failed(source, error)
+
+    def _checked(self, source: str, reply: bytes | SourceFailure, request_hash: bytes) -> str | SourceFailure:
+        if isinstance(reply, SourceFailure):
+            return reply
+        try:
+            return self._verify(source, reply, request_hash)
         except (PeerError, CryptoError, PartyUnknownError) as error:
-            _logger.warning("source-failed", party=source, code=error.code, reason=error.message)
-            return SourceFailure(source=source, code="source-failed", detail=error.message[:200])
+            return _failed(source, error)
 
     def _verify(self, source: str, reply: bytes, request_hash: bytes) -> str:
         """Q4: the answer is this source's, to this request; what is sealed in it only the requester can open."""
@@ -237,16 +276,23 @@ class Queries:
             "failures": len(result.failures),
             "answers_sha256": hashlib.sha256("\n".join(sorted(result.answers)).encode()).hexdigest(),
         }
-        with self._db.session() as session:
-            row = session.get(QueryRow, result.request_hash)
-            if row is not None:
-                row.result = result.model_dump_json()
-            outcomes = (json.dumps(each, sort_keys=True) for each in _outcomes(result, len(asked.log_ids)))
-            self._log.note_outcomes(session, dict(zip(asked.log_ids, outcomes, strict=True)))
-            self._log.append(session, "query-result", self._hub_id, facts=facts)
+        text = result.model_dump_json()
+        said = (json.dumps(each, sort_keys=True) for each in _outcomes(result, len(asked.log_ids)))
+        outcomes = dict(zip(asked.log_ids, said, strict=True))
+
+        def keep(session: Session, _log_ids: Sequence[int]) -> None:
+            session.connection().execute(_ANSWER, {"of": result.request_hash, "text": text})
+            self._log.note_outcomes(session, outcomes)
+
+        self._log.append_durably([NewEntry("query-result", self._hub_id, facts=facts)], keep)
 
 
-def _again(token: str, request: ScoreRequest, row: QueryRow, now: int) -> _Asked:
+def _failed(source: str, error: PeerError | CryptoError | PartyUnknownError) -> SourceFailure:
+    _logger.warning("source-failed", party=source, code=error.code, reason=error.message)
+    return SourceFailure(source=source, code="source-failed", detail=error.message[:200])
+
+
+def _again(token: str, request: ScoreRequest, row: Row[*tuple[Any, ...]], now: int) -> _Asked:
     if now >= row.expires_at:
         raise AnswerExpiredError(
             "The request has expired and its answers are no longer given.",

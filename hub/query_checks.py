@@ -35,7 +35,7 @@ def check_times(request: ScoreRequest, now: datetime) -> None:
         raise RequestExpiredError(
             "The request is out of time, or lives longer than 5 minutes.",
             field="expires_at",
-            remedy="Set the clock, sign a new request.",
+            remedy="Set the clocks; send a new request, under a new key.",
         )
 
 

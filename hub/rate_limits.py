@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from limits import parse
-from limits.storage import MemoryStorage
+from limits.storage import MemoryStorage, Storage
 from limits.strategies import MovingWindowRateLimiter
 
 from hub.errors import TooManyRequestsError
 
 
 class RateLimit:
-    """A moving window for each address; one process serves, so its memory is enough.
+    """A moving window for each address.
 
     Args:
         allowed: in words, such as ``30/minute``.
         what: names the limit, so that others count by themselves.
+        storage: where counts are kept; this process's memory where it serves alone.
     """
 
-    def __init__(self, allowed: str, *, what: str) -> None:
+    def __init__(self, allowed: str, *, what: str, storage: Storage | None = None) -> None:
         self._allowed = parse(allowed)
         self._what = what
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._limiter = MovingWindowRateLimiter(storage or MemoryStorage())
 
     def count(self, address: str) -> None:
         """Count a request; TooManyRequestsError beyond the limit."""

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from crypto.consent_receipts import check_acknowledgement
 from crypto.errors import CryptoError
+from crypto.key_line import KeyLine
 from crypto.merkle import leaf_hash
 from crypto.reconciliation import Discrepancy, compare_queries
 from crypto.wire.consent import Acknowledgement, ArtefactKind, ConsentReceipt
@@ -81,14 +82,14 @@ def reconcile(hub_export: Path, node_export: Path, *, node: str | None = None) -
 
 
 def reconcile_receipts(
-    receipts: Path, hub_export: Path, node_export: Path, *, hub_key: bytes, node: str | None = None
+    receipts: Path, hub_export: Path, node_export: Path, *, hub_keys: KeyLine, node: str | None = None
 ) -> ReceiptVerdict:
     """Compare receipts for consents and events with the hub's log and one node's journal.
 
     Args:
         receipts: JSON lines of `Acknowledgement`, as `digua-node consent submit` keeps them.
         hub_export, node_export, node: as for `reconcile`.
-        hub_key: the hub's public signing key; what it did not sign accuses nobody.
+        hub_keys: the hub's public signing keys; what none of them did not sign accuses nobody.
 
     Raises:
         AuditFileError: a file cannot be read, or a receipt does not verify.
@@ -108,7 +109,7 @@ def reconcile_receipts(
             arrived.update(str(body.facts.get("sha256")).split(","))
     withheld: list[Withheld] = []
     decided = undecided = 0
-    for receipt in _receipts(receipts, hub_key):
+    for receipt in _receipts(receipts, hub_keys):
         sha256 = receipt.sha256.hex()
         places: list[tuple[Literal["hub", "node"], bool, bool]] = [
             ("hub", receipt.leaf in leaves, receipt.time < log_end)
@@ -125,10 +126,10 @@ def reconcile_receipts(
     return ReceiptVerdict(tuple(sorted(withheld, key=lambda each: (each.time, each.sha256))), decided, undecided)
 
 
-def _receipts(path: Path, hub_key: bytes) -> Iterator[ConsentReceipt]:
+def _receipts(path: Path, hub_keys: KeyLine) -> Iterator[ConsentReceipt]:
     for number, line in enumerate(read_lines(path), start=1):
         try:
-            yield check_acknowledgement(Acknowledgement.model_validate(line), hub_key)
+            yield check_acknowledgement(Acknowledgement.model_validate(line), hub_keys)
         except (CryptoError, ValueError) as error:
             raise AuditFileError(
                 f"{path}:{number}: the receipt does not verify.",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sqlalchemy import select
 
 from crypto.checkpoint import parse_note
 from crypto.jws import peek_payload
-from crypto.keys import IdentityKey
+from crypto.keys import Signer
 from crypto.record_receipts import receipt_of, seal_receipt
 from crypto.wire.audit import InclusionProof
 from crypto.wire.consent import Acknowledgement, ConsentEvent
@@ -35,9 +37,10 @@ class RecordReceipts:
         reader: LogReader,
         roster: RosterKeeper,
         *,
-        key: IdentityKey,
+        key: Signer,
         hub_id: str,
         clock: Clock,
+        successions: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._db = db
         self._consents = consents
@@ -47,6 +50,7 @@ class RecordReceipts:
         self._key = key
         self._hub_id = hub_id
         self._clock = clock
+        self._successions = successions
 
     def of_merchant(self, pseudonym: bytes) -> ReceiptFiles:
         """Return receipts of all consents of a merchant whose entries can be proved, the oldest first."""
@@ -99,7 +103,7 @@ class RecordReceipts:
         events = [ConsentEvent.model_validate_json(peek_payload(each.token)) for each in proof.events]
         parties = {party.party_id: party for party in current[1].parties}
         receipt = receipt_of(record, events, parties, self._clock())
-        return seal_receipt(receipt, proof, self._key, hub_id=self._hub_id)
+        return seal_receipt(receipt, proof, self._key, hub_id=self._hub_id, successions=self._successions())
 
     def _acknowledged(self, consent: StoredConsent) -> tuple[Acknowledgement | None, bytes]:
         token = consent.item.consent

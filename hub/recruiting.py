@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from crypto.keys import IdentityKey
-from crypto.wire.campaign import RosterEntry
+from crypto.key_line import KeyLine
+from crypto.keys import Signer
+from crypto.wire.campaign import RosterEntry, Stage
+from crypto.wire.consent import Purpose
 from crypto.wire.party import Party, Roster
 from hub.campaign_book import Campaign
 from hub.campaign_plan import BLOCK_ROWS, CampaignPlan
@@ -14,9 +16,10 @@ from hub.clock import Clock
 from hub.cohort import Cohort
 from hub.errors import CampaignOrderError, PeerUnreachable, QuorumError
 from hub.training_consents import TrainingMerchants
-from models.campaign_file import CampaignFile, EngineName, EvaluationOptions
+from models.campaign_file import CampaignFile, EvaluationOptions
 from models.encoder_spec import EncoderSpec, spec_for
 from models.schema import Schema
+from models.stages import EngineName
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,18 @@ def order_spec(order: CampaignFile, schema: Schema) -> EncoderSpec:
 
 def needed_kinds(order: CampaignFile, schema: Schema) -> tuple[str, ...]:
     """Return the kinds whose nodes the order's stages need."""
-    return schema.kinds_in_order() if "scorecard" in order.stages else (schema.label.kind,)
+    across = "scorecard" in order.stages or "statistics" in order.stages
+    return schema.kinds_in_order() if across else (schema.label.kind,)
+
+
+def table_stage(order: CampaignFile) -> Stage:
+    """Return the stage whose opened table is what the order is for."""
+    return "statistics" if "statistics" in order.stages else "scorecard"
+
+
+def purpose_of(order: CampaignFile) -> Purpose:
+    """Return what merchants must have agreed to."""
+    return "programme-statistics" if "statistics" in order.stages else "model-training"
 
 
 def invited(order: CampaignFile, schema: Schema, enrolled: Collection[Party]) -> tuple[Party, ...]:
@@ -153,18 +167,18 @@ def make_plan(
     merchants: Callable[[], TrainingMerchants],
     *,
     hub_id: str,
-    identity: IdentityKey,
+    identity: Signer,
     attempts_before: Mapping[str, int],
     clock: Clock,
+    witness_keys: Callable[[], KeyLine] | None = None,
 ) -> CampaignPlan:
     """Make the plan of a campaign from its order, its nodes and the merchants who consent now, whenever it is asked.
 
     Raises:
         QuorumError: no merchant's consent covers the schema at these nodes.
     """
-    order, schema = campaign.order, campaign.schema
+    schema = campaign.schema
     kinds, label = schema.kinds_in_order(), schema.label.kind
-    evaluation = order.evaluation or EvaluationOptions()
 
     def form() -> Cohort:
         now = merchants()
@@ -172,35 +186,68 @@ def make_plan(
 
     cohort = form()
     if cohort.size == 0:
+        purpose = purpose_of(campaign.order).replace("-", " ")
         raise QuorumError(
-            f"No merchant has an active consent to model training that names a connected node of kind {label} and only "
+            f"No merchant has an active consent to {purpose} that names a connected node of kind {label} and only "
             f"kinds of schema {schema.name}.",
             field="consents",
             remedy="Collect consents first; each names a source of the label's kind and, if there are any, of another.",
         )
-    return CampaignPlan(
-        campaign_id=campaign.campaign_id,
-        schema=schema,
-        stages=order.stages,
-        epsilon=order.epsilon,
-        delta=order.delta,
-        cohort=cohort,
+    return plan_of(
+        campaign,
+        cohort,
         witness=recruits.witness,
         hub_id=hub_id,
         identity=identity,
+        reform=form,
+        attempts_before=attempts_before,
+        clock=clock,
+        witness_keys=witness_keys,
+    )
+
+
+def plan_of(
+    campaign: Campaign,
+    cohort: Cohort,
+    *,
+    witness: RosterEntry,
+    hub_id: str,
+    identity: Signer,
+    clock: Clock,
+    reform: Callable[[], Cohort] | None = None,
+    attempts_before: Mapping[str, int] | None = None,
+    witness_keys: Callable[[], KeyLine] | None = None,
+) -> CampaignPlan:
+    """Return the plan of a campaign's order on a cohort."""
+    order = campaign.order
+    evaluation = order.evaluation or EvaluationOptions()
+    return CampaignPlan(
+        campaign_id=campaign.campaign_id,
+        schema=campaign.schema,
+        stages=order.stages_on(campaign.schema),
+        epsilon=order.epsilon,
+        delta=order.delta,
+        cohort=cohort,
+        witness=witness,
+        hub_id=hub_id,
+        identity=identity,
         holdout_salt=campaign.holdout_salt,
-        holdout_fraction=order.holdout,
+        holdout_fraction=order.held_out,
         t_collude=order.t_collude,
         noise=order.noise,
         quorum=order.quorum,
         pair_share=order.pair_share,
         encoder_share=order.encoder_share,
+        bins_share=order.bins_share,
         bands=evaluation.bands,
         parity=evaluation.parity,
+        earlier=order.earlier,
+        statistics=order.statistics,
         block_rows=order.block_rows or BLOCK_ROWS,
-        reform=form,
-        attempts_before=attempts_before,
+        reform=reform,
+        attempts_before=attempts_before or {},
         clock=clock,
+        witness_keys=witness_keys,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from types import TracebackType
@@ -27,7 +28,8 @@ from hub.errors import HubError, PeerRefused, PeerTimeout, PeerUnreachable, Stat
 from hub.keys import read_secret
 from hub.own_address import own_address, own_certificate
 from hub.peers import HubAwayError
-from hub.problems import Problem
+from hub.problem_details import Problem
+from models.ops import trace_context
 
 PREFIX = "/v1/internal"
 INSTANCE = "Digua-Instance"
@@ -39,33 +41,15 @@ _CONNECTIONS = 128
 _logger = structlog.get_logger("hub.campaigns")
 
 
-class RelayedLinks:
-    """The links over HTTP. Thread-safe; connections stay open.
+class DistantLinks(ABC):
+    """The links as a process of the hub has them that does not serve.
 
     Attributes:
         since: when the serving process began, Unix seconds; 0 before `connected` was asked.
-
-    Args:
-        config: of the hub; both processes read the same file.
-        transport: for tests.
-
-    Raises:
-        StateError: the internal token is absent or others may read it.
     """
 
-    def __init__(self, config: HubConfig, *, transport: httpx.BaseTransport | None = None) -> None:
-        token = read_secret(config.internal_token_file).decode().strip()
+    def __init__(self) -> None:
         self.since = 0
-        self._instance: str | None = None
-        self._http = httpx.Client(
-            base_url=config.internal_url or own_address(config),
-            headers={"Authorization": f"Bearer {token}"},
-            verify=own_certificate(config),
-            timeout=httpx.Timeout(_CONNECT_S),
-            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
-            trust_env=False,
-            transport=transport,
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -73,10 +57,30 @@ class RelayedLinks:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all connections."""
+
+    @abstractmethod
+    def connected(self) -> frozenset[str]:
+        """Say which parties have an open link; HubAwayError where nobody can say."""
+
+    @abstractmethod
+    def request(self, party_id: str, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
+        """Ask a party and wait for the reply's body."""
+
+    @abstractmethod
+    def notify_feed(self, party_ids: Iterable[str]) -> None:
+        """Have new feed items pushed; one that is missed is pushed with the next heartbeat."""
+
+    async def request_async(self, party_id: str, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
+        """Like `request`, without blocking the event loop."""
+        return await asyncio.to_thread(self.request, party_id, frame_type, body, timeout)
 
     def wait_for_hub(self, stopped: Callable[[], bool]) -> bool:
-        """Wait until the serving process answers; False if `stopped` says so before.
+        """Wait until the hub serves; False if `stopped` says so before.
 
         Raises:
             StateError: it refuses this process's token.
@@ -92,11 +96,41 @@ class RelayedLinks:
             return False
         return True
 
+
+class RelayedLinks(DistantLinks):
+    """The links over HTTP. Thread-safe; connections stay open.
+
+    Args:
+        config: of the hub; both processes read the same file.
+        transport: for tests.
+
+    Raises:
+        StateError: the internal token is absent or others may read it.
+    """
+
+    def __init__(self, config: HubConfig, *, transport: httpx.BaseTransport | None = None) -> None:
+        token = read_secret(config.internal_token_file).decode().strip()
+        super().__init__()
+        self._instance: str | None = None
+        self._http = httpx.Client(
+            base_url=config.internal_url or own_address(config),
+            headers={"Authorization": f"Bearer {token}"},
+            verify=own_certificate(config),
+            timeout=httpx.Timeout(_CONNECT_S),
+            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
+            trust_env=False,
+            transport=transport,
+        )
+
+    def close(self) -> None:
+        """End all connections."""
+        self._http.close()
+
     def connected(self) -> frozenset[str]:
         """Say which parties have an open link; HubAwayError where nobody can say."""
         answer = self._ask("GET", "/links", b"", _CONNECT_S)
         if answer.status_code != HTTPStatus.OK:
-            raise _refused(answer)
+            raise refused(answer)
         found = answer.json()
         self.since = int(found["since"])
         return frozenset(found["connected"])
@@ -111,15 +145,11 @@ class RelayedLinks:
         answer = self._ask("POST", f"/links/{quote(party_id, safe='')}/{quote(frame_type, safe='')}", body, timeout)
         if answer.status_code == HTTPStatus.OK:
             return answer.content
-        error = _peer_error(answer, party_id)
+        error = peer_error(answer, party_id)
         if isinstance(error, PeerUnreachable):
             # Links end first when the serving process shuts down: only one that still listens speaks of a party.
             self.connected()
         raise error
-
-    async def request_async(self, party_id: str, frame_type: FrameType, body: bytes, timeout: float) -> bytes:
-        """Like `request`, without blocking the event loop."""
-        return await asyncio.to_thread(self.request, party_id, frame_type, body, timeout)
 
     def notify_feed(self, party_ids: Iterable[str]) -> None:
         """Have new feed items pushed; one that is missed is pushed with the next heartbeat."""
@@ -130,19 +160,23 @@ class RelayedLinks:
             _logger.info("feed-not-announced")
 
     def _ask(self, method: str, path: str, body: bytes, timeout: float) -> httpx.Response:
+        headers = {TIMEOUT: f"{timeout:g}", "Content-Type": "application/octet-stream"}
+        trace = trace_context.outgoing()
+        if trace is not None:
+            headers[trace_context.HEADER] = trace
         try:
             answer = self._http.request(
                 method,
                 PREFIX + path,
                 content=body,
-                headers={TIMEOUT: f"{timeout:g}", "Content-Type": "application/octet-stream"},
+                headers=headers,
                 timeout=httpx.Timeout(_CONNECT_S, read=timeout + _GRACE_S, write=timeout + _GRACE_S, pool=None),
             )
         except httpx.HTTPError as gone:
             raise HubAwayError(type(gone).__name__) from gone
         instance = answer.headers.get(INSTANCE)
         if answer.status_code == HTTPStatus.UNAUTHORIZED:
-            raise _refused(answer)
+            raise refused(answer)
         if instance is None:
             raise HubAwayError("no hub answers at this address")
         if self._instance is None:
@@ -163,7 +197,8 @@ def _problem(answer: httpx.Response) -> Problem | None:
         return None
 
 
-def _peer_error(answer: httpx.Response, party_id: str) -> HubError:
+def peer_error(answer: httpx.Response, party_id: str) -> HubError:
+    """Return the error that `hub.links` raised in the process that answered."""
     problem = _problem(answer)
     code = None if problem is None else problem.code
     if code == PeerUnreachable.code:
@@ -172,10 +207,11 @@ def _peer_error(answer: httpx.Response, party_id: str) -> HubError:
         return PeerTimeout(party_id)
     if problem is not None and code == PeerRefused.code and problem.cause is not None:
         return PeerRefused(party_id, problem.cause)
-    return _refused(answer)
+    return refused(answer)
 
 
-def _refused(answer: httpx.Response) -> StateError:
+def refused(answer: httpx.Response) -> StateError:
+    """Return the error for an answer that only a process of another configuration gets."""
     problem = _problem(answer)
     return StateError(
         f"The serving hub refuses this worker: {answer.status_code} {'' if problem is None else problem.detail}",

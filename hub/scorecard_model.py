@@ -3,44 +3,36 @@ fit the model again and compare."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-
-import numpy as np
-from numpy.typing import NDArray
 
 from crypto.wire.campaign import TablesMechanism, Terms
 from hub.campaign_plan import ReleasedTable
-from models.accounting import DiscreteGaussianCells, GaussianRounds, gdp_mu
-from models.artefact import MetricsEntry, ModelArtefact, PrivacyEntry, ScorecardEntry, fit_entry, mechanism_entries
-from models.fit import FitOptions
-from models.schema import Schema
-from models.scorecard import Scorecard, train
-from models.tables import OpenedTable, feature_bins, from_vector
-
-
-def opened_table(released: ReleasedTable) -> OpenedTable:
-    """The released counts as a table, with the public membership numbers of the terms."""
-    return table_of(released.terms, released.counts)
-
-
-def table_of(terms: Terms, counts: NDArray[np.float64]) -> OpenedTable:
-    """The opened counts of an attempt as a table."""
-    schema = Schema.from_json(terms.schema_document)
-    encoders = {each.kind: each.widths[-1] for each in terms.kinds if each.kind in terms.encoders_used}
-    return from_vector(
-        counts,
-        feature_bins(schema, encoders),
-        cohort_size=terms.cohort_size,
-        kind_totals={each.kind: each.members for each in terms.kinds},
-        pair_totals={(each.first, each.second): each.members for each in terms.pairs},
-        sigma_class=0.0 if terms.tables is None else terms.tables.sigma_class,
-        sigma_pair=0.0 if terms.tables is None else terms.tables.sigma_pair,
-    )
+from hub.opened_tables import opened_table
+from models.accounting import gdp_mu
+from models.artefact import (
+    EarlierEntry,
+    MetricsEntry,
+    ModelArtefact,
+    PrivacyEntry,
+    ScorecardEntry,
+    fit_entry,
+    mechanism_entries,
+)
+from models.fit_options import FitOptions
+from models.mechanisms import DiscreteGaussianCells, GaussianRounds
+from models.pooling import pooled
+from models.scorecard import Scorecard
+from models.scorecard_fit import train
+from models.tables import OpenedTable
 
 
 def make_scorecard(
-    released: ReleasedTable, created: datetime, *, metrics: Sequence[MetricsEntry] = ()
+    released: ReleasedTable,
+    created: datetime,
+    *,
+    metrics: Sequence[MetricsEntry] = (),
+    earlier: Mapping[str, OpenedTable] | None = None,
 ) -> tuple[Scorecard, ModelArtefact]:
     """Fits the scorecard and writes its artefact.
 
@@ -48,12 +40,16 @@ def make_scorecard(
         released: the scorecard stage's result.
         created: the artefact's time; part of its bytes.
         metrics: figures known by now, with who computed them.
+        earlier: model id → its opened table, the newest first, to be counted in the fit.
 
     Raises:
         FitError: the table cannot be fitted.
+        DataError: an earlier table has other features.
     """
     terms, table, options = released.terms, opened_table(released), FitOptions()
-    card = train(table, options)
+    before = earlier or {}
+    total, agreements = pooled(table, tuple(before.values()))
+    card = train(total, options)
     artefact = ModelArtefact(
         model_type="scorecard",
         campaign=terms.campaign_id,
@@ -66,6 +62,10 @@ def make_scorecard(
         table_digest=table.digest(),
         fit_options=fit_entry(options),
         encoders_used=dict(terms.encoders_used),
+        earlier=tuple(
+            EarlierEntry(model_id=model_id, table_digest=each.digest(), weight=agreed.weight)
+            for (model_id, each), agreed in zip(before.items(), agreements, strict=True)
+        ),
         metrics=tuple(metrics),
     )
     artefact.check()

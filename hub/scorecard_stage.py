@@ -7,31 +7,26 @@ next attempt has a new manifest without it, new keys, seeds and noise.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.errors import CryptoError
 from crypto.parcel import Parcel
-from crypto.wire.campaign import PrivacyTerms
+from crypto.wire.campaign import PrivacyTerms, Terms
 from hub.attempt_run import (
     AttemptRun,
     LostNodesError,
-    check_quorum,
     obtain_acceptances,
     obtain_cosignature,
     read_refusal,
-    void_attempt,
 )
 from hub.campaign_plan import CampaignPlan, CampaignStore, ProgressCallback, ReleasedTable
+from hub.cohort import Cohort
 from hub.cohort_course import CohortCourse
-from hub.errors import HubError
 from hub.grids.channel import Channel, Lost, Reply
-from hub.manifests import build_manifest, table_terms
+from hub.manifests import table_terms
 from hub.table_opening import open_attempt, read_shares
 
 _SENDER = "sender="
@@ -62,31 +57,17 @@ def run_scorecard_stage(
         CampaignError: the witness refuses or is lost, or attempts are used up.
         BudgetError, NoiseError: the terms cannot be made.
     """
-    course = CohortCourse(channel, plan, "scorecard")
-    began = time.monotonic()
-    for number in course.numbers():
-        cohort = course.cohort
-        check_quorum(plan, cohort, course.lost)
-        attempt = f"{plan.campaign_id}/scorecard/{number}"
-        terms = table_terms(plan, cohort, attempt, encoder_widths=encoder_widths, promised=promised)
-        run = AttemptRun(channel, plan, progress, build_manifest(terms, cohort, plan), began)
-        try:
-            return _run_attempt(run, store, course.lost)
-        except LostNodesError as ended:
-            store.lost(run.attempt, ended.lost)
-            _void(run, store)
-            run.tell("void", 0, len(run.roster), str(ended))
-            course.go_on(ended)
-            continue
-        except (HubError, CryptoError):
-            with suppress(HubError, CryptoError):  # what ended the campaign is the error to report
-                _void(run, store)
-            raise
-    raise course.used_up()
+
+    def terms_of(cohort: Cohort, attempt: str) -> Terms:
+        return table_terms(plan, cohort, attempt, encoder_widths=encoder_widths, promised=promised)
+
+    return CohortCourse(channel, plan, "scorecard").until_released(
+        progress, store, terms_of, lambda run, lost: run_table_attempt(run, store, lost)
+    )
 
 
-def _run_attempt(run: AttemptRun, store: CampaignStore, lost: Mapping[str, str]) -> ReleasedTable:
-    """T0 to T4 of one attempt; `LostNodesError` where nodes end it."""
+def run_table_attempt(run: AttemptRun, store: CampaignStore, lost: Mapping[str, str]) -> ReleasedTable:
+    """T0 to T4 of one attempt at a table, a scorecard's or of statistics; `LostNodesError` where nodes end it."""
     cosignature = obtain_cosignature(run)
     store.manifest(run.attempt, run.manifest.h, run.manifest.token)
     acceptances = obtain_acceptances(run, cosignature)
@@ -94,11 +75,6 @@ def _run_attempt(run: AttemptRun, store: CampaignStore, lost: Mapping[str, str])
     boxes = _exchange(run, acceptances, seeds)
     shares, receipts = _share(run, boxes)
     return open_attempt(run, store, acceptances, shares, receipts, lost=lost)
-
-
-def _void(run: AttemptRun, store: CampaignStore) -> None:
-    if run.cosigned:
-        void_attempt(run.channel, run.plan.witness, run.manifest.terms, run.manifest.h, store)
 
 
 def _exchange(run: AttemptRun, acceptances: str, seeds: Parcel) -> Boxes:

@@ -15,6 +15,7 @@ from flwr.serverapp import ServerApp
 from flwr.serverapp.grid import Grid
 
 from crypto.wire.campaign import PrivacyTerms, Terms
+from hub.bins_stage import run_bins_stage, settle_bins
 from hub.campaign_plan import (
     CampaignPlan,
     CampaignStore,
@@ -31,6 +32,7 @@ from hub.errors import CampaignError
 from hub.evaluation_stage import EvaluationTask, run_evaluation_stage
 from hub.grids.channel import Channel
 from hub.scorecard_stage import run_scorecard_stage
+from hub.statistics_stage import run_statistics_stage
 from hub.table_opening import settle_attempt
 from models.artefact import ModelArtefact
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
@@ -54,12 +56,15 @@ class CampaignResult:
     encoder: EncoderResult | None
     released: ReleasedTable | None
     evaluated: ReleasedTable | None = None
+    bins: ReleasedTable | None = None
 
     def table(self) -> ReleasedTable:
-        """The opened table; CampaignError for a campaign without a scorecard stage."""
+        """The opened table; CampaignError for a campaign without a scorecard or a statistics stage."""
         if self.released is None:
             raise CampaignError(
-                "this campaign has no scorecard stage", field="stages", remedy="add scorecard to its stages"
+                "this campaign has no scorecard stage, nor one of statistics",
+                field="stages",
+                remedy="add scorecard to its stages",
             )
         return self.released
 
@@ -72,12 +77,14 @@ class LeftOver:
         undecided: terms and manifest hash of attempts at a table, or a histogram, that were under way: they are voided
             first, or opened if the witness has released them.
         opened: of these, the attempts whose sum is kept already: their nodes are only told the decision.
+        bins: what its bins stage opened, if that was done.
         checkpoint: where the encoder run stands.
         encoder, encoder_terms: the finished encoder's artefact and its terms; its stage is not run again.
     """
 
     undecided: tuple[tuple[Terms, bytes], ...] = ()
     opened: frozenset[str] = frozenset()
+    bins: ReleasedTable | None = None
     checkpoint: EncoderCheckpoint | None = None
     encoder: bytes | None = None
     encoder_terms: Terms | None = None
@@ -151,16 +158,27 @@ def run_campaign(grid: Grid, job: CampaignJob) -> CampaignResult:
     """
     plan, left = job.plan, job.left
     channel = Channel(grid, job.node_ids, job.timeout, job.wait_for)
+    bins = left.bins
     for terms, h in left.undecided:  # T4: charges are taken back before a new attempt is made
         reopen = terms.attempt not in left.opened
-        table = settle_attempt(channel, plan.witness, terms, h, job.store, reopen=reopen)
-        if table is not None:
+        table = settle_attempt(channel, plan.seat, terms, h, job.store, reopen=reopen)
+        if table is not None and terms.stage == "bins":
+            bins = table
+        elif table is not None:
             return CampaignResult(None, None, table) if job.evaluate else CampaignResult(None, table)
+    if "statistics" in plan.stages:
+        return CampaignResult(None, run_statistics_stage(channel, plan, job.progress, job.store))
+    if "bins" in plan.stages:
+        bins = bins or run_bins_stage(channel, plan, job.progress, job.store)
+        settled = settle_bins(channel, plan, bins)
+        plan = replace(plan, schema=settled.schema, bins=settled)
     if job.evaluate is not None:
         opened = run_evaluation_stage(channel, plan, job.evaluate, job.progress, job.store)
         return CampaignResult(None, None, opened)
     if "encoder" not in plan.stages:
-        return CampaignResult(None, open_table(channel, plan, job.progress, job.store))
+        promised = None if bins is None else bins.terms.privacy
+        table = open_table(channel, plan, job.progress, job.store, promised=promised)
+        return CampaignResult(None, table, bins=bins)
     spec = encoder_spec(plan, job.spec)
     budget = encoder_budget(plan, spec)
     encoder: EncoderResult | None = None

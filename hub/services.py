@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import secrets
-from datetime import datetime
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Protocol
 
 from sqlalchemy.orm import Session
@@ -14,7 +15,8 @@ from crypto.wire.party import Party
 from crypto.wire.service import HubInfo
 from hub.alarms import Alarm, Alarms
 from hub.assessments import Assessments
-from hub.auth import BearerAuth, MerchantAuth, PartyAuth
+from hub.auth import MerchantAuth, PartyAuth
+from hub.bearer import BearerAuth
 from hub.campaign_book import CampaignBook
 from hub.campaign_locks import campaign_locks
 from hub.campaign_services import CampaignServices
@@ -30,12 +32,13 @@ from hub.decision_courier import DecisionCourier
 from hub.deletions import Deletions
 from hub.embedded_worker import EmbeddedSuperLink, EmbeddedWorker
 from hub.enrolment import Enrolment
-from hub.errors import StateError
 from hub.feed import Feed
-from hub.idempotency import IdempotencyStore
+from hub.idempotent_answers import IdempotencyStore
+from hub.identity import check_identity
 from hub.invitations import Invitations
 from hub.keys import HubKeys, load_keys, read_secret
-from hub.links import Links
+from hub.leadership import Leadership
+from hub.links import Links, LinkView
 from hub.log import AuditLog
 from hub.log_reading import LogReader
 from hub.log_search import LogSearch
@@ -46,17 +49,25 @@ from hub.model_cards import ModelCards
 from hub.model_evaluations import ModelEvaluations
 from hub.model_rollbacks import ModelRollbacks
 from hub.models import ModelRegistry
+from hub.nonces import Nonces, SpentNonces
 from hub.notices import Notices
 from hub.parties import WITNESS, PartyBook
-from hub.peers import NoLinks, PeerLinks
+from hub.peers import PeerLinks
 from hub.queries import Queries
 from hub.rate_limits import RateLimit
 from hub.record_receipts import RecordReceipts
+from hub.replica_set import ReplicaSet
+from hub.replicas import refuse_beside_replicas
+from hub.restored_hub import move_feed, restored_log
+from hub.restored_log import RestoredLog
 from hub.retention import Retention
+from hub.revocation import Revocation
 from hub.roster import HubIdentity, RosterKeeper
-from hub.tables.parties import HubIdentityRow
+from hub.signing_key import SigningKey
+from hub.statistics_reports import StatisticsReports
 from hub.tickets import Tickets
 from hub.voprf import Evaluations
+from hub.witness_rotation import WitnessRotation
 
 
 class Part(Protocol):
@@ -72,8 +83,12 @@ class Part(Protocol):
 class Hub:
     """Everything the API and the command line work with.
 
-    `links` are taken when they are needed, never kept by others.
+    `links` are taken when they are needed, never kept by others. `signing` is whichever key of the hub's holds: one
+    object, wherever the hub signs; `keys.identity` is the same.
     """
+
+    links: PeerLinks
+    link_view: LinkView
 
     def __init__(
         self,
@@ -81,37 +96,43 @@ class Hub:
         keys: HubKeys,
         db: Database,
         *,
+        signing: SigningKey,
         admin_token: str,
         internal_token: str,
         clock: Clock,
     ) -> None:
         self.config = config
-        self.keys = keys
+        self.keys, self.signing = keys, signing
         self.db = db
         self.clock = clock
         self.feed = Feed(db, keys.identity, hub_id=config.hub_id, clock=clock)
         self.instance = secrets.token_hex(8)
         """Of this process, so that others notice when it was started again."""
         self.opened_at = seconds(clock())
+        self.replica_set = _replica_set(self, internal_token)
+        """Where other processes serve the same database."""
+        self.leadership: Leadership | None = None
         self.admin = BearerAuth(admin_token, whose="the administrator's token", where="admin_token_file")
         self.internal_auth = BearerAuth(internal_token, whose="the hub's internal token", where="internal_token_file")
-        self.idempotency = IdempotencyStore(db, clock=clock, life_s=int(config.idempotency_life.total_seconds()))
+        self.idempotency = _idempotency(self)
         self.parties = PartyBook(db)
         self.log_alarms = Alarms(db, clock=clock, limit_s=config.log.cosign_alarm_s)
+        cosigner = Cosigner(
+            db,
+            config.log_origin,
+            keys.identity,
+            links=lambda: self.links,
+            alarms=self.log_alarms,
+            timeout_s=config.log.cosign_timeout_s,
+            leads=self.leads,
+            tell=self._tell_replicas,
+        )
         self.log = AuditLog(
             db,
             keys.identity,
             config.log_origin,
             clock=clock,
-            cosigner=Cosigner(
-                db,
-                config.log_origin,
-                keys.identity.public,
-                witness=self.parties.witness,
-                links=lambda: self.links,
-                alarms=self.log_alarms,
-                timeout_s=config.log.cosign_timeout_s,
-            ),
+            cosigner=cosigner,
             reader=LogReader(db, hub_id=config.hub_id, origin=config.log_origin),
             interval_s=config.log.interval_s,
             max_entries=config.log.max_entries,
@@ -121,14 +142,16 @@ class Hub:
             db,
             self.log,
             self.parties,
-            identity=HubIdentity(config.hub_id, keys.identity.public, keys.voprf.public),
+            identity=HubIdentity(config.hub_id, keys.identity, keys.voprf.public),
             clock=clock,
             links=lambda: self.links,
             feed=lambda: self.feed,
             timeout_s=config.log.cosign_timeout_s,
+            tell=lambda: self._tell_replicas("roster"),
+            shared=self.replica_set is not None,
         )
-        self.party_auth = PartyAuth(self.roster, clock=clock)
-        self.merchant_auth = MerchantAuth(db, clock=clock)
+        self.party_auth = PartyAuth(self.roster, clock=clock, nonces=self._nonces("party"))
+        self.merchant_auth = MerchantAuth(db, clock=clock, nonces=self._nonces("merchant"))
         self.merchant_keys = MerchantKeys(db, self.log, self.roster, clock=clock)
         self.invitations = Invitations(
             db,
@@ -138,7 +161,11 @@ class Hub:
             join_url=self.merchant_page("join"),
             inviter_kinds=config.recipient_kinds,
             clock=clock,
-            limit=RateLimit("30/minute", what="invitations"),
+            limit=RateLimit(
+                "30/minute",
+                what="invitations",
+                storage=None if self.replica_set is None else self.replica_set.windows,
+            ),
         )
         self.consent_requests = ConsentRequests(
             db,
@@ -159,8 +186,11 @@ class Hub:
             clock=clock,
             heartbeat_s=config.feed_heartbeat_s,
             on_open=self._link_opened,
+            places=None if self.replica_set is None else self.replica_set.places,
+            move_feed=partial(move_feed, self),
+            successions=lambda: self.signing.statements,
         )
-        self.links: PeerLinks = self.link_server
+        self.links, self.link_view = self._all_links(cosigner)
         desk = ReceiptDesk(self.log.reader, keys.identity, hub_id=config.hub_id, clock=clock)
         self.consents = Consents(
             db,
@@ -193,6 +223,7 @@ class Hub:
             key=keys.identity,
             hub_id=config.hub_id,
             clock=clock,
+            successions=lambda: self.signing.statements,
         )
         self.merchant_records = MerchantRecordBook(
             self.consents, self.merchant_keys, self.notices, self.deletions, self.log.reader, clock=clock
@@ -234,7 +265,7 @@ class Hub:
         self.evaluations = ModelEvaluations(db, self.log, hub_id=config.hub_id, clock=clock)
         book = CampaignBook(db, self.log, hub_id=config.hub_id, clock=clock)
         self.cards = ModelCards(
-            self.models, book, self.evaluations, self.parties, self.assessments, hub_key=keys.identity.public
+            self.models, book, self.evaluations, self.parties, self.assessments, hub_key=keys.identity
         )
         self.queries = Queries(
             db,
@@ -261,29 +292,47 @@ class Hub:
         )
         self.campaigns = Campaigns(self.campaign_services, campaign_locks(db))
         self.courier = DecisionCourier(self.campaign_services)
-        self.parts: list[Part] = [self.log, self.roster, self.link_server, self.courier]
-        """Started in this order, stopped in the opposite one."""
-        if config.campaigns.worker == "embedded":
-            self.parts.append(EmbeddedWorker(config))
         self.retention = _retention(self)
-        if self.retention is not None:
-            self.parts.append(self.retention)
+        self.parts = self._parts()
+        """Started in this order, stopped in the opposite one."""
         self._running: list[Part] = []
 
+    def _parts(self) -> list[Part]:
+        retention: list[Part] = [] if self.retention is None else [self.retention]
+        if self.replica_set is not None:
+            self.leadership = Leadership(self.db, [self.roster, self.courier, *retention])
+            return [self.restored_log, self.log, self.leadership, self.link_server]
+        worker: list[Part] = [EmbeddedWorker(self.config)] if self.config.campaigns.worker == "embedded" else []
+        return [self.restored_log, self.log, self.roster, self.link_server, self.courier, *worker, *retention]
+
+    def _all_links(self, cosigner: Cosigner) -> tuple[PeerLinks, LinkView]:
+        if self.replica_set is None:
+            return self.link_server, self.link_server
+        links = self.replica_set.join(self.link_server, cosigner, self.roster)
+        return links, links
+
     @classmethod
-    def open(cls, config: HubConfig, *, clock: Clock = utc_now) -> Hub:
+    def open(cls, config: HubConfig, *, clock: Clock = utc_now, signing_key_lost: bool = False) -> Hub:
         """Open an initialised hub; nothing runs yet.
+
+        Args:
+            config, clock: the hub's.
+            signing_key_lost: only to announce another: it signs nothing.
 
         Raises:
             StateError: keys, configuration and database do not belong together, or a secret file is not safe.
         """
-        keys = load_keys(config.keys_dir)
+        keys = load_keys(config.keys_dir, signing_key_lost=signing_key_lost)
         admin_token = read_secret(config.admin_token_file).decode().strip()
         internal_token = read_secret(config.internal_token_file).decode().strip()
         db = open_database(config)
         check_schema(db)
-        _check_identity(db, config, keys)
-        return cls(config, keys, db, admin_token=admin_token, internal_token=internal_token, clock=clock)
+        check_identity(db, config, keys, signing_key_lost=signing_key_lost)
+        signing = SigningKey(db, config.keys_dir, hub_id=config.hub_id, clock=clock)
+        keys = replace(keys, identity=signing)
+        return cls(
+            config, keys, db, signing=signing, admin_token=admin_token, internal_token=internal_token, clock=clock
+        )
 
     def _superlink_parts(self, options: SuperLinkOptions) -> list[Part]:
         # Flower is slow to import: only the hub that serves does.
@@ -291,29 +340,56 @@ class Hub:
         from hub.superlink.roster import SuperLinkRoster  # noqa: PLC0415
 
         own = [EmbeddedSuperLink(self.config)] if options.managed and options.control is None else []
-        return [*own, SuperLinkRoster(SuperLinkApi(options), self._roster_parties, shared=not options.managed)]
-
-    def _roster_parties(self) -> tuple[Party, ...]:
-        current = self.roster.current()
-        return () if current is None else current[1].parties
+        return [*own, SuperLinkRoster(SuperLinkApi(options), self.roster.members, shared=not options.managed)]
 
     def _roster_token(self) -> str | None:
         current = self.roster.current()
-        return None if current is None else current[0]
+        # A held hub's roster may be older than the one that parties have; they would take that for an attack.
+        return None if current is None or self.log.guard.held() else current[0]
 
     def _tell_newcomer(self, session: Session, party_id: str) -> None:
         self.notices.tell(session, party_id)
         self.models.tell(session, party_id)
 
+    @property
+    def statistics(self) -> StatisticsReports:
+        """Reports of programme statistics."""
+        book = CampaignBook(self.db, self.log, hub_id=self.config.hub_id, clock=self.clock)
+        return StatisticsReports(book, self.keys.identity, self.log_search, self.log.reader)
+
+    @cached_property
+    def restored_log(self) -> RestoredLog:
+        """What compares the log with what the witness cosigned."""
+        return restored_log(self)
+
+    @property
+    def revocation(self) -> Revocation:
+        """Takes parties out, in this process and the others."""
+        return Revocation(self.db, self.log, hub_id=self.config.hub_id, clock=self.clock, on_change=self._party_revoked)
+
+    def _party_revoked(self, party_id: str) -> None:
+        self.roster.revoked()
+        self.link_server.end(party_id)
+
     def _link_opened(self, party: Party) -> None:
         if party.kind == WITNESS:
+            self.restored_log.look_soon()
             self.roster.changed()  # what waits for its approval can be proposed now
 
     def start(self) -> None:
         """Start what runs in the background."""
+        if self.replica_set is None:
+            refuse_beside_replicas(self.db)
+        else:
+            self.replica_set.start()  # who is entered may judge the others
+        self.signing.keep_statements()
         self.idempotency.release_unfinished()
-        superlink = self.config.superlink
-        self._running = [*self.parts, *([] if superlink is None else self._superlink_parts(superlink))]
+        options = self.config.superlink
+        superlink = [] if options is None else self._superlink_parts(options)
+        if self.leadership is not None:
+            self.leadership.tasks += superlink
+            superlink = []
+        self._running = [*self.parts, *superlink]
         for part in self._running:
             part.start()
 
@@ -321,15 +397,38 @@ class Hub:
         """Stop it, in the opposite order."""
         for part in reversed(self._running):
             part.stop()
+        if self.replica_set is not None and self._running:
+            self.replica_set.stop()
         self._running = []
 
     def close(self) -> None:
         """Close the database."""
+        if self.replica_set is not None:
+            self.replica_set.close()
         self.db.close()
+
+    def leads(self) -> bool:
+        """Say whether this process does what one does for all."""
+        return self.replica_set is None or (self.leadership is not None and self.leadership.leads())
+
+    def _tell_replicas(self, what: str) -> None:
+        if self.replica_set is not None:
+            self.replica_set.news.tell(what)
+
+    def _nonces(self, use: str) -> Nonces:
+        return SpentNonces() if self.replica_set is None else self.replica_set.nonces(use)
 
     def alarms(self) -> tuple[Alarm, ...]:
         """Return what every page says at its top: what is wrong now, since when, and what to do."""
         return self.log_alarms.now()
+
+    @property
+    def witness_rotation(self) -> WitnessRotation:
+        """What takes in that the witness's key is followed by another."""
+        heartbeat_s = self.config.feed_heartbeat_s
+        return WitnessRotation(
+            self.db, self.log, self.feed, heartbeat_s=heartbeat_s, clock=self.clock, links=lambda: self.links
+        )
 
     def merchant_page(self, name: str) -> str:
         """Return the address of a merchant's page."""
@@ -345,7 +444,24 @@ class Hub:
             sign_key=self.keys.identity.public,
             voprf_key=self.keys.voprf.public,
             witness=self.parties.witness_info(),
+            successions=self.signing.statements,
+            former_keys=self.signing.former(),
         )
+
+
+def _replica_set(hub: Hub, internal_token: str) -> ReplicaSet | None:
+    options = hub.config.replicas
+    if options is None:
+        return None
+    return ReplicaSet(hub.config, hub.db, options, instance=hub.instance, token=internal_token, clock=hub.clock)
+
+
+def _idempotency(hub: Hub) -> IdempotencyStore:
+    life_s = int(hub.config.idempotency_life.total_seconds())
+    if hub.replica_set is None:
+        return IdempotencyStore(hub.db, clock=hub.clock, life_s=life_s)
+    gone = hub.replica_set.replicas.gone
+    return IdempotencyStore(hub.db, clock=hub.clock, life_s=life_s, owner=hub.instance, gone=gone)
 
 
 def _retention(hub: Hub) -> Retention | None:
@@ -353,97 +469,3 @@ def _retention(hub: Hub) -> Retention | None:
     if days is None:
         return None
     return Retention(hub.db, hub.log, hub_id=hub.config.hub_id, clock=hub.clock, days=days)
-
-
-def record_identity(db: Database, config: HubConfig, keys: HubKeys, now: datetime) -> None:
-    """Write into a fresh database whose it is, with the log's first entry; StateError where it is somebody's."""
-    reader = LogReader(db, hub_id=config.hub_id, origin=config.log_origin)
-    parties = PartyBook(db)
-    alarms = Alarms(db, clock=lambda: now, limit_s=config.log.cosign_alarm_s)
-    cosigner = Cosigner(
-        db, config.log_origin, keys.identity.public, witness=parties.witness, links=NoLinks, alarms=alarms
-    )
-    log = AuditLog(db, keys.identity, config.log_origin, clock=lambda: now, cosigner=cosigner, reader=reader)
-    with db.session() as session:
-        if session.get(HubIdentityRow, 1) is not None:
-            raise StateError(
-                "The database belongs to a hub already.", field="database", remedy="Name another database."
-            )
-        session.add(
-            HubIdentityRow(
-                id=1,
-                hub_id=config.hub_id,
-                origin=config.log_origin,
-                sign_key=keys.identity.public,
-                voprf_key=keys.voprf.public,
-            )
-        )
-        log.append(session, "hub-initialised", config.hub_id, facts={"at": seconds(now), "origin": config.log_origin})
-    log.sequence()
-
-
-def _check_identity(db: Database, config: HubConfig, keys: HubKeys) -> None:
-    with db.reading() as session:
-        row = session.get(HubIdentityRow, 1)
-    if row is None:
-        raise StateError(
-            "The database belongs to no hub yet.", field="database", remedy="Run `digua-hub init` for a new hub."
-        )
-    pairs = (
-        ("hub_id", row.hub_id, config.hub_id),
-        ("origin", row.origin, config.log_origin),
-        ("keys_dir (signing key)", row.sign_key, keys.identity.public),
-        ("keys_dir (VOPRF seed)", row.voprf_key, keys.voprf.public),
-    )
-    for name, stored, present in pairs:
-        if stored != present:
-            raise StateError(
-                f"{name} is not the one that the database was made with.",
-                field=name,
-                remedy="Restore configuration, keys and database of the same hub; pseudonyms and log depend on them.",
-            )
-
-
-def sample_config(hub_id: str, port: int) -> str:
-    """Return the text of a new `hub.yaml` with its comments."""
-    return f"""\
-# digua hub 枢纽配置. Paths are relative to this file. 路径相对于本文件。
-hub_id: {hub_id}
-listen:
-  host: 127.0.0.1
-  port: {port}
-public_url: http://127.0.0.1:{port}
-# Pages for people, as they type it; passkeys need a name. 页面地址；通行密钥要求使用域名。
-pages: {{origin: http://localhost:{port}}}
-# SQLite file, or postgresql+psycopg://user:password@host/name
-database: sqlite:///hub.sqlite
-# Secret files, mode 0600. 密钥文件，权限 0600。
-keys_dir: keys
-admin_token_file: admin.token
-# Beyond loopback TLS is required. 非本机访问必须启用 TLS。
-# tls: {{certificate: tls/hub.pem, key: tls/hub.key}}
-# Identifiers a party may have pseudonymised in all. 各方假名化总配额。
-voprf_quota:
-  default: 100000
-# Checkpoints of the audit log. 审计日志检查点。
-log:
-  interval_s: 1.0
-  max_entries: 1000
-# A model is released only with an impact assessment (PIPL 55): required, or optional. 模型发布须有影响评估。
-# models: {{assessment: required}}
-# Campaigns: on the agents' own connections, and on Flower's SuperLink where it is named below.
-# 训练任务：经节点自有连接；如在下方配置，也可经 Flower SuperLink。
-# campaigns: {{engines: [agent, superlink]}}
-# A SuperLink that `digua-hub serve` starts and watches: nodes reach `listen` with TLS and their training keys.
-# 由枢纽启动并看护的 SuperLink：节点凭训练密钥经 TLS 连接 listen。
-# superlink:
-#   managed: true
-#   listen: {{host: 0.0.0.0, port: 9092}}
-#   tls: {{certificate: tls/superlink.pem, key: tls/superlink.key}}
-#   directory: superlink
-# Or one that runs elsewhere. 或使用已有的 SuperLink。
-# superlink:
-#   address: superlink.example.org:9093
-#   root_certificates: tls/ca.pem
-#   token_file: superlink.token
-"""

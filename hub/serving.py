@@ -1,75 +1,48 @@
-"""Serving: uvicorn from Python, logs as JSON lines without payloads."""
+"""Serving: uvicorn from Python, logs without payloads."""
 
 from __future__ import annotations
 
-import logging
+import os
 import signal
-import sys
 
 import structlog
-import uvicorn
 
 from hub.app import create_app
 from hub.link import WS_MAX_BYTES
+from hub.listener import serve_app
 from hub.services import Hub
-from models.web.headers import proxy_options
+from hub.state_errors import ReplicaEndedError
+from models.ops.logs import LogOutput, configure_logs
 
-STOP_S = 15
+_logger = structlog.get_logger("hub.serving")
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    """Send structlog's and the libraries' records to standard error as one JSON object a line."""
-    shared: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(ensure_ascii=False),
-            ],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    # They print addresses and paths of requests, or whole messages.
-    logging.getLogger("websockets").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+def configure_logging(output: LogOutput | None = None) -> None:
+    """Send structlog's and the libraries' records to standard error; as JSON where nothing else is said."""
+    configure_logs(output or LogOutput())
 
 
 def serve(hub: Hub) -> None:
-    """Serve until SIGINT or SIGTERM; from the main thread."""
-    listen, tls = hub.config.listen, hub.config.tls
-    config = uvicorn.Config(
+    """Serve until SIGINT or SIGTERM; from the main thread. SIGHUP takes certificate and key from their files again.
+
+    Raises:
+        ReplicaEndedError: another replica ended this one, which stopped.
+    """
+    listen = hub.config.listen
+
+    def started() -> None:
+        if hub.replica_set is not None:
+            hub.replica_set.on_end = lambda: os.kill(os.getpid(), signal.SIGTERM)
+        _logger.info("hub-serves", at=listen.host, port=listen.port)
+
+    serve_app(
         create_app(hub),
-        host=listen.host,
-        port=listen.port,
-        ssl_certfile=str(tls.certificate) if tls else None,
-        ssl_keyfile=str(tls.key) if tls else None,
+        listen,
+        hub.config.tls,
+        started=started,
         ws="websockets-sansio",
         ws_max_size=WS_MAX_BYTES,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        **proxy_options(listen.believed),
-        timeout_graceful_shutdown=STOP_S,
-        lifespan="on",
     )
-    # Uvicorn shuts down on these and raises them again afterwards; then they must not end us before we have closed.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run()
+    _logger.info("hub-stopped")
+    if hub.replica_set is not None and hub.replica_set.ended:
+        raise ReplicaEndedError()

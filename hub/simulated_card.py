@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bins import DEFAULTED, PERFORMING
 from models.card import FORMATS, render_card
 from models.card_content import CardFacts, ExactFigures
 from models.card_curves import exact_roc
+from models.codes import DEFAULTED, PERFORMING
 from models.evaluation import calibration_table, histogram_metrics, score_histogram
 from models.i18n import LANGUAGES
 from models.tables import FloatArray

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from crypto.manifest import ascending
 from hub.errors import SimulationError
 from models.datasets import PUBLIC, public_table
 from models.schema import Schema
@@ -132,6 +134,21 @@ def split_table(
             whole.filter(pl.Series(holder == index)).write_csv(path)
             files.append(NodeFile(party, kind, path))
     return SplitTable(tuple(files), own_ids)
+
+
+def distinct(pseudonyms: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(n, 32) pseudonyms, each once, in order."""
+    ordered = pseudonyms[np.argsort(pseudonyms.view("V32").ravel())]
+    new = np.concatenate([np.ones(min(1, len(ordered)), dtype=np.bool_), ascending(ordered)])
+    return ordered if new.all() else ordered[new]
+
+
+def simulated_pseudonyms(ids: Sequence[str]) -> NDArray[np.uint8]:
+    """(n, 32) SHA-256 of each identifier: a stand-in for the VOPRF that anyone could reverse by trying."""
+    joined = bytearray()
+    for each in ids:
+        joined += hashlib.sha256(each.encode()).digest()
+    return np.frombuffer(joined, dtype=np.uint8).reshape(-1, 32)
 
 
 def _check(

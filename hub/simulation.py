@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,13 +39,14 @@ from hub.evaluation_cohort import evaluation_cohort
 from hub.evaluation_model import make_evaluation, score_bands
 from hub.evaluation_stage import EvaluationTask
 from hub.grids.local import LocalGrid
-from hub.server_app import TRIP_TIMEOUT_S, CampaignJob, CampaignResult, run_server_app
-from hub.simulated_data import NodeFile
+from hub.open_files import allow_stores
+from hub.server_app import TRIP_TIMEOUT_S, CampaignJob, CampaignResult, LeftOver, run_server_app
+from hub.simulated_data import NodeFile, distinct, simulated_pseudonyms
 from hub.synthetic_files import SQL_QUERY
 from models.artefact import ModelArtefact
 from models.encoder_spec import EncoderSpec
 from models.evaluation_result import EvaluationResult
-from models.schema import Schema
+from models.schema import Schema, unsettled
 from nodes.attempts import AttemptStore
 from nodes.campaign_rules import CampaignRules
 from nodes.config import TrustConfig
@@ -64,6 +66,7 @@ from nodes.training_context import AssumedConsents, TrainingContext, TrainingDat
 from nodes.witness.release import ReleaseDesk
 from nodes.witness_attempts import WitnessAttemptStore
 from nodes.witness_stage import WitnessContext
+from nodes.yearly_budget import YearlyBudget
 
 HUB_ID, WITNESS_ID = "hub", "witness"
 
@@ -97,6 +100,12 @@ class Budget:
 
     epsilon: float
     delta: float
+    statistics_per_year: float | None = None
+
+    def ledger(self, store: Store, owner: str, clock: Clock = utc_now) -> Ledger:
+        """A party's ledger under this budget."""
+        yearly = None if self.statistics_per_year is None else YearlyBudget(self.statistics_per_year, owner)
+        return Ledger(store, self.epsilon, self.delta, yearly=yearly, clock=clock)
 
 
 class Federation:
@@ -160,13 +169,14 @@ class Federation:
         consents = AssumedConsents(pseudonyms, sources)
         self.contexts: dict[str, TrainingContext] = {}
         self.stores: dict[str, Store] = {}
+        allow_stores(len(self.parties))
         for node in nodes:
             store = self._store(state, node.party_id)
             self.contexts[node.party_id] = TrainingContext(
                 party_id=node.party_id,
                 kind=node.kind,
                 identity=self._identities[node.party_id],
-                ledger=Ledger(store, budget.epsilon, budget.delta),
+                ledger=budget.ledger(store, node.party_id, clock),
                 attempts=AttemptStore(store),
                 campaigns=CampaignRules(store),
                 roster=_book(store, trust, roster),
@@ -180,7 +190,7 @@ class Federation:
         self.witness_context = WitnessContext(
             party_id=WITNESS_ID,
             identity=self._identities[WITNESS_ID],
-            ledger=Ledger(store, budget.epsilon, budget.delta),
+            ledger=budget.ledger(store, WITNESS_ID, clock),
             attempts=WitnessAttemptStore(store),
             campaigns=CampaignRules(store),
             roster=_book(store, trust, roster),
@@ -247,7 +257,7 @@ class Federation:
         return CampaignPlan(
             campaign_id=campaign_id or f"sim-{secrets.token_hex(6)}",
             schema=self.schema,
-            stages=stages,
+            stages=("bins", *stages) if unsettled(self.schema) and "bins" not in stages else stages,
             epsilon=epsilon,
             delta=delta,
             cohort=self.cohort(),
@@ -308,6 +318,7 @@ class Federation:
             progress,
             self.node_ids,
             timeout=timeout,
+            left=LeftOver(bins=result.bins),
             evaluate=self.evaluation_task(plan, result, artefact, bands.edges),
         )
         opened = run_server_app(self.grid, job).evaluated
@@ -380,7 +391,12 @@ class Federation:
         )
 
     def _store(self, state: Path, party_id: str) -> Store:
-        self.stores[party_id] = Store.open(state / f"{party_id}.sqlite")
+        path = state / f"{party_id}.sqlite"
+        if (empty := state / "empty.sqlite").exists():  # hundreds of nodes: tables are made once, then copied
+            shutil.copy(empty, path)
+        else:
+            Store.open(empty, outlives_process=False).close()
+        self.stores[party_id] = Store.open(path, outlives_process=False)
         return self.stores[party_id]
 
 
@@ -417,7 +433,7 @@ def load_nodes(schema: Schema, files: Sequence[NodeFile]) -> SimulatedNodes:
     """
     label = schema.label.kind
     tables = {each.party_id: _read(schema, each) for each in files if each.kind == label}
-    merchants = _distinct(np.concatenate([table.pseudonyms for table in tables.values()]))
+    merchants = distinct(np.concatenate([table.pseudonyms for table in tables.values()]))
     index = PseudonymIndex(merchants)
     parties = {kind: [each.party_id for each in files if each.kind == kind] for kind in schema.kinds_in_order()}
     sources = {kind: Holding(tuple(ids), np.full(len(merchants), -1, dtype=np.int32)) for kind, ids in parties.items()}
@@ -455,21 +471,6 @@ class _Table:
     pseudonyms: NDArray[np.uint8]
     codes: NDArray[np.uint8]
     outcome: NDArray[np.uint8] | None
-
-
-def _distinct(pseudonyms: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Each once, in order."""
-    ordered = pseudonyms[np.argsort(pseudonyms.view("V32").ravel())]
-    new = np.concatenate([np.ones(min(1, len(ordered)), dtype=np.bool_), ascending(ordered)])
-    return ordered if new.all() else ordered[new]
-
-
-def simulated_pseudonyms(ids: Sequence[str]) -> NDArray[np.uint8]:
-    """(n, 32) SHA-256 of each identifier: a stand-in for the VOPRF that anyone could reverse by trying."""
-    joined = bytearray()
-    for each in ids:
-        joined += hashlib.sha256(each.encode()).digest()
-    return np.frombuffer(joined, dtype=np.uint8).reshape(-1, 32)
 
 
 def _entry(party: Party) -> RosterEntry:

@@ -27,21 +27,27 @@ from hub.encoder_model import encoder_logits_of, with_encoder_column
 from hub.errors import SimulationError
 from hub.evaluation_cohort import OTHERS
 from hub.model_cards import training_of
-from hub.scorecard_model import make_scorecard, opened_table
+from hub.opened_tables import opened_table
+from hub.scorecard_model import make_scorecard
 from hub.server_app import CampaignResult, EncoderResult
 from hub.simulated_card import exact_figures, write_cards
 from hub.simulated_data import SplitTable, read_folder, read_joined, split_table
+from hub.simulated_explanation import example_of, write_example
 from hub.simulation import Budget, Federation, NodeData, load_nodes
 from models.artefact import ModelArtefact
 from models.baselines import auc_lightgbm, auc_nonprivate
-from models.bins import ABSENT, UNLABELLED
 from models.card_content import CardFacts
+from models.codes import ABSENT, UNLABELLED
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
 from models.evaluation import auc, ks
 from models.evaluation_result import EvaluationResult
-from models.schema import Schema
+from models.explanation import Explanation
+from models.fit_options import FitOptions
+from models.quantile_bins import on_grid, settled_codes
+from models.schema import Schema, unsettled
 from models.schema_file import load_schema
 from models.scorecard import Scorecard
+from models.stability import stability_of
 from models.tables import FeatureBins, feature_bins, from_codes
 
 Codes = NDArray[np.uint8]
@@ -84,11 +90,12 @@ class SimulationOptions:
 
 @dataclass(frozen=True)
 class Simulated:
-    """What came out: the report, and the model."""
+    """What came out: the report, the model, and what one merchant would be told of it; None without a scorecard."""
 
     report: dict[str, Any]
     artefact: ModelArtefact
     own_ids: bool
+    example: Explanation | None
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,14 @@ class _Joined:
 
     def where(self, kept: NDArray[np.bool_]) -> _Joined:
         return _Joined(self.pseudonyms[kept], {k: c[kept] for k, c in self.codes.items()}, self.outcome[kept])
+
+    def under(self, schema: Schema) -> _Joined:
+        """The same rows, read in cells of grids, under the schema whose bins came of them."""
+        codes = {
+            kind: np.where(fine[:, :1] == ABSENT, np.uint8(ABSENT), settled_codes(schema, kind, fine))
+            for kind, fine in self.codes.items()
+        }
+        return _Joined(self.pseudonyms, codes, self.outcome)
 
 
 @dataclass(frozen=True)
@@ -138,6 +153,16 @@ class _Model:
         if self.card is None:
             return -encoder_logits_of(self.artefact, codes[schema.label.kind])
         return self.card.score(self.codes(schema, codes)).astype(np.float64)
+
+    def example(self, schema: Schema, rows: _Joined) -> Explanation | None:
+        """What one of these merchants would be told."""
+        if self.card is None or not len(rows.outcome):
+            return None
+        encoders = {}
+        if self.encoder is not None:
+            artefact = self.encoder.artefact
+            encoders[schema.label.kind] = lambda codes: with_encoder_column(artefact, codes)[:, -1]
+        return example_of(schema, self.card, rows.codes, self.scores(schema, rows.codes), encoders)
 
     @property
     def terms(self) -> Terms:
@@ -183,6 +208,12 @@ def simulate(options: SimulationOptions, progress: ProgressCallback) -> Simulate
         HubError, ModelsError, CryptoError: options, table or schema do not fit, or the campaign fails.
     """
     schema = load_schema(options.schema)
+    if "encoder" in options.stages and unsettled(schema):
+        raise SimulationError(
+            f"schema {schema.name} leaves bins to quantiles, and an encoder needs them given",
+            field="stages",
+            remedy="take the schema.json that a simulation with a scorecard alone has written",
+        )
     with tempfile.TemporaryDirectory(prefix="digua-simulate-") as scratch:
         folder = options.out if options.out is not None else Path(scratch) / "out"
         folder.mkdir(parents=True, exist_ok=True)
@@ -256,6 +287,10 @@ def _run(
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     joined = _join(schema, nodes, plan.cohort.pseudonyms)
+    if result.bins is not None:
+        schema = artefact.schema_of()
+        joined = joined.under(schema)
+        (folder / "schema.json").write_bytes(schema.canonical_json() + b"\n")
     held = holdout_mask(joined.pseudonyms, salt, options.holdout)
     evaluation = federation.evaluate(plan, result, artefact, progress) if "evaluation" in options.stages else None
     measured = _measure(options, schema, model, joined.where(~held), joined.where(held))
@@ -271,7 +306,7 @@ def _run(
         "noise": "on" if options.noise_on else "off",
         "sigma_class": artefact.privacy.sigma_class,
         "sigma_pair": artefact.privacy.sigma_pair,
-        "stages": list(options.stages),
+        "stages": list(plan.stages),
         "table_equals_joined": None if options.noise_on else _equals(schema, model, joined.where(~held)),
         "seed": options.seed,
         "merchants": len(joined.pseudonyms),
@@ -290,16 +325,20 @@ def _run(
         "table_digest": artefact.table_digest,
     }
     _write(folder, report, artefact)
+    example = model.example(schema, joined.where(held if held.any() else ~held))
     if options.out is not None:
+        if example is not None:
+            write_example(folder, example)
         write_cards(folder, _card_facts(schema, model, joined.where(held), report, evaluation))
-    return Simulated(report, artefact, split.own_ids)
+    return Simulated(report, artefact, split.own_ids, example)
 
 
 def _join(schema: Schema, nodes: list[NodeData], pseudonyms: NDArray[np.uint8]) -> _Joined:
     """The cohort's rows at every kind, in order of `pseudonyms`; absent where a kind has no record."""
     size = len(pseudonyms)
     codes = {
-        kind: np.full((size, len(schema.features(kind))), ABSENT, dtype=np.uint8) for kind in schema.kinds_in_order()
+        kind: np.full((size, len(on_grid(schema).features(kind))), ABSENT, dtype=np.uint8)
+        for kind in schema.kinds_in_order()
     }
     outcome = np.full(size, UNLABELLED, dtype=np.uint8)
     for node in nodes:
@@ -371,9 +410,14 @@ def _card_facts(
         pd = expit(-scores) if model.card is None else model.card.pd_of(scores.astype(np.int64))
         others = {title: report[name] for title, name in _OTHERS.items() if report[name] is not None}
         exact = exact_figures(scores, pd, test.outcome, others=others, scorecard=model.card is not None)
+    table = None if model.released is None else opened_table(model.released)
+    stability = None
+    if table is not None and model.card is not None:
+        stability = stability_of(table, model.card, FitOptions(**model.artefact.fit_options))
     return CardFacts(
         model.artefact,
-        table=None if model.released is None else opened_table(model.released),
+        table=table,
+        stability=stability,
         training=training_of(model.terms, schema.name, lost=model.lost, held_out=len(test.outcome)),
         exact=exact,
         evaluation=evaluation,

@@ -6,13 +6,14 @@ here: these figures are for planning, and prove nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import select, union
 
-from crypto.jws import verify_model
+from crypto.dated import verify_any
+from crypto.key_line import KeyLine
 from crypto.wire.campaign import MechanismTerms, Terms
 from hub.db import Database
 from hub.tables.campaigns import CampaignAttemptRow, EncoderRoundRow, OpenedTableRow
@@ -56,13 +57,13 @@ class Spending:
 
     Args:
         db: the hub's.
-        hub_id, sign_key: under which terms were signed.
+        hub_id, hub_keys: under which terms were signed.
     """
 
-    def __init__(self, db: Database, *, hub_id: str, sign_key: bytes) -> None:
+    def __init__(self, db: Database, *, hub_id: str, hub_keys: KeyLine) -> None:
         self._db = db
         self._hub_id = hub_id
-        self._sign_key = sign_key
+        self._hub_keys = hub_keys
         self._read: dict[str, Terms] = {}
         """Attempt → terms; they never change."""
 
@@ -90,22 +91,27 @@ class Spending:
             found = select(CampaignAttemptRow.attempt, CampaignAttemptRow.terms)
             for attempt in unread:
                 for name, token in session.execute(found.where(CampaignAttemptRow.attempt == attempt)):
-                    self._read[name] = verify_model(token, self._sign_key, Terms, typ="terms", kid=self._hub_id)
+                    self._read[name] = verify_any(token, self._hub_keys, Terms, typ="terms", kid=self._hub_id)
         costs = [
             _cost(row.campaign_id, row.created_at, row.stage, self._read[row.attempt], row.campaign_id in opened)
             for row in last.values()
         ]
         return tuple(sorted(costs, key=lambda cost: (-cost.at, cost.campaign_id)))
 
-    def by_node(self, costs: tuple[CampaignCost, ...] | None = None) -> Mapping[str, NodeCost]:
+    def by_node(self, costs: Sequence[CampaignCost] | None = None) -> Mapping[str, NodeCost]:
         """Return node → what it spent in published campaigns with noise."""
-        spent: dict[str, NodeCost] = {}
-        for cost in self.campaigns() if costs is None else costs:
-            if cost.published and cost.noise == "on":
-                for party in cost.parties:
-                    known = spent.get(party, NodeCost(0, 0.0))
-                    spent[party] = NodeCost(known.campaigns + 1, known.epsilon + cost.epsilon)
-        return spent
+        return by_node(self.campaigns() if costs is None else costs)
+
+
+def by_node(costs: Sequence[CampaignCost]) -> Mapping[str, NodeCost]:
+    """Return node → what it spent in published campaigns with noise."""
+    spent: dict[str, NodeCost] = {}
+    for cost in costs:
+        if cost.published and cost.noise == "on":
+            for party in cost.parties:
+                known = spent.get(party, NodeCost(0, 0.0))
+                spent[party] = NodeCost(known.campaigns + 1, known.epsilon + cost.epsilon)
+    return spent
 
 
 def _cost(campaign_id: str, at: int, stage: str, terms: Terms, published: bool) -> CampaignCost:

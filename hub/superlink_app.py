@@ -26,7 +26,7 @@ from hub.campaign_run import CampaignRun
 from hub.config import load_config
 from hub.engines import GivenGrid
 from hub.errors import SuperLinkError
-from hub.relayed_links import RelayedLinks
+from hub.relayed_links import DistantLinks
 from hub.services import Hub
 from hub.serving import configure_logging
 from hub.superlink.bundle import CAMPAIGN, HUB
@@ -49,12 +49,13 @@ def main(grid: Grid, context: Context) -> None:
         SuperLinkError: it was interrupted and stays unfinished; Flower then shows the run as failed.
     """
     threading.Thread(target=_end_with, args=(os.getppid(),), name="leash", daemon=True).start()
-    configure_logging()
+    config = load_config(Path(str(context.run_config[HUB])))
+    configure_logging(config.logs)
     campaign_id = str(context.run_config[CAMPAIGN])
     structlog.contextvars.bind_contextvars(campaign=campaign_id, run=context.run_id)
-    with working_hub(load_config(Path(str(context.run_config[HUB])))) as hub:
+    with working_hub(config) as hub:
         links = hub.links
-        if isinstance(links, RelayedLinks):
+        if isinstance(links, DistantLinks):
             links.wait_for_hub(lambda: False)
         with _alone(campaign_locks(hub.db), campaign_id):
             if campaign_id in hub.campaigns.book.unfinished() and not _run(hub, grid, campaign_id):

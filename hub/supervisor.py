@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from hub.campaign_book import CampaignBook
 from hub.campaign_locks import CampaignLocks
 from hub.errors import InternalError
-from hub.problems import describe
+from hub.problem_details import describe
 
 LOOK_S = 0.25
 STOP_S = 8.0
@@ -98,6 +98,8 @@ class Supervisor:
     def look(self) -> None:
         """Look once: note which processes ended, start those that are due."""
         self._reap()
+        if self._book.log.guard.held():
+            return
         now = self._monotonic()
         for campaign_id in self._book.unfinished():
             if len(self.running) >= self._parallel:

@@ -9,24 +9,33 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from crypto.canonical import digest
+from crypto.count_trees import plain_sum
 from crypto.errors import CryptoError
-from crypto.histogram import histogram_grid
 from crypto.jws import verify_model
 from crypto.parcel import Parcel
 from crypto.secure_sum import open_sum
 from crypto.table_grid import terms_grid, terms_layout
-from crypto.wire.campaign import Decision, Receipt, RosterEntry, Terms
-from hub.attempt_run import AttemptRun, announce_decision, ask_witness, refusers, void_attempt, witness_at_fault
+from crypto.wire.campaign import Decision, Receipt, Terms
+from hub.attempt_run import (
+    AttemptRun,
+    announce_decision,
+    ask_void,
+    ask_witness,
+    refusers,
+    void_attempt,
+    witness_at_fault,
+)
 from hub.campaign_plan import CampaignStore, ReleasedTable
 from hub.errors import CampaignError
 from hub.grids.channel import Channel, Reply
+from hub.witness_seat import WitnessSeat
 
 Share = NDArray[np.uint32]
 
@@ -54,7 +63,7 @@ def read_shares(
     return shares, receipts
 
 
-def read_release(witness: RosterEntry, terms: Terms, h: bytes, reply: Parcel) -> tuple[str, Share]:
+def read_release(witness: WitnessSeat, terms: Terms, h: bytes, reply: Parcel) -> tuple[str, Share]:
     """T3′: the witness's signed release and its term.
 
     Raises:
@@ -62,7 +71,7 @@ def read_release(witness: RosterEntry, terms: Terms, h: bytes, reply: Parcel) ->
         CryptoError: a part is missing or not signed by it.
     """
     token, term = reply.text("decision"), reply.array("term", np.uint32, 1)
-    decision = verify_model(token, witness.sign_key, Decision, typ="decision", kid=witness.party_id)
+    decision = witness.said(token, Decision, typ="decision")
     if (decision.attempt, decision.h, decision.decision) != (terms.attempt, h, "released"):
         raise witness_at_fault(witness, "signed another decision than a release")
     if decision.term_sha256 != digest(_bytes(term)):
@@ -80,16 +89,16 @@ def open_shares(
     seconds: Mapping[str, float],
     lost: Mapping[str, str],
 ) -> ReleasedTable:
-    """T4: the noisy table; of an evaluation, V4: the noisy histogram.
+    """T4: the noisy table; of an evaluation, V4: the noisy histogram; of a bins stage, Q3: the noisy trees.
 
     Raises:
         RangeError: a total is beyond its bound.
     """
     token, term = release
     everything = [*shares.values(), term]
-    if terms.stage == "evaluation":
-        histogram = histogram_grid(terms)
-        counts = histogram.counts(open_sum(everything, bound=histogram.bound))
+    if terms.stage in ("evaluation", "bins"):
+        _, plain = plain_sum(terms)
+        counts = plain.counts(open_sum(everything, bound=plain.bound))
     else:
         grid = terms_grid(terms)
         counts = grid.counts(terms_layout(terms), open_sum(everything, bound=grid.bound))
@@ -125,7 +134,7 @@ def open_attempt(
     ordered = " ".join(receipts[entry.party_id] for entry in run.roster)
     documents = {"attempt": run.attempt, "acceptances": acceptances, "receipts": ordered}
     final = run.ask_witness("query.release", "release", Parcel(documents))
-    release = read_release(run.plan.witness, terms, h, final)
+    release = read_release(run.plan.seat, terms, h, final)
     opened = open_shares(terms, h, shares, receipts, release, seconds=run.seconds, lost=lost)
     run.tell("open", 1, 1)
     # Kept before anybody hears of it: an attempt that was announced is never looked at again.
@@ -136,7 +145,7 @@ def open_attempt(
 
 
 def settle_attempt(
-    channel: Channel, witness: RosterEntry, terms: Terms, h: bytes, store: CampaignStore, *, reopen: bool
+    channel: Channel, witness: WitnessSeat, terms: Terms, h: bytes, store: CampaignStore, *, reopen: bool
 ) -> ReleasedTable | None:
     """Ends an attempt that was cut off: void if it still can be; else its release is announced.
 
@@ -157,16 +166,33 @@ def settle_attempt(
         void_attempt(channel, witness, terms, h, store)
     except CampaignError as refused:
         try:
-            reply = ask_witness(channel, witness, "query.release", Parcel({"attempt": terms.attempt}), terms.attempt)
+            release = _ask_release(channel, witness, terms, h)
         except CampaignError:
             raise refused from None
-        release = read_release(witness, terms, h, reply)
         table = _repeated(channel, terms, h, release) if reopen else None
         if table is not None:
             store.opened(table)
         announce_decision(channel, terms, h, release[0], store)
         return table
     return None
+
+
+def decided_again(
+    channel: Channel, witness: WitnessSeat, terms: Terms, h: bytes, decided: Literal["released", "void"]
+) -> str:
+    """A decision that the witness took already, signed anew with the key that holds now (R5).
+
+    Raises:
+        CampaignError: the witness cannot be reached, or decided otherwise.
+    """
+    if decided == "void":
+        return ask_void(channel, witness, terms, h)
+    return _ask_release(channel, witness, terms, h)[0]
+
+
+def _ask_release(channel: Channel, witness: WitnessSeat, terms: Terms, h: bytes) -> tuple[str, Share]:
+    reply = ask_witness(channel, witness, "query.release", Parcel({"attempt": terms.attempt}), terms.attempt)
+    return read_release(witness, terms, h, reply)
 
 
 def _repeated(channel: Channel, terms: Terms, h: bytes, release: tuple[str, Share]) -> ReleasedTable:

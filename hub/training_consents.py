@@ -11,6 +11,9 @@ A consent counts for a campaign when
 So nobody's rows are used beside data that the merchant did not name, and each merchant adds something to a table across
 sources. Where a merchant has several such consents the newest counts, by the time it was signed and then by its id:
 nodes hold the same consents and come to the same choice.
+
+Programme statistics take the same, with the purpose `programme-statistics` in place of `model-training`; there the
+label's kind alone is enough, as a merchant without credit counts among those who have none.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import null, select
+from sqlalchemy import null, select, true
 
 from crypto.jws import peek_payload
 from crypto.wire.consent import Purpose
@@ -54,7 +57,13 @@ class TrainingMerchants:
 
 
 def training_merchants(
-    db: Database, kinds: Sequence[str], label_kind: str, now: datetime, *, scoring: bool = False
+    db: Database,
+    kinds: Sequence[str],
+    label_kind: str,
+    now: datetime,
+    *,
+    scoring: bool = False,
+    purpose: Purpose = TRAINING,
 ) -> TrainingMerchants:
     """Collect the merchants whose consents count for a campaign (see above).
 
@@ -64,29 +73,30 @@ def training_merchants(
         label_kind: the kind that holds the outcome.
         now: when consents must be valid.
         scoring: look as well who may be scored, in the consents themselves.
+        purpose: what they must agree to: model training or programme statistics.
     """
-    moment = seconds(now)
+    moment, training = seconds(now), purpose == TRAINING
     pseudonyms = bytearray()
     parties: dict[str, dict[str, int]] = {kind: {} for kind in kinds}
     holders = {kind: array("i") for kind in kinds}
     scorable = bytearray()
     with db.reading() as session:
         query = (
-            select(ConsentRow.pseudonym, ConsentRow.sources, ConsentRow.token if scoring else null())
+            select(ConsentRow.pseudonym, ConsentRow.sources, ConsentRow.token if scoring or not training else null())
             .where(
-                ConsentRow.training,
+                ConsentRow.training if training else true(),
                 ConsentRow.state == GIVEN,
                 ConsentRow.valid_from <= moment,
                 ConsentRow.valid_until > moment,
-                ConsentRow.notice.in_(register_of(session).usable(TRAINING, now)),
+                ConsentRow.notice.in_(register_of(session).usable(purpose, now)),
             )
             .order_by(ConsentRow.event_time, ConsentRow.record_id)
         )
         for pseudonym, text, token in session.execute(query.execution_options(yield_per=_ROWS)):
             sources: dict[str, str] = json.loads(text)
-            if _counts(sources, kinds, label_kind):
+            if _counts(sources, kinds, label_kind, purpose) and (training or _has_purpose(token, purpose)):
                 pseudonyms += pseudonym
-                scorable.append(token is not None and _lets_score(token, sources.get(label_kind or "")))
+                scorable.append(scoring and token is not None and _lets_score(token, sources.get(label_kind or "")))
                 for kind, known in parties.items():
                     party = sources.get(kind)
                     holders[kind].append(-1 if party is None else known.setdefault(party, len(known)))
@@ -118,6 +128,11 @@ def _lets_score(token: str, bank: str | None) -> bool:
     return "credit-scoring" in record["purposes"] and bank is not None and bank in record["recipients"]
 
 
-def _counts(sources: Mapping[str, str], kinds: Sequence[str], label_kind: str) -> bool:
-    needed = 1 if len(kinds) == 1 else 2
+def _has_purpose(token: str | None, purpose: Purpose) -> bool:
+    """Of a stored consent. The purpose has no column: statistics are asked for a few times a year."""
+    return token is not None and purpose in json.loads(peek_payload(token))["purposes"]
+
+
+def _counts(sources: Mapping[str, str], kinds: Sequence[str], label_kind: str, purpose: Purpose) -> bool:
+    needed = 1 if len(kinds) == 1 or purpose != TRAINING else 2
     return label_kind in sources and set(sources) <= set(kinds) and len(sources) >= needed

@@ -20,14 +20,14 @@ from sqlalchemy.orm import Session
 from crypto.errors import PseudonymError
 from crypto.jws import peek_kid, verify_model
 from crypto.pseudonym import MAX_BATCH, PseudonymKey
-from crypto.wire.party import Party, VoprfAnswer, VoprfRequest
+from crypto.wire.party import VoprfAnswer, VoprfRequest
 from crypto.wire.service import SIGNED_REQUEST_SECONDS
 from hub.clock import Clock, seconds
 from hub.config import VoprfQuota
 from hub.db import Database
 from hub.errors import PeerError, PeerRefused, PeerUnreachable, ReplayError, RequestError, VoprfQuotaError
 from hub.log import AuditLog
-from hub.parties import PartyBook
+from hub.parties import PartyBook, Witness
 from hub.peers import PeerLinks
 from hub.roster import RosterKeeper
 from hub.tables.voprf import VoprfNonceRow, VoprfUseRow
@@ -143,7 +143,7 @@ class Evaluations:
                 "The witness's answer is malformed.", party=witness.party_id, remedy="Update the witness's software."
             ) from error
 
-    def _witness(self) -> Party:
+    def _witness(self) -> Witness:
         witness = self._parties.witness()
         if witness is None:
             raise PeerError("No witness is enrolled.", remedy="Enrol the regulator's witness first.")

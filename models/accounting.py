@@ -22,65 +22,19 @@ the sensitivity; a clipped gradient may turn to its opposite: twice the sensitiv
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from itertools import product
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
-from scipy.special import log_ndtr, ndtr
 
 from models.errors import BudgetError
+from models.loss_distributions import loss_distribution
+from models.mechanisms import Adjacency, DiscreteGaussianCells, GaussianRounds, Mechanism, Parallel
+from models.stages import BINS_SHARE, Stage
 
-if TYPE_CHECKING:
-    from dp_accounting.pld import privacy_loss_distribution as pld
-
-Adjacency = Literal["replaced-by-empty", "replace-one"]
-Stage = Literal["encoder", "scorecard", "evaluation"]
-
-_INTERVAL = 1e-4
 _EPSILON_CEILING = 200.0
-_EPSILON_FAR = 500.0
-"""Beyond every finite loss: what is left of δ there is the mass of the infinite one."""
-_NEGLIGIBLE = 1e-15
 
-
-@dataclass(frozen=True)
-class DiscreteGaussianCells:
-    """`count` cells that one merchant touches, by one count each.
-
-    Attributes:
-        sigma: of the discrete Gaussian noise, in counts.
-        scale: units of the noise's integer grid in one count. On it the noise has σ·scale, the sensitivity is `scale`.
-    """
-
-    sigma: float
-    count: int
-    scale: int = 1
-
-
-@dataclass(frozen=True)
-class GaussianRounds:
-    """`rounds` charged rounds, each with Gaussian noise of `sigma_over_sensitivity`.
-
-    Attributes:
-        sampling_rate: probability with which a row takes part in a round, independently of all else and in secret.
-    """
-
-    sigma_over_sensitivity: float
-    rounds: int
-    sampling_rate: float = 1.0
-
-
-@dataclass(frozen=True)
-class Parallel:
-    """Mechanisms of two or more populations without a common merchant, e.g. training and evaluation of one campaign."""
-
-    parts: tuple[tuple[DiscreteGaussianCells | GaussianRounds, ...], ...]
-
-
-Mechanism = DiscreteGaussianCells | GaussianRounds | Parallel
 ScaleOf = Callable[[float], int]
 
 
@@ -103,6 +57,8 @@ class TablesNoise:
 
 def gdp_delta(mu: float, epsilon: float) -> float:
     """δ(ε) of a μ-GDP mechanism in closed form (Balle & Wang 2018, Theorem 8)."""
+    from scipy.special import log_ndtr, ndtr  # noqa: PLC0415 (slow to import, and every command imports this module)
+
     upper = ndtr(mu / 2 - epsilon / mu)
     lower = math.exp(epsilon + log_ndtr(-mu / 2 - epsilon / mu))
     return float(upper - lower)
@@ -172,7 +128,17 @@ def epsilon_of(mechanisms: Sequence[Mechanism], delta: float, *, adjacency: Adja
         return math.inf
     if len(mechanisms) == 1 and isinstance(alone := mechanisms[0], Parallel):
         return max((epsilon_of(part, delta, adjacency=adjacency) for part in alone.parts), default=0.0)
-    losses = [_loss_distribution(mechanism, adjacency) for mechanism in mechanisms]
+    return _composed_epsilon(tuple(mechanisms), delta, adjacency)
+
+
+@lru_cache(maxsize=1024)
+def _composed_epsilon(mechanisms: tuple[Mechanism, ...], delta: float, adjacency: Adjacency) -> float:
+    """A node asks this of its whole ledger at every step of a campaign: kept, as it depends on nothing else."""
+    # Equal mechanisms, as of several like campaigns, are composed with themselves in one step.
+    losses = [
+        loss if times == 1 else loss.self_compose(times)
+        for loss, times in ((loss_distribution(each, adjacency), n) for each, n in Counter(mechanisms).items())
+    ]
     composed = reduce(lambda left, right: left.compose(right), losses)
     return float(composed.get_epsilon_for_delta(delta))
 
@@ -192,7 +158,7 @@ def calibrate_tables(
     epsilon: float,
     delta: float,
     *,
-    pair_share: float = 0.5,
+    pair_share: float = 0.4,
     mu_budget: float | None = None,
     delta_sum: float = 0.0,
     scale_of: ScaleOf = whole_counts,
@@ -277,15 +243,18 @@ def split_budget(
     *,
     n_features: int = 10,
     charged_attempts: int = 60,
-    pair_share: float = 0.5,
+    pair_share: float = 0.4,
+    bins_share: float = BINS_SHARE,
+    bins_touched: int = 0,
     delta_sum: float = 0.0,
     scale_of: ScaleOf = whole_counts,
 ) -> dict[Stage, float]:
     """μ per stage such that the PLD composition of all stages stays within (ε, δ).
 
-    `encoder_share` is the encoder stage's share of μ² when both run. Feature and attempt counts only shape the
-    mechanisms that are composed to check the sum; the Gaussian limit hardly depends on them. The sum is checked for
-    the scales of `scale_of` and for all smaller ones: nodes that leave between the stages make shares wider.
+    `bins_share` is the part of μ² that a bins stage gets beside others, where a merchant touches `bins_touched` counts;
+    of the rest `encoder_share` is the encoder stage's when encoder and scorecard run. Feature and attempt counts only
+    shape the mechanisms that are composed to check the sum; the Gaussian limit hardly depends on them. The sum is
+    checked for the scales of `scale_of` and for all smaller ones: nodes that leave make shares wider.
     """
     usable = usable_delta(epsilon, delta, delta_sum)
     chosen = tuple(dict.fromkeys(stages))
@@ -295,22 +264,37 @@ def split_budget(
         raise BudgetError(
             f"encoder_share {encoder_share} is not between 0 and 1", field="encoder_share", remedy="use 0.5"
         )
+    if "bins" in chosen and (len(chosen) == 1 or not 0 < bins_share < 1 or bins_touched < 1):
+        what = f"a bins stage needs another stage beside it, a share between 0 and 1, not {bins_share}, and counts"
+        raise BudgetError(what, field="bins_share", remedy=f"use {BINS_SHARE}")
+    trained = [stage for stage in chosen if stage != "bins"]
     shares: dict[Stage, float] = {"encoder": encoder_share, "scorecard": 1 - encoder_share}
-    if len(chosen) == 1:
-        shares = {chosen[0]: 1.0}
+    if len(trained) == 1:
+        shares = {trained[0]: 1.0}
+    if "bins" in chosen:
+        left: dict[Stage, float] = {stage: (1 - bins_share) * share for stage, share in shares.items()}
+        shares = {"bins": bins_share, **left}
 
     def alternatives(mu: float) -> list[tuple[Mechanism, ...]]:
-        rounds: tuple[Mechanism, ...] = ()
+        parts: list[Sequence[Mechanism]] = []
+        if "bins" in shares:
+            parts.append(_coarser(bins_mechanism(bins_touched, mu * math.sqrt(shares["bins"]), scale_of=scale_of)))
         if "encoder" in shares:
             sigma = math.sqrt(charged_attempts) / (mu * math.sqrt(shares["encoder"]))
-            rounds = (GaussianRounds(sigma, charged_attempts),)
-        if "scorecard" not in shares:
-            return [rounds]
-        cells = _tables_of(n_features, mu * math.sqrt(shares["scorecard"]), pair_share, scale_of)
-        return [(*rounds, *each) for each in product(*map(_coarser, cells))]
+            parts.append((GaussianRounds(sigma, charged_attempts),))
+        if "scorecard" in shares:
+            tables = _tables_of(n_features, mu * math.sqrt(shares["scorecard"]), pair_share, scale_of)
+            parts += map(_coarser, tables)
+        return list(product(*parts))
 
     mu = _largest_mu(gdp_budget(epsilon, usable), epsilon, usable, alternatives)
     return {stage: mu * math.sqrt(share) for stage, share in shares.items()}
+
+
+def bins_mechanism(touched: int, mu: float, *, scale_of: ScaleOf = whole_counts) -> DiscreteGaussianCells:
+    """What opening the trees of a bins stage costs at μ: a merchant touches `touched` counts, by one each."""
+    sigma = math.sqrt(touched) / mu
+    return DiscreteGaussianCells(sigma, touched, scale_of(sigma))
 
 
 def _tables_of(n_features: int, mu: float, pair_share: float, scale_of: ScaleOf) -> tuple[DiscreteGaussianCells, ...]:
@@ -340,9 +324,9 @@ def usable_delta(epsilon: float, delta: float, delta_sum: float) -> float:
     left = delta - (1 + math.exp(epsilon)) * delta_sum
     if delta_sum < 0 or left <= delta / 2:
         raise BudgetError(
-            f"the distance of the noise shares from a discrete Gaussian ({delta_sum:g}) uses up delta {delta:g}",
+            f"the noise shares' distance from Gaussians, {delta_sum:g}·(1 + exp({epsilon:g})), uses up delta {delta:g}",
             field="delta_sum",
-            remedy="let fewer nodes add noise, or scale the table so that each share is wider",
+            remedy="take a smaller epsilon or a larger delta, let fewer nodes add noise, or refine the table's scale",
         )
     return left
 
@@ -361,70 +345,6 @@ def _largest_mu(
     raise BudgetError(
         f"epsilon {epsilon:g} cannot be met at delta {delta:g}", field="epsilon", remedy="raise epsilon or delta"
     )
-
-
-@lru_cache(maxsize=32)
-def _loss_distribution(mechanism: Mechanism, adjacency: Adjacency) -> pld.PrivacyLossDistribution:
-    from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415 (a second to import, rarely needed)
-
-    if isinstance(mechanism, Parallel):
-        return _envelope(mechanism, adjacency)
-    replaced = adjacency == "replace-one"
-    if isinstance(mechanism, DiscreteGaussianCells):
-        cell = pld.from_discrete_gaussian_mechanism(
-            mechanism.sigma * mechanism.scale,
-            sensitivity=mechanism.scale,
-            value_discretization_interval=_INTERVAL,
-            use_connect_dots=True,
-        )
-        return cell.self_compose(mechanism.count * (2 if replaced else 1))
-    if mechanism.sampling_rate < 1:
-        return _sampled_rounds(mechanism, replaced=replaced)
-    # Adaptive composition of R Gaussian mechanisms is one Gaussian mechanism of √R times the sensitivity.
-    sensitivity = math.sqrt(mechanism.rounds * (4 if replaced else 1))
-    return pld.from_gaussian_mechanism(
-        mechanism.sigma_over_sensitivity / sensitivity,
-        value_discretization_interval=_INTERVAL,
-        use_connect_dots=True,
-    )
-
-
-def _sampled_rounds(mechanism: GaussianRounds, *, replaced: bool) -> pld.PrivacyLossDistribution:
-    from dp_accounting import NeighboringRelation  # noqa: PLC0415 (as above)
-    from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415
-
-    one = pld.from_gaussian_mechanism(
-        mechanism.sigma_over_sensitivity,
-        sampling_prob=mechanism.sampling_rate,
-        neighboring_relation=NeighboringRelation.REPLACE_ONE if replaced else NeighboringRelation.ADD_OR_REMOVE_ONE,
-        value_discretization_interval=_INTERVAL,
-        use_connect_dots=True,
-    )
-    return one.self_compose(mechanism.rounds)
-
-
-def _envelope(parallel: Parallel, adjacency: Adjacency) -> pld.PrivacyLossDistribution:
-    """A loss distribution that dominates every part's: the largest δ of all at each ε of the grid, dots connected."""
-    from dp_accounting.pld import pld_pmf  # noqa: PLC0415 (as above)
-    from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415
-
-    curves = [
-        reduce(lambda left, right: left.compose(right), [_loss_distribution(each, adjacency) for each in part])
-        for part in parallel.parts
-        if part
-    ]
-    far = [curve.get_delta_for_epsilon(_EPSILON_FAR) for curve in curves]
-    half = 1
-    while any(
-        curve.get_delta_for_epsilon(half * _INTERVAL) > rest + _NEGLIGIBLE
-        for curve, rest in zip(curves, far, strict=True)
-    ):
-        half *= 2
-    grid = np.arange(-half, half + 1)
-    largest = np.max([curve.get_delta_for_epsilon(grid * _INTERVAL) for curve in curves], axis=0)
-    # Rounding may let a computed curve rise by 1e-16; the least decreasing bound above it does not.
-    falling = np.minimum(np.maximum.accumulate(largest[::-1])[::-1], 1.0)
-    return pld.PrivacyLossDistribution(pld_pmf.create_pmf_pessimistic_connect_dots(_INTERVAL, grid, falling))
 
 
 def _root(function: Callable[[float], float], low: float, high: float, *, tolerance: float) -> float:

@@ -37,6 +37,27 @@ def first_usable(today: date) -> date:
     return today.replace(year=year)
 
 
+def last_usable(end: date) -> date:
+    """The last day on which a fact that ended on a day may be used."""
+    if (end.month, end.day) == (2, 29):
+        return date(end.year + YEARS, 2, 28)  # five years after a leap day there is none
+    return end.replace(year=end.year + YEARS)
+
+
+def days_of(ends: pl.Series) -> tuple[pl.Series, npt.NDArray[np.bool_]]:
+    """(n,) days of the ends, null where a fact has not ended or a cell is no date; and which cells are none.
+
+    Args:
+        ends: see `too_old`.
+    """
+    text = text_values(ends)
+    with_time = text.str.contains(r"^\d{4}-\d{2}-\d{2}[ T]").fill_null(value=False)
+    days = text.str.slice(0, _DAY_LENGTH).zip_with(with_time, text)
+    days = days.set(~days.str.contains(r"^\d{4}-\d{2}-\d{2}$").fill_null(value=True), None)
+    parsed = days.str.to_date("%Y-%m-%d", strict=False)
+    return parsed, (text.is_not_null() & parsed.is_null()).to_numpy()
+
+
 def too_old(ends: pl.Series, today: date) -> tuple[npt.NDArray[np.bool_], list[CellProblem]]:
     """Which facts may no longer be used, and cells that are no dates.
 
@@ -48,13 +69,8 @@ def too_old(ends: pl.Series, today: date) -> tuple[npt.NDArray[np.bool_], list[C
     Returns:
         (n,) True for facts past the limit; problems in order of rows. A cell that is no date counts as past it.
     """
-    text = text_values(ends)
-    with_time = text.str.contains(r"^\d{4}-\d{2}-\d{2}[ T]").fill_null(value=False)
-    days = text.str.slice(0, _DAY_LENGTH).zip_with(with_time, text)
-    days = days.set(~days.str.contains(r"^\d{4}-\d{2}-\d{2}$").fill_null(value=True), None)
-    parsed = days.str.to_date("%Y-%m-%d", strict=False)
-    unread = text.is_not_null() & parsed.is_null()
-    old = (parsed < first_usable(today)).fill_null(value=False) | unread
+    parsed, unread = days_of(ends)
+    old = (parsed < first_usable(today)).fill_null(value=False).to_numpy() | unread
     what = said("is no day such as 2025-06-30")
-    problems = [CellProblem(int(row), ends.name, what) for row in np.flatnonzero(unread.to_numpy())]
-    return np.asarray(old.to_numpy(), dtype=np.bool_), problems
+    problems = [CellProblem(int(row), ends.name, what) for row in np.flatnonzero(unread)]
+    return np.asarray(old, dtype=np.bool_), problems

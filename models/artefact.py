@@ -18,14 +18,17 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.accounting import DiscreteGaussianCells, GaussianRounds, Mechanism
 from models.errors import ArtefactError, SchemaError
 from models.feature import BinAxis, Direction
-from models.fit import FitOptions
+from models.fit_options import FitOptions
+from models.mechanisms import DiscreteGaussianCells, GaussianRounds, Mechanism
+from models.pooling import MOST_EARLIER
 from models.schema import Schema
 from models.scorecard import BAND_EDGES, Calibration, FeaturePoints, Scorecard, check_bounds, check_monotone
 from models.tables import FeatureBins, FloatArray, feature_bins
 
+_FIRST_YEAR, _LAST_YEAR = 1970, 2999
+"""Nearer to the ends of the calendar another offset may be no date."""
 _REMEDY = "fetch the model again from the hub, and check the witness's release"
 
 
@@ -36,6 +39,8 @@ def _ten_digits(value: float) -> float:
 def _whole_seconds(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("a time needs an offset, e.g. 2026-01-31T08:00:00Z")
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ValueError(f"a time lies in the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return moment.astimezone(UTC).replace(microsecond=0)
 
 
@@ -148,7 +153,7 @@ class PrivacyEntry(_Closed):
     mu: Number | None
     sigma_class: Number | None = None
     sigma_pair: Number | None = None
-    stages: Annotated[tuple[Literal["encoder", "scorecard"], ...], Field(min_length=1)]
+    stages: Annotated[tuple[Literal["bins", "encoder", "scorecard"], ...], Field(min_length=1)]
     mechanisms: tuple[Annotated[CellsEntry | RoundsEntry, Field(discriminator="mechanism")], ...]
 
     @model_validator(mode="after")
@@ -202,6 +207,14 @@ class EncoderEntry(_Closed):
         return values
 
 
+class EarlierEntry(_Closed):
+    """An earlier model whose opened table was counted in the fit, and at which weight (`models.pooling`)."""
+
+    model_id: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    table_digest: Digest
+    weight: Annotated[Number, Field(ge=0, le=1)]
+
+
 class ModelArtefact(_Closed):
     """A released model. `model_id` is the hash of its canonical bytes, `content_id` of what does not tell the campaign.
 
@@ -209,6 +222,7 @@ class ModelArtefact(_Closed):
         campaign_schema: the campaign's schema, canonical JSON; `schema_sha256` is its hash.
         table_digest: digest of the opened table from which the scorecard was fitted.
         encoders_used: kind → id of the encoder artefact whose binned output is a feature.
+        earlier: models whose tables were counted with this one's, the newest first.
     """
 
     suite: Literal["digua-1"] = "digua-1"
@@ -223,6 +237,7 @@ class ModelArtefact(_Closed):
     table_digest: Digest | None = None
     fit_options: dict[str, Number] = {}
     encoders_used: dict[str, str] = {}
+    earlier: Annotated[tuple[EarlierEntry, ...], Field(max_length=MOST_EARLIER)] = ()
     encoder: EncoderEntry | None = None
     metrics: tuple[MetricsEntry, ...] = ()
 
@@ -232,6 +247,8 @@ class ModelArtefact(_Closed):
             raise ValueError("a scorecard artefact has a scorecard and its table's digest")
         if (self.model_type == "encoder") != (self.encoder is not None):
             raise ValueError("an encoder artefact, and no other, has an encoder")
+        if self.earlier and (self.scorecard is None or self.encoders_used):
+            raise ValueError("earlier tables are counted in scorecards without an encoder's output alone")
         if hashlib.sha256(self.campaign_schema.encode()).hexdigest() != self.schema_sha256:
             raise ValueError("schema_sha256 is not the hash of campaign_schema")
         return self

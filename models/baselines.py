@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.bins import DEFAULTED, PERFORMING
+from models.codes import DEFAULTED, PERFORMING
 from models.evaluation import auc
 from models.tables import FeatureBins, KindCodes, joined_codes
 

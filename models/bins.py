@@ -10,16 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from models.codes import ABSENT, DEFAULTED, N_OUTCOMES, PERFORMING, UNLABELLED, Codes
+from models.derived_values import derived_values
 from models.errors import DataError
 from models.feature import Feature
+from models.rounding import coins, knot_codes, rounded_alone
 from models.said import Said, said
 from models.schema import FeatureSpec, Label, Schema
 
-Codes = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float64]
-ABSENT = 255  # the code of every feature of a merchant without a record at this kind
-DEFAULTED, PERFORMING, UNLABELLED = 0, 1, 2
-N_OUTCOMES = 3
 _BOOLEANS = {"true": 1.0, "false": 0.0}
 _SAME_AS = {"1": "true", "0": "false", "true": "true", "false": "false"}
 REMEDY = "correct the cell, or leave it empty where the value is unknown"
@@ -77,10 +76,16 @@ def bin_checked(feature: Feature | FeatureSpec, series: pl.Series) -> tuple[Code
 
     Returns:
         (n,) codes, and the problems in order of rows.
+
+    Raises:
+        SchemaError: the bins are still to come from quantiles; see `models.quantile_bins.on_grid`. Or they are knots,
+            to which `bin_frame` rounds by the merchants' identifiers.
     """
     spec = feature.spec if isinstance(feature, FeatureSpec) else feature
-    if spec.bins is None:
+    if not spec.ordinal:
         return _categories(spec, series)
+    if spec.rounded:
+        raise rounded_alone(series.name)
     values, problems = _numbers(series)
     return _codes_of(spec, values), problems
 
@@ -91,10 +96,12 @@ def bin_frame(schema: Schema, kind: str, frame: pl.DataFrame) -> Binned:
     Args:
         schema: the public schema.
         kind: whose features to bin.
-        frame: the columns of ``schema.columns(kind)``; others are ignored.
+        frame: the columns of ``schema.columns(kind)``, and the identifier's where a feature is rounded to knots; others
+            are ignored.
 
     Raises:
-        SchemaError: the schema has no such kind.
+        SchemaError: the schema has no such kind, bins of it are still to come from quantiles, or a feature is rounded
+            and the frame has no identifiers.
     """
     features = schema.features(kind)
     place = {feature.name: index for index, feature in enumerate(features)}
@@ -105,16 +112,23 @@ def bin_frame(schema: Schema, kind: str, frame: pl.DataFrame) -> Binned:
     numbers = _read_as_numbers(features)
     for name in schema.columns(kind):
         spec = features[place[name]].spec if name in place else None
-        if spec is not None:
+        if spec is not None and not spec.rounded:
             codes[:, place[name]], found = bin_checked(spec, frame[name])
         if name in numbers:
             values, found = _numbers(frame[name])
             amounts[name] = _amounts(values, spec)
+        if spec is not None and spec.rounded and spec.bins is not None:
+            if schema.id.column not in frame.columns:
+                raise rounded_alone(name)
+            identifiers = text_values(frame[schema.id.column]).to_list()
+            codes[:, place[name]] = knot_codes(spec.bins, amounts[name], coins(schema.name, name, identifiers))
+            low = np.flatnonzero(amounts[name] < spec.bins[0])
+            found = found + [CellProblem(int(row), name, said("is below the least knot")) for row in low]
         problems += found
     for index, feature in enumerate(features):
         spec = feature.spec
         if spec.derived is not None:
-            values = spec.derived.values(amounts)
+            values = derived_values(spec.derived, amounts)
             codes[:, index] = _codes_of(spec, values)
             amounts[feature.name] = _amounts(values, spec)
         if spec.range is not None:
@@ -255,6 +269,8 @@ def _refuse(problems: list[CellProblem], first_row: int) -> None:
 
 def _codes_of(spec: Feature, values: Values) -> Codes:
     """Bins of an ordinal feature's values; NaN and what is infinite are missing."""
+    if spec.bins is None:
+        raise spec.no_bins_yet()
     codes = np.searchsorted(np.asarray(spec.bins), values, side="left").astype(np.uint8)
     codes[~np.isfinite(values)] = spec.missing_bin
     return codes
@@ -263,7 +279,7 @@ def _codes_of(spec: Feature, values: Values) -> Codes:
 def _read_as_numbers(features: Sequence[FeatureSpec]) -> set[str]:
     """Columns whose values are needed, not only their bins."""
     derived = {name for feature in features if feature.spec.derived for name in feature.spec.derived.columns}
-    return derived | {feature.name for feature in features if feature.spec.range is not None}
+    return derived | {each.name for each in features if each.spec.range is not None or each.spec.rounded}
 
 
 def _amounts(values: Values, spec: Feature | None) -> Values:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from models.schema import KindName, Schema
+from models.errors import SchemaError
+from models.schema import KindName, Schema, unsettled
 from models.schema_base import Name
+from models.stages import BINS_SHARE, EngineName, Stage
+from models.statistics.choice import StatisticsChoice
 
 Count = Annotated[int, Field(ge=1, le=10_000, strict=True)]
-EngineName: TypeAlias = Literal["agent", "superlink"]
-"""How messages reach the nodes: their agents' links, or Flower's SuperLink."""
+ModelId = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class SamplingOptions(BaseModel):
@@ -36,6 +38,7 @@ class EncoderOptions(BaseModel):
         hidden: widths of the hidden layers; an empty list is a linear encoder.
         clip: bound C of a row's gradient.
         retries: further charged attempts, at least 3.
+        start: id of a released model to start from: an encoder of the same shape or, for a linear one, a scorecard.
         sampling: of the rows in each round; all take part in every round when left out.
     """
 
@@ -48,6 +51,7 @@ class EncoderOptions(BaseModel):
     learning_rate: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     retries: Annotated[int, Field(ge=3, le=100, strict=True)] | None = None
+    start: ModelId | None = None
     sampling: SamplingOptions | None = None
 
 
@@ -72,7 +76,8 @@ class CampaignFile(BaseModel):
     Attributes:
         schema_path: the schema file (``schema`` in the file), relative to the campaign's file.
         stages: in order; an encoder's output becomes a feature of the scorecard after it. An evaluation comes last, on
-            held-out merchants; the model is released for scoring only after it.
+            held-out merchants; the model is released for scoring only after it. Where the schema leaves bins to
+            quantiles, a bins stage comes first, named or not.
         epsilon: what all published results of the campaign may cost each merchant, in all.
         holdout: fraction of the cohort kept for evaluation.
         t_collude: colluding nodes that the promise withstands.
@@ -80,6 +85,10 @@ class CampaignFile(BaseModel):
         quorum: least number of nodes per kind; below it the campaign does not start.
         pair_share: part of μ² spent on pair tables, the rest on class counts.
         encoder_share: part of μ² spent on the encoder when both stages run.
+        statistics: the cells that programme statistics release.
+        earlier: ids of released scorecards of the same bins, the newest first, at most four; their tables are counted
+            in the fit, which costs no privacy (`models.pooling`).
+        bins_share: part of μ² spent on the bins stage, where there is one.
         nodes: ids of the nodes invited; all enrolled ones when left out.
         engine: how messages reach the nodes; the hub must offer it.
         block_rows: most merchants of the cohort that travel at a time in the scorecard stage; the hub's default when
@@ -90,7 +99,7 @@ class CampaignFile(BaseModel):
 
     name: Name
     schema_path: Path = Field(alias="schema")
-    stages: tuple[Literal["encoder", "scorecard", "evaluation"], ...] = Field(min_length=1)
+    stages: tuple[Stage, ...] = Field(min_length=1)
     epsilon: float = Field(gt=0, le=100, allow_inf_nan=False)
     delta: float = Field(default=1e-5, gt=0, lt=1e-3)
     holdout: float = Field(default=0.3, ge=0, le=0.9)
@@ -99,13 +108,16 @@ class CampaignFile(BaseModel):
     quorum: dict[KindName, Count] = Field(default_factory=dict)
     encoder: EncoderOptions | None = None
     evaluation: EvaluationOptions | None = None
-    pair_share: float = Field(default=0.5, ge=0.05, le=0.95)
+    statistics: StatisticsChoice | None = None
+    pair_share: float = Field(default=0.4, ge=0.05, le=0.95)
     encoder_share: float = Field(default=0.5, ge=0.05, le=0.95)
+    earlier: tuple[ModelId, ...] = Field(default=(), max_length=4)
+    bins_share: float = Field(default=BINS_SHARE, ge=0.005, le=0.5)
     nodes: tuple[Name, ...] | None = Field(default=None, min_length=1)
     engine: EngineName = "agent"
     block_rows: Annotated[int, Field(ge=64, le=1 << 20, strict=True)] | None = None
 
-    @field_validator("epsilon", "delta", "holdout", "pair_share", "encoder_share", mode="before")
+    @field_validator("epsilon", "delta", "holdout", "pair_share", "encoder_share", "bins_share", mode="before")
     @classmethod
     def _numbers(cls, value: object) -> object:
         if isinstance(value, (bool, str)):
@@ -122,8 +134,15 @@ class CampaignFile(BaseModel):
     @classmethod
     def _ordered(cls, stages: tuple[str, ...]) -> tuple[str, ...]:
         training = stages[:-1] if stages[-1] == "evaluation" else stages
+        if training[:1] == ("bins",):
+            training = training[1:]
+        if stages == ("statistics",):
+            return stages
         if training not in {("encoder",), ("scorecard",), ("encoder", "scorecard")}:
-            raise ValueError("must be [encoder], [scorecard] or [encoder, scorecard], and evaluation after them if any")
+            raise ValueError(
+                "must be [statistics]; or [encoder], [scorecard] or [encoder, scorecard], bins before and evaluation "
+                "after them if any"
+            )
         return stages
 
     @field_validator("nodes", mode="after")
@@ -133,15 +152,35 @@ class CampaignFile(BaseModel):
             raise ValueError("node ids must be distinct")
         return nodes
 
+    @field_validator("earlier", mode="after")
+    @classmethod
+    def _once(cls, earlier: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(earlier)) != len(earlier):
+            raise ValueError("model ids must be distinct")
+        return earlier
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.earlier and ("encoder" in self.stages or "scorecard" not in self.stages):
+            raise ValueError("earlier: tables are counted in scorecards without an encoder before them alone")
         if self.encoder is not None and "encoder" not in self.stages:
             raise ValueError("encoder: options are given but stages has no encoder")
         if self.evaluation is not None and "evaluation" not in self.stages:
             raise ValueError("evaluation: options are given but stages has no evaluation")
         if "evaluation" in self.stages and self.holdout == 0:
             raise ValueError("holdout: an evaluation needs merchants that are held out")
+        if (self.statistics is not None) != (self.stages == ("statistics",)):
+            raise ValueError(
+                "statistics: says what is counted in a campaign of the one stage statistics, and only there"
+            )
+        if self.statistics is not None and "holdout" in self.model_fields_set and self.holdout:
+            raise ValueError("holdout: statistics are of all merchants who agreed; leave it out")
         return self
+
+    @property
+    def held_out(self) -> float:
+        """Fraction of the cohort that is held out: nobody where nothing is trained."""
+        return 0.0 if self.statistics is not None else self.holdout
 
     def check_against(self, schema: Schema) -> list[tuple[str, str]]:
         """Contradictions with the schema, as (field, sentence)."""
@@ -154,7 +193,45 @@ class CampaignFile(BaseModel):
             found.append(("encoder.kind", f"kind {self.encoder.kind!r} is not in schema {schema.name!r}"))
         if "evaluation" in self.stages:
             found += self._check_evaluation(schema)
+        found += self._check_bins(schema)
+        knots = [each.name for each in schema.all_features() if each.spec.rounded]
+        if knots and self.statistics is None:
+            found.append(
+                ("stages", f"{knots[0]!r} is rounded at random, for statistics alone: a model needs plain bins")
+            )
+        if self.statistics is not None:
+            found += self._check_statistics(self.statistics, schema)
         return found
+
+    def stages_on(self, schema: Schema) -> tuple[Stage, ...]:
+        """The stages that run on this schema: with a bins stage first where it leaves bins to quantiles."""
+        return ("bins", *self.stages) if unsettled(schema) and "bins" not in self.stages else self.stages
+
+    def _check_bins(self, schema: Schema) -> list[tuple[str, str]]:
+        """An encoder is made for bins that are known before its terms are."""
+        if "bins" in self.stages and not unsettled(schema):
+            return [("stages", f"schema {schema.name!r} gives all its bins: there is nothing for a bins stage to find")]
+        if self.earlier and unsettled(schema):
+            return [("earlier", "tables of earlier campaigns are on other bins than those that are still to come")]
+        if "encoder" in self.stages and unsettled(schema):
+            name = next(each.name for each in schema.all_features() if each.spec.unsettled)
+            return [
+                (
+                    "stages",
+                    f"the bins of {name!r} are still to come from quantiles, and an encoder needs them given: take the "
+                    "schema that a campaign with a scorecard alone has settled",
+                )
+            ]
+        return []
+
+    def _check_statistics(self, choice: StatisticsChoice, schema: Schema) -> list[tuple[str, str]]:
+        if unsettled(schema):
+            return [("stages", f"schema {schema.name!r} leaves bins to quantiles, and statistics count in public bins")]
+        try:
+            choice.numbers(schema)
+        except SchemaError as unknown:
+            return [("statistics", str(unknown))]
+        return []
 
     def _check_evaluation(self, schema: Schema) -> list[tuple[str, str]]:
         label = schema.label.kind

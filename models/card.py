@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from models.card_charts import Chart
 from models.card_content import Card, CardFacts, Headline, Section
+from models.card_fairness import unlabelled_section
 from models.card_performance import performance_sections
 from models.card_points import bands_section, encoder_section, points_sections
 from models.card_privacy import lead, privacy_section
@@ -29,6 +30,7 @@ from models.card_sections import (
     use_section,
     verify_section,
 )
+from models.card_stability import stability_section
 from models.card_voice import Voice, figure, interval, whole
 
 Format: TypeAlias = Literal["md", "html"]
@@ -57,6 +59,9 @@ def card_of(facts: CardFacts, lang: str) -> Card:
     ]
     if artefact.scorecard is not None:
         card = artefact.card()
+        sections.append(unlabelled_section(say, facts))
+        if facts.stability is not None:
+            sections.append(stability_section(say, schema, facts.stability))
         sections += [bands_section(say, card), *points_sections(say, facts, card), reasons_section(say)]
     if artefact.encoder is not None:
         sections.append(encoder_section(say, schema, artefact.encoder))
@@ -87,13 +92,18 @@ def model_card(facts: CardFacts, lang: str) -> str:
 
 def model_page(facts: CardFacts, lang: str) -> str:
     """The card as one HTML page with its charts. Raises as `card_of`."""
+    return page_of(card_of(facts, lang))
+
+
+def page_of(card: Card) -> str:
+    """Content as one HTML page with its charts; programme statistics are laid out alike."""
     from models.card_plots import draw  # noqa: PLC0415  (matplotlib takes a second to import)
 
     def drawn(name: str, title: str, text: str, chart: Chart) -> Markup:
         return Markup(draw(chart, name=name, title=title, text=text))  # noqa: S704  (our own SVG, its texts escaped)
 
     template = _templates().get_template("card.html.j2")
-    return template.render(card=card_of(facts, lang), drawn=drawn, say=Voice(lang))
+    return template.render(card=card, drawn=drawn, say=Voice(card.lang))
 
 
 def render_card(facts: CardFacts, lang: str, form: Format) -> str:

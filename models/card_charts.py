@@ -68,4 +68,20 @@ class PointsChart:
     chart: Literal["points"] = "points"
 
 
-Chart: TypeAlias = RocChart | CalibrationChart | DistributionChart | PointsChart
+@dataclass(frozen=True)
+class IntervalsChart:
+    """A value per row with its interval, in order.
+
+    Attributes:
+        percent: values are shares, from 0 to 1.
+    """
+
+    labels: tuple[str, ...]
+    values: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    percent: bool
+    chart: Literal["intervals"] = "intervals"
+
+
+Chart: TypeAlias = RocChart | CalibrationChart | DistributionChart | PointsChart | IntervalsChart

@@ -16,6 +16,7 @@ from models.artefact import MetricsEntry, ModelArtefact
 from models.card_charts import Chart
 from models.evaluation import CalibrationRow, Interval, ParityRow
 from models.evaluation_result import EvaluationResult
+from models.stability import NoiseStability
 from models.tables import FloatArray, OpenedTable
 
 Conclusion: TypeAlias = Literal["acceptable", "acceptable-with-measures", "not-acceptable"]
@@ -108,6 +109,7 @@ class CardFacts:
         exact: of a simulation.
         evaluation: of the evaluation stage.
         assessment: the newest that is registered for its campaign.
+        stability: of the scorecard against its noise, where it was computed.
         complete: False where evaluations are not known here, e.g. at the witness.
     """
 
@@ -119,6 +121,7 @@ class CardFacts:
     exact: ExactFigures | None = None
     evaluation: EvaluationResult | None = None
     assessment: Assessment | None = None
+    stability: NoiseStability | None = None
     complete: bool = True
 
 

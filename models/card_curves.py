@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bins import DEFAULTED, PERFORMING
+from models.codes import DEFAULTED, PERFORMING
 from models.evaluation import CalibrationRow, Interval
 from models.tables import FloatArray
 

@@ -10,6 +10,7 @@ from models.artefact import MetricsEntry
 from models.card_charts import CalibrationChart, DistributionChart, RocChart
 from models.card_content import Block, CardFacts, ExactFigures, Facts, Figure, Section, Table, Text
 from models.card_curves import RocCurve, banded_roc, wilson
+from models.card_fairness import fairness_section
 from models.card_voice import Voice, figure, interval, percent, whole
 from models.evaluation import SCORE_EDGES, ParityRow, bin_labels
 from models.evaluation_result import EvaluationResult, GroupResult, ScoreBand
@@ -27,6 +28,8 @@ def performance_sections(say: Voice, facts: CardFacts) -> tuple[Section, ...]:
     parts: list[Section] = []
     if facts.evaluation is not None:
         parts.append(_private(say, facts.evaluation))
+        fairness = fairness_section(say, facts.evaluation)
+        parts += [] if fairness is None else [fairness]
     if facts.exact is not None:
         parts.append(_exact(say, facts.exact))
     for entry in (*facts.artefact.metrics, *facts.metrics):
@@ -223,7 +226,7 @@ def _groups(say: Voice, name: str, groups: Sequence[GroupResult], cutoff: float)
             each.group,
             whole(each.count_good + each.count_bad),
             stated(each.default_rate),
-            "–" if each.mean_pd is None else percent(each.mean_pd, 1),
+            stated(each.mean_pd),
             stated(each.approved),
             stated(each.auc, as_percent=False),
         )

@@ -18,9 +18,9 @@ from typing import Any, Final, cast
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from models.card_charts import CalibrationChart, Chart, DistributionChart, PointsChart, RocChart
+from models.card_charts import CalibrationChart, Chart, DistributionChart, IntervalsChart, PointsChart, RocChart
 
 INK: Final = "#010101"
 MUTED: Final = "#020202"
@@ -83,6 +83,8 @@ def draw(chart: Chart, *, name: str, title: str, text: str) -> str:
 def _figure(chart: Chart) -> Figure:
     if isinstance(chart, PointsChart):
         return _points(chart)
+    if isinstance(chart, IntervalsChart):
+        return _intervals(chart)
     figure, axes = _square() if isinstance(chart, RocChart | CalibrationChart) else _wide()
     if isinstance(chart, RocChart):
         _roc(axes, chart)
@@ -192,6 +194,38 @@ def _points(chart: PointsChart) -> Figure:
     axes.tick_params(axis="y", length=0)
     for side in ("bottom", "left"):
         axes.spines[side].set_visible(False)
+    return figure
+
+
+def _intervals(chart: IntervalsChart) -> Figure:
+    rows = len(chart.labels)
+    left = min(max(_width(label) for label in chart.labels) + 12, 190.0)
+    wide, high = 420.0, rows * _ROW + 34
+    figure = Figure(figsize=(wide / _POINT, high / _POINT))
+    axes = figure.add_axes((left / wide, 26 / high, (wide - left - 18) / wide, 1 - 32 / high))
+    below = [value - low for value, low in zip(chart.values, chart.low, strict=True)]
+    above = [top - value for value, top in zip(chart.values, chart.high, strict=True)]
+    axes.errorbar(
+        chart.values,
+        range(rows),
+        xerr=[below, above],
+        color=ACCENT,
+        ecolor=ACCENT,
+        elinewidth=1.4,
+        capsize=3,
+        marker="o",
+        markersize=4.5,
+        linestyle="none",
+    )
+    axes.set(xlim=(0, 1.06 * max(chart.high) or 1.0), ylim=(rows - 0.4, -0.6))
+    axes.set_yticks(range(rows), labels=[_shortened(label, left - 12) for label in chart.labels])
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    digits = 0 if max(chart.high) > 0.2 else 1
+    axes.xaxis.set_major_formatter(
+        PercentFormatter(1.0, decimals=digits, symbol=" %") if chart.percent else StrMethodFormatter("{x:,.0f}")
+    )
+    axes.grid(visible=True, axis="x")
+    axes.tick_params(axis="y", length=0)
     return figure
 
 

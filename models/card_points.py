@@ -13,9 +13,11 @@ from models.card_charts import PointsChart
 from models.card_content import Block, CardFacts, Facts, Figure, Section, Table, Text
 from models.card_voice import Voice, percent, ratio, signed, whole
 from models.encoder_scores import encoder_feature_edges
+from models.evaluation import Interval
 from models.evidence import FeatureEvidence, evidence_of
 from models.schema import Schema
 from models.scorecard import BAND_EDGES, BANDS, SCORE_MAX, SCORE_MIN, FeaturePoints, Scorecard, band_of, points_range
+from models.stability import FeatureStability
 from models.tables import encoder_feature
 
 
@@ -66,8 +68,9 @@ def points_sections(say: Voice, facts: CardFacts, card: Scorecard) -> tuple[Sect
             Text(
                 say(
                     "Beside the points stand shares, rates and weights of evidence (WoE) from the same noisy table: a "
-                    "WoE above 0 is safer than the average, ± is its standard error from chance and noise, – stands "
-                    "where they leave nothing to be said. Points also allow for the other features, so both may differ."
+                    "WoE above 0 is safer than the average. Intervals of 95 % (WoE: ±) allow for chance and noise, – "
+                    "stands where they leave nothing to be said. What noise and chance add to an information value is "
+                    "taken off it. Points also allow for the other features, so both may differ."
                 )
             )
         )
@@ -76,12 +79,15 @@ def points_sections(say: Voice, facts: CardFacts, card: Scorecard) -> tuple[Sect
         min(min(entry.points) for entry in card.features),
         max(max(entry.points) for entry in card.features),
     )
+    spreads: Sequence[FeatureStability | None] = [None] * len(card.features)
+    if facts.stability is not None:
+        spreads = facts.stability.features
     sections = [Section("points", say("Table of points"), tuple(blocks))]
     for kind in card.kinds:
         alone = say.named("Points without any record there", signed(card.absent[kind]))
         figures = [
-            _feature(say, schema, entry, known, reach)
-            for entry, known in zip(card.features, evidence, strict=True)
+            _feature(say, schema, entry, known, spread, reach)
+            for entry, known, spread in zip(card.features, evidence, spreads, strict=True)
             if entry.feature.kind == kind
         ]
         heading = say.named("Source", say.kind(schema, kind))
@@ -108,29 +114,34 @@ def _values(say: Voice, schema: Schema, card: Scorecard, evidence: Sequence[Feat
         feature = entry.feature
         span = max(entry.points) - min(entry.points)
         names = (say.kind(schema, feature.kind), say.feature(schema, feature.kind, feature.name))
-        rows.append((span, (*names, f"{known.information_value:.3f}", str(span))))
+        value = known.information
+        stated = ("–", "–") if value is None else (f"{value.value:.3f}", f"{value.low:.3f} – {value.high:.3f}")
+        rows.append((span, (*names, *stated, str(span))))
     rows.sort(key=lambda row: -row[0])
-    columns = (say("Source"), say("Feature"), say("Information value"), say("Span of points"))
+    columns = (say("Source"), say("Feature"), say("Information value"), say("95 % interval"), say("Span of points"))
     return Table(columns, tuple(row for _, row in rows), numeric=2, caption=say("Features by weight"))
 
 
 def _feature(
-    say: Voice, schema: Schema, entry: FeaturePoints, known: FeatureEvidence | None, reach: tuple[int, int]
+    say: Voice,
+    schema: Schema,
+    entry: FeaturePoints,
+    known: FeatureEvidence | None,
+    spread: FeatureStability | None,
+    reach: tuple[int, int],
 ) -> Figure:
     feature = entry.feature
     title = say.feature(schema, feature.kind, feature.name)
-    labels = _labels(say, schema, entry)
-    columns = [say("Bin"), say("Points")]
+    labels = bin_names(say, schema, entry)
+    columns = [say("Bin"), say("Points") if spread is None else say("Points ± noise")]
     rows = [[label, signed(points)] for label, points in zip(labels, entry.points, strict=True)]
+    if spread is not None:
+        for row, deviation in zip(rows, spread.spread, strict=True):
+            row[1] += f" ± {deviation:.0f}"
     if known is not None:
-        columns += [say("Share of merchants"), say("Share of defaults"), "WoE", "±"]
+        columns += [say("Share of merchants"), say("Share of defaults"), "WoE"]
         for row, each in zip(rows, known.bins, strict=True):
-            row += [
-                percent(each.share, 1),
-                "–" if each.default_rate is None else percent(each.default_rate, 1),
-                ratio(each.woe),
-                "–" if each.woe_error is None else f"{each.woe_error:.2f}",
-            ]
+            row += [percent(each.share, 1), _rate(each.rate), _weight(each.woe_interval)]
     best, worst = labels[int(np.argmax(entry.points))], labels[int(np.argmin(entry.points))]
     text = say(
         "From {low} points ({worst}) to {high} ({best}).",
@@ -144,7 +155,20 @@ def _feature(
     return Figure(f"points-{feature.name}".replace(":", "-"), title, text, chart, table)
 
 
-def _labels(say: Voice, schema: Schema, entry: FeaturePoints) -> list[str]:
+def _rate(of: Interval | None) -> str:
+    if of is None:
+        return "–"
+    digits = 0 if of.high >= 0.1 else 1
+    return f"{percent(of.value, 1)} ({100 * of.low:.{digits}f}–{100 * of.high:.{digits}f})"
+
+
+def _weight(of: Interval | None) -> str:
+    """A WoE with half of its interval, which is symmetric."""
+    return "–" if of is None else f"{ratio(of.value)} ± {of.high - of.value:.2f}"
+
+
+def bin_names(say: Voice, schema: Schema, entry: FeaturePoints) -> list[str]:
+    """What the bins of a feature are called, an encoder's output included."""
     feature = entry.feature
     if feature.name != encoder_feature(feature.kind):
         return schema.bin_labels(feature.name, say.lang)

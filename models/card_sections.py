@@ -141,6 +141,9 @@ def training_section(say: Voice, facts: CardFacts) -> Section:
     if artefact.encoders_used:
         used = say.listed([f"{kind}: {model_id}" for kind, model_id in sorted(artefact.encoders_used.items())])
         items.append((say("Encoders used"), used))
+    if artefact.earlier:
+        counted = say.listed([f"{each.model_id} (× {each.weight:.3g})" for each in artefact.earlier])
+        items.append((say("Earlier tables counted in the fit"), counted))
     return Section("training", say("Training"), (Text(say(method)), Facts(tuple(items))))
 
 
@@ -173,7 +176,7 @@ def reasons_section(say: Voice) -> Section:
 
 def limits_section(say: Voice, facts: CardFacts) -> Section:
     """What is not claimed."""
-    return Section("limits", say("Limits"), (Bullets(tuple(say(text) for text in _limits(facts.artefact))),))
+    return Section("limits", say("Limits"), (Bullets(tuple(say(text) for text in limit_texts(facts.artefact))),))
 
 
 def verify_section(say: Voice, facts: CardFacts) -> Section:
@@ -207,7 +210,8 @@ def verify_section(say: Voice, facts: CardFacts) -> Section:
     return Section("verify", say("Release and verification"), (Facts(tuple(items)), Text(text), Commands(commands)))
 
 
-def _limits(artefact: ModelArtefact) -> list[str]:
+def limit_texts(artefact: ModelArtefact) -> list[str]:
+    """What is not claimed, as message ids."""
     texts = [
         "Cohort membership itself is not hidden from hub, witness and the merchant's own nodes.",
         "The guarantee assumes that nodes encode and mask their own rows honestly.",

@@ -61,6 +61,12 @@ def percent(share: float, digits: int = 2) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def percents(of: Interval | Estimate, digits: int | None = None) -> str:
+    """An interval of shares; without `digits` two decimals where it is small, one where it is not."""
+    digits = digits or (1 if of.high >= 0.1 else 2)
+    return f"{100 * of.low:.{digits}f} – {percent(of.high, digits)}"
+
+
 def signed(points: int) -> str:
     """Points with their sign; 0 has none."""
     return f"{points:+d}".replace("-", "−") if points else "0"

@@ -11,7 +11,7 @@ from opacus.grad_sample import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from models.bins import DEFAULTED, UNLABELLED
+from models.codes import DEFAULTED, UNLABELLED
 from models.dpsgd import check_outcome, clipped_gradient_sum
 from models.encoder import build, one_hot_rows, set_parameters
 from models.encoder_spec import EncoderSpec
@@ -28,6 +28,7 @@ def train_over(
     noise: np.random.Generator,
     n_public: int,
     t_collude: int = 0,
+    start: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Train over several nodes' (codes, outcome) in one process, each sum with its share of Gaussian noise.
 
@@ -41,12 +42,13 @@ def train_over(
         noise: source of the noise and of who takes part.
         n_public: number of rows for the mean.
         t_collude: each share is σ/√(nodes − t_collude), as in a campaign.
+        start: (P,) first parameters; the specification's own where None.
 
     Returns:
         (P,) published parameters.
     """
     module = build(spec)
-    parameters, state = initial_parameters(spec), initial_state(spec)
+    parameters, state = initial_parameters(spec) if start is None else start, initial_state(spec)
     share = sigma_grid / np.sqrt(len(parts) - t_collude)
     for _ in range(spec.rounds):
         set_parameters(module, parameters)
@@ -69,18 +71,22 @@ def train_with_opacus(
     *,
     n_public: int,
     taking_part: Sequence[NDArray[np.bool_]] | None = None,
+    start: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Zero-noise central run by Opacus' own `GradSampleModule` and `DPOptimizer` over torch's SGD.
 
     In float64: float32 sums over thousands of like rows drift by 1e-5 of their value.
 
     The hub's smoothing of the gradient is put in by the optimizer's step hook. Sampled rounds are batches of the rows
-    that `taking_part` names for each, (n,) bool. Returns (P,) published parameters.
+    that `taking_part` names for each, (n,) bool. `start` is as in `train_over`. Returns (P,) published parameters.
     """
     check_outcome(outcome, len(codes))
     labelled = outcome != UNLABELLED
     batches = [labelled] * spec.rounds if taking_part is None else [labelled & each for each in taking_part]
-    module = GradSampleModule(build(spec).double(), batch_first=True, loss_reduction="sum")
+    encoder = build(spec)
+    if start is not None:
+        set_parameters(encoder, start)
+    module = GradSampleModule(encoder.double(), batch_first=True, loss_reduction="sum")
     optimizer = DPOptimizer(
         torch.optim.SGD(module.parameters(), lr=spec.learning_rate, momentum=spec.momentum),
         noise_multiplier=0.0,

@@ -7,61 +7,27 @@ the interval takes both as independent, which is right for different held-out me
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from models.advice import Advice, advice_of
 from models.artefact import ModelArtefact
 from models.card_content import CardFacts
 from models.card_voice import Voice
+from models.divergence import Divergence, divergence
+from models.drift import FeatureDrift, table_drift
 from models.evaluation import Interval
 from models.evaluation_result import Estimate, EvaluationResult
+from models.figure_change import FigureChange
+from models.migration import Migration, migration_of
 from models.schema import Schema
 from models.scorecard import FeaturePoints
-from models.tables import FloatArray, encoder_feature
+from models.stability import rank_correlation
+from models.tables import encoder_feature
 
-_DRAWS = 400
 Change = Literal["added", "removed", "bins", "points"]
-
-
-@dataclass(frozen=True)
-class FigureChange:
-    """A figure of both models; `difference` is after minus before.
-
-    Attributes:
-        name: AUC, KS, or `calibration`: defaults observed for each one predicted; 1 where the model is right on the
-            whole.
-        before, after: each with its 95 % interval.
-        low, high: the 95 % interval of the difference.
-        beyond_noise: whether that leaves 0 out.
-    """
-
-    name: str
-    before: Interval
-    after: Interval
-    difference: float
-    low: float
-    high: float
-    beyond_noise: bool
-
-
-@dataclass(frozen=True)
-class Stability:
-    """Population stability index between both evaluations' histograms of scores.
-
-    Attributes:
-        noise: what the index exceeds in one of twenty cases where nothing has moved.
-    """
-
-    index: float
-    noise: float
-
-    @property
-    def beyond_noise(self) -> bool:
-        """Whether scores have moved by more than chance and noise would."""
-        return self.index > self.noise
 
 
 @dataclass(frozen=True)
@@ -99,9 +65,15 @@ class ModelComparison:
         evaluation_epsilon: of what evaluated them; None where nothing did, or without noise.
         same_schema: whether both have the very same schema.
         figures: AUC, KS and calibration where both were evaluated.
-        stability: where both evaluations have the same bands.
+        stability: PSI between both evaluations' histograms of scores, where they have the same bands.
         features: in the order of the newer model, removed ones last.
         same_points: features with the same bins and the same points.
+        points_correlation: rank correlation of points over the bins that both have; None where they share none.
+        migration: of bands, where both read the same features.
+        drift: PSI of every feature between both private tables, where they are known.
+        same_evaluation: whether one campaign evaluated both.
+        advice: which to use.
+        unknown: what cannot be told, and why, in the reader's language.
     """
 
     before: str
@@ -112,9 +84,15 @@ class ModelComparison:
     cohort: tuple[int, int]
     same_schema: bool
     figures: tuple[FigureChange, ...]
-    stability: Stability | None
+    stability: Divergence | None
     features: tuple[FeatureChange, ...]
     same_points: int
+    points_correlation: float | None
+    migration: Migration | None
+    drift: tuple[FeatureDrift, ...]
+    same_evaluation: bool
+    advice: Advice
+    unknown: tuple[str, ...]
 
 
 def compare(before: CardFacts, after: CardFacts, lang: str) -> ModelComparison:
@@ -124,7 +102,8 @@ def compare(before: CardFacts, after: CardFacts, lang: str) -> ModelComparison:
         ArtefactError: one of them is malformed.
     """
     old, new = before.artefact, after.artefact
-    features, same = _features(old, new, Voice(lang))
+    say = Voice(lang)
+    features, same = _features(old, new, say)
     figures: tuple[FigureChange, ...] = ()
     stability = None
     if before.evaluation is not None and after.evaluation is not None:
@@ -137,6 +116,15 @@ def compare(before: CardFacts, after: CardFacts, lang: str) -> ModelComparison:
         if ratios[0] is not None and ratios[1] is not None:
             figures = (*figures, _figure("calibration", ratios[0], ratios[1]))
         stability = _stability(one, two)
+    drift: tuple[FeatureDrift, ...] = ()
+    if before.table is not None and after.table is not None:
+        drift = table_drift(before.table, after.table)
+    migration = migration_of(before, after)
+    same_evaluation = (
+        before.evaluation is not None
+        and after.evaluation is not None
+        and before.evaluation.campaign == after.evaluation.campaign
+    )
     return ModelComparison(
         before=old.model_id,
         after=new.model_id,
@@ -149,6 +137,12 @@ def compare(before: CardFacts, after: CardFacts, lang: str) -> ModelComparison:
         stability=stability,
         features=features,
         same_points=same,
+        points_correlation=_points_correlation(old, new),
+        migration=migration,
+        drift=drift,
+        same_evaluation=same_evaluation,
+        advice=advice_of(say, figures, drift, same_evaluation=same_evaluation),
+        unknown=tuple(say(text) for text in _unknown(figures, stability, migration)),
     )
 
 
@@ -175,6 +169,41 @@ def calibration_ratio(result: EvaluationResult) -> Interval | None:
     return Interval(ratio, max(ratio - half, 0.0), ratio + half)
 
 
+def _points_correlation(old: ModelArtefact, new: ModelArtefact) -> float | None:
+    before, after = _entries(old), _entries(new)
+    one: list[int] = []
+    two: list[int] = []
+    for key, entry in after.items():
+        known = before.get(key)
+        if known is not None and known.feature == entry.feature:
+            one += known.points
+            two += entry.points
+    return rank_correlation(np.array(one), np.array(two)) if len(one) > 1 else None
+
+
+def _unknown(
+    figures: tuple[FigureChange, ...], stability: Divergence | None, migration: Migration | None
+) -> tuple[str, ...]:
+    """Message ids."""
+    found = []
+    if figures and stability is None:
+        found.append(
+            "A stability index of the scores needs the same bands in both evaluations; each model has its own, so that "
+            "its bands hold equally many merchants."
+        )
+    if migration is None:
+        found.append(
+            "Which band merchants would move to cannot be estimated: it needs the same features in both models, and "
+            "the noisy table of the newer one."
+        )
+    else:
+        found.append(
+            "Nothing that was opened tells both scores of one merchant, so moves between bands are estimated: over "
+            "merchants drawn from the newer model's noisy table, who are nobody's rows."
+        )
+    return tuple(found)
+
+
 def _spent(facts: CardFacts) -> float | None:
     return None if facts.evaluation is None else facts.evaluation.epsilon
 
@@ -192,36 +221,13 @@ def _figure(name: str, before: Interval, after: Interval) -> FigureChange:
     return FigureChange(name, before, after, difference, low, high, not low <= 0 <= high)
 
 
-def _stability(before: EvaluationResult, after: EvaluationResult) -> Stability | None:
+def _stability(before: EvaluationResult, after: EvaluationResult) -> Divergence | None:
     ranges = [[(band.score_low, band.score_high) for band in each.bands] for each in (before, after)]
     if ranges[0] != ranges[1]:
         return None
     one, two = (np.array([band.count_bad + band.count_good for band in each.bands]) for each in (before, after))
     # A band's count is a sum of two noisy ones.
-    noises = [math.sqrt(2) * each.sigma for each in (before, after)]
-    pooled = np.maximum(one, 0) / max(np.maximum(one, 0).sum(), 1) + np.maximum(two, 0) / max(
-        np.maximum(two, 0).sum(), 1
-    )
-    rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(_DRAWS):
-        sides = [
-            rng.poisson(pooled / 2 * max(each.sum(), 1.0)) + rng.normal(0.0, noise, len(pooled))
-            for each, noise in zip((one, two), noises, strict=True)
-        ]
-        drawn.append(_index(sides[0], sides[1], noises))
-    return Stability(_index(one, two, noises), float(np.quantile(drawn, 0.95)))
-
-
-def _index(one: FloatArray, two: FloatArray, noises: Sequence[float]) -> float:
-    """Bands that hold no more than the noise in either are taken together: a share near 0 would outweigh all others."""
-    held = (one > 3 * noises[0] + 5) & (two > 3 * noises[1] + 5)
-    shares = []
-    for counts in (one, two):
-        parts = np.append(counts[held], max(float(counts[~held].sum()), 0.0))
-        parts = np.maximum(parts, 0.5)
-        shares.append(parts / parts.sum())
-    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
+    return divergence(one, two, (math.sqrt(2) * before.sigma, math.sqrt(2) * after.sigma))
 
 
 def _features(old: ModelArtefact, new: ModelArtefact, say: Voice) -> tuple[tuple[FeatureChange, ...], int]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from opacus.grad_sample import GradSampleModule
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from models.bins import DEFAULTED, UNLABELLED
+from models.codes import DEFAULTED, UNLABELLED
 from models.encoder import Encoder, one_hot_rows
 from models.encoder_scores import check_codes
 from models.errors import DataError

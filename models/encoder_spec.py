@@ -18,8 +18,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.accounting import GaussianRounds, Mechanism, epsilon_of, gdp_budget, gdp_mu, usable_delta
+from models.accounting import epsilon_of, gdp_budget, gdp_mu, usable_delta
 from models.errors import BudgetError, SchemaError
+from models.mechanisms import GaussianRounds, Mechanism
 from models.schema import Schema
 
 Width = Annotated[int, Field(ge=2, le=255, strict=True)]
@@ -48,6 +49,7 @@ class EncoderSpec(BaseModel):
         retries: further charged attempts r.
         sampling_rate: probability q with which a row takes part in a round; 1 is full participation.
         grid: gradients are rounded to its multiples; a power of two.
+        start: id of the earlier, released model from which training starts (`models.encoder_start`).
         init_seed: seed of the hidden layers' first weights (a linear encoder starts at zero).
         tail_share: the model is the mean of the parameters over this last part of the rounds.
         smooth_share, smooth_length: the hub smooths each opened gradient over neighbouring ordered bins by
@@ -67,6 +69,7 @@ class EncoderSpec(BaseModel):
     retries: Annotated[int, Field(ge=3, le=100, strict=True)] = 3
     sampling_rate: Annotated[float, Field(ge=0.001, le=1, allow_inf_nan=False)] = 1.0
     grid: Annotated[Positive, Field(le=1)] = 2.0**-26
+    start: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
     init_seed: Annotated[int, Field(ge=0, lt=1 << 63, strict=True)] = 0
     tail_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     smooth_share: Annotated[float, Field(ge=0, le=1)] = 0.8

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bins import DEFAULTED, PERFORMING
+from models.codes import DEFAULTED, PERFORMING
 from models.errors import DataError
 from models.scorecard import SCORE_MAX, SCORE_MIN
 from models.tables import FloatArray

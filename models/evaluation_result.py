@@ -60,15 +60,15 @@ class GroupResult(_Closed):
 
     Attributes:
         count_good, count_bad: as in a band.
-        default_rate, approved, auc: None where the noise leaves nothing to be said.
-        mean_pd: mean predicted probability of default.
+        default_rate, mean_pd, approved, auc: None where the noise leaves nothing to be said; `mean_pd` is the mean
+            predicted probability of default.
         approved: share with a predicted PD below the result's `approval_pd`.
     """
 
     group: Annotated[str, Field(min_length=1, max_length=80)]
     count_good: float
     count_bad: float
-    mean_pd: Share | None = None
+    mean_pd: Estimate | None = None
     default_rate: Estimate | None = None
     approved: Estimate | None = None
     auc: Estimate | None = None

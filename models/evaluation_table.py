@@ -141,7 +141,13 @@ def _group(about: Evaluated, name: str, cells: FloatArray, sampler: _Sampler) ->
         group=name,
         count_good=float(cells[:, 1].sum()),
         count_bad=float(cells[:, 0].sum()),
-        mean_pd=min(max(float(merchants @ pds) / size, 0.0), 1.0) if clear else None,
+        mean_pd=_basic(
+            float(merchants @ pds) / size,
+            float(draws.base.sum(axis=1) @ pds) / max(float(draws.base.sum()), 1e-9),
+            drawn @ pds / _away_from_zero(drawn.sum(axis=1)),
+        )
+        if clear
+        else None,
         default_rate=_rate(cells.sum(axis=0), draws.base.sum(axis=0), draws.cells.sum(axis=1), noise / np.sqrt(2)),
         approved=_basic(
             float(merchants[approved].sum()) / size,

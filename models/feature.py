@@ -17,11 +17,15 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from models.derived import Derived
 from models.errors import SchemaError
 from models.i18n import catalogue
+from models.quantile_grid import Quantiles
 from models.schema_base import FiniteNumber, Frozen, Name, Title
 
 MAX_WIDTH = 255  # codes are bytes and 255 marks an absent row
 
 Direction = Literal["increasing", "decreasing"]
+Actionable = Literal["up", "down", "either"]
+SAFER: dict[Direction, Actionable] = {"increasing": "down", "decreasing": "up"}
+"""Where risk goes along the bins → which way along them is the safer one."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,10 @@ class Feature(Frozen):
 
     Attributes:
         bins: strictly increasing finite edges, upper ends included.
+        quantiles: edges come from private quantiles (`models.quantile_bins`). Without ``bins`` they are still to come;
+            with them, they came from such a stage.
+        rounded: ``bins`` are knots: a value between two of them is counted at either, by a coin that makes the mean of
+            what is counted the value itself (`models.rounding`). For programme statistics alone.
         categories: the values with a bin of their own.
         class_: data class of JR/T 0171 (``class`` in files).
         whole: values are whole numbers; only the labels of the bins use it.
@@ -47,10 +55,14 @@ class Feature(Frozen):
         monotone: how risk must go along the bins in order; special and missing bins are free.
         adverse: the value is an adverse fact, which is used for five years from its end (`models.adverse`).
         ended_at: the column with the day on which that fact ended; empty where it has not.
+        actionable: which way along its bins a merchant can move it by what it does (`models.counterfactual`).
+        moves_with: another such feature that is about the same events: both go to the end of their way, or neither.
     """
 
     title: Title
     bins: tuple[FiniteNumber, ...] | None = Field(default=None, min_length=1)
+    quantiles: Quantiles | None = None
+    rounded: Literal[True] | None = None
     categories: tuple[Name, ...] | None = Field(default=None, min_length=1)
     class_: Literal["C1", "C2", "C3"] = Field(alias="class")
     whole: bool = Field(default=False, strict=True)
@@ -61,6 +73,8 @@ class Feature(Frozen):
     monotone: Direction | None = None
     adverse: Literal[True] | None = None
     ended_at: Name | None = None
+    actionable: Actionable | None = None
+    moves_with: Name | None = None
     _factors: tuple[Feature, Feature] | None = PrivateAttr(default=None)
 
     @field_validator("bins", mode="after")
@@ -77,19 +91,31 @@ class Feature(Frozen):
             raise ValueError("categories must be distinct")
         return names
 
+    @field_validator("actionable", mode="before")
+    @classmethod
+    def _not_actionable(cls, given: object) -> object:
+        return None if given is False else given  # written out or left out, it is the same schema
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if sum(each is not None for each in (self.bins, self.categories, self.product)) != 1:
-            raise ValueError("give either bins or categories, or the product of two features")
-        if self.special_from is not None and self.special_from not in (self.bins or ()):
+        if sum((self.ordinal, self.categories is not None, self.product is not None)) != 1:
+            raise ValueError("give either bins or categories, or the product of two features; quantiles stand for bins")
+        if self.quantiles is not None:
+            self._check_quantiles(self.quantiles)
+        elif self.special_from is not None and self.special_from not in (self.bins or ()):
             raise ValueError("special_from must be one of the edges in bins")
-        for name in ("derived", "range", "monotone"):
-            if self.bins is None and getattr(self, name) is not None:
+        for name in ("derived", "range", "monotone", "actionable"):
+            if not self.ordinal and getattr(self, name) is not None:
                 raise ValueError(f"{name}: is for features with bins")
+        self._check_rounded()
         if (self.adverse is None) != (self.ended_at is None):
             raise ValueError("adverse: true and ended_at go together")
         if self.adverse and (self.derived is not None or self.product is not None):
             raise ValueError("adverse: is for the columns that a derived feature or a product reads, not for itself")
+        if self.actionable is not None:
+            self._check_actionable(self.actionable)
+        if self.moves_with is not None and self.actionable not in ("up", "down"):
+            raise ValueError("moves_with: needs actionable: up or actionable: down")
         if self.product is not None and self.product[0] == self.product[1]:
             raise ValueError("product: needs two different features")
         if self.range is not None and self.range[0] > self.range[1]:
@@ -97,6 +123,38 @@ class Feature(Frozen):
         if self.product is None and self.width > MAX_WIDTH:
             raise ValueError(f"has {self.width} bins; at most {MAX_WIDTH} are possible")
         return self
+
+    def _check_actionable(self, way: Actionable) -> None:
+        if self.derived is not None:
+            raise ValueError("actionable: is not for derived features, which go with their columns")
+        if self.adverse:
+            raise ValueError("actionable: an adverse fact is undone by nobody; it ends with its five years")
+        if self.monotone is not None and way not in ("either", SAFER[self.monotone]):
+            raise ValueError(f"actionable: {way} is the way that monotone: {self.monotone} declares to be riskier")
+
+    def _check_rounded(self) -> None:
+        if not self.rounded:
+            return
+        if self.bins is None or len(self.bins) < 2:
+            raise ValueError("rounded: needs bins with at least two knots")
+        for name in ("quantiles", "special_from", "derived", "monotone", "actionable"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"rounded: knots go without {name}")
+
+    def _check_quantiles(self, quantiles: Quantiles) -> None:
+        try:
+            grid = quantiles.grid(whole=self.whole)
+        except ValueError as problem:
+            raise ValueError(f"quantiles.{problem}") from problem
+        if self.special_from is not None and self.special_from <= grid[-1]:
+            raise ValueError("special_from must be greater than the end of the quantiles' range")
+        if self.bins is None:
+            return
+        special = () if self.special_from is None else (self.special_from,)
+        if not set(self.bins) <= {*grid, *special} or self.bins[len(self.bins) - len(special) :] != special:
+            raise ValueError("bins: quantiles give edges of their grid alone, and special_from last")
+        if not 0 < len(self.bins) - len(special) < quantiles.count:
+            raise ValueError(f"bins: quantiles give 1 to {quantiles.count - 1} edges beside special_from")
 
     def of_factors(self, first: Feature, second: Feature) -> Feature:
         """A product that knows its two factors.
@@ -129,13 +187,20 @@ class Feature(Frozen):
     @property
     def ordinal(self) -> bool:
         """True when neighbouring bins are alike, so that a fit may smooth over them."""
-        return self.bins is not None
+        return self.bins is not None or self.quantiles is not None
+
+    @property
+    def unsettled(self) -> bool:
+        """True while the bins are still to come from quantiles."""
+        return self.quantiles is not None and self.bins is None
 
     @property
     def width(self) -> int:
-        """Number of bins, "other" and "missing" included."""
+        """Number of bins, "other" and "missing" included; the most there can be while bins are still to come."""
         if self.factors is not None:
             return self.factors[0].width * self.factors[1].width
+        if self.quantiles is not None and self.bins is None:
+            return self.quantiles.count + (self.special_from is not None) + 1
         return len(self.bins) + 2 if self.bins is not None else len(self.categories or ()) + 2
 
     @property
@@ -163,8 +228,10 @@ class Feature(Frozen):
     @property
     def special_bins(self) -> tuple[int, ...]:
         """Bins of numbers that are codes."""
-        if self.bins is None or self.special_from is None:
+        if self.special_from is None:
             return ()
+        if self.bins is None:
+            return (self.width - 2,)
         return tuple(range(self.bins.index(self.special_from) + 1, self.width - 1))
 
     @property
@@ -182,16 +249,28 @@ class Feature(Frozen):
         if self.factors is not None:
             first, second = (factor.bin_labels(lang) for factor in self.factors)
             return [f"{one} × {other}" for one in first for other in second]
+        if self.unsettled:
+            raise self.no_bins_yet()
         words = catalogue("models")
         missing = words.translate(lang, "missing")
         if self.bins is None:
             return [*(self.categories or ()), words.translate(lang, "other"), missing]
+        if self.rounded:
+            return [*(f"≈ {_number(knot)}" for knot in self.bins), f"> {_number(self.bins[-1])}", missing]
         labels = [f"≤ {_number(self.bins[0])}"]
         labels += [_interval(low, high, whole=self.whole) for low, high in itertools.pairwise(self.bins)]
         labels.append(f"> {_number(self.bins[-1])}")
         for index in self.special_bins:
             labels[index] = f"{labels[index]} ({words.translate(lang, 'special code')})"
         return [*labels, missing]
+
+    def no_bins_yet(self) -> SchemaError:
+        """The error of whoever needs bins that are still to come from quantiles."""
+        return SchemaError(
+            f"{self.title.en}: its bins are still to come from quantiles",
+            field="quantiles",
+            remedy="run the bins stage of a campaign first, or give bins",
+        )
 
 
 def resolved(features: dict[str, Feature], columns: tuple[str, ...] = ()) -> dict[str, Feature]:
@@ -205,6 +284,7 @@ def resolved(features: dict[str, Feature], columns: tuple[str, ...] = ()) -> dic
         ValueError: a name that is not there, cannot be computed with, is not used, or has a stricter data class.
     """
     read: set[str] = set()
+    _check_moves_with(features)
     found: dict[str, Feature] = {}
     for name, feature in features.items():
         if feature.derived is not None:
@@ -214,7 +294,7 @@ def resolved(features: dict[str, Feature], columns: tuple[str, ...] = ()) -> dic
             found[name] = feature
             continue
         for factor in feature.product:
-            if factor not in features or features[factor].product is not None:
+            if factor not in features or features[factor].product is not None or features[factor].rounded:
                 raise ValueError(f"{name}.product: {factor!r} is not another feature of this kind that has bins itself")
             _check_class(f"{name}.product", feature, factor, features[factor])
         first, second = (features[factor] for factor in feature.product)
@@ -235,9 +315,24 @@ def _check_columns(name: str, feature: Feature, features: dict[str, Feature], co
         source = features.get(column)
         if source is None:
             raise ValueError(f"{name}.derived: {column!r} is neither a feature with bins nor one of the kind's columns")
-        if source.bins is None or source.derived is not None:
+        if not source.ordinal or source.derived is not None:
             raise ValueError(f"{name}.derived: {column!r} has no column of numbers of its own")
+        if source.actionable is not None:
+            raise ValueError(
+                f"{column}.actionable: {name!r} is derived from it, and bins do not tell where that would go"
+            )
         _check_class(f"{name}.derived", feature, column, source)
+
+
+def _check_moves_with(features: dict[str, Feature]) -> None:
+    for name, feature in features.items():
+        if feature.moves_with is None:
+            continue
+        other = features.get(feature.moves_with)
+        if other is None or feature.moves_with == name or other.actionable not in ("up", "down"):
+            raise ValueError(
+                f"{name}.moves_with: {feature.moves_with!r} is no other feature of this kind that is actionable one way"
+            )
 
 
 def _check_class(place: str, feature: Feature, column: str, source: Feature) -> None:

@@ -1,7 +1,8 @@
 """Reason codes: which features cost a merchant most points, named without their points.
 
 After the "points below maximum" method of Regulation B (ECOA, 12 CFR 1002.9(b)(2), official interpretation 5): a
-feature's loss is the most points it can give less those it gave. Each source names its own kind's features only. A
+feature's loss is the most points that a value can give less those it gave; *missing* and codes are no values that
+anybody could aim at, and noise can leave odd points there. Each source names its own kind's features only. A
 merchant without a record there counts as having 0 points in each, so that its answer looks like any other's.
 
 Whoever asks sees the sources' rankings, not their points, so it cannot rank features of different sources. It takes
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from models.errors import DataError
 from models.i18n import language_of
 from models.schema import Schema
-from models.scorecard import Scorecard
+from models.scorecard import FeaturePoints, Scorecard
 from models.tables import encoder_feature, joined_codes
 
 MAX_REASONS = 4
@@ -46,7 +47,7 @@ def reasons_of(
     rows = joined_codes([entry.feature for entry in entries], {kind: codes}, len(codes))
     lost = np.stack(
         [
-            max(entry.points) - np.array([*entry.points, 0], dtype=np.int64)[rows[:, column]]
+            most_points(entry) - np.array([*entry.points, 0], dtype=np.int64)[rows[:, column]]
             for column, entry in enumerate(entries)
         ],
         axis=1,
@@ -54,6 +55,13 @@ def reasons_of(
     order = np.argsort(-lost, axis=1, kind="stable")[:, :limit]
     names = [entry.feature.name for entry in entries]
     return [tuple(names[column] for column in order[row] if lost[row, column] > 0) for row in range(len(rows))]
+
+
+def most_points(entry: FeaturePoints) -> int:
+    """The most points that a value of a feature can give: neither a missing one nor a code."""
+    feature = entry.feature
+    bins = feature.ordered if feature.ordinal else range(feature.width if feature.axes else feature.width - 1)
+    return max(entry.points[bin] for bin in bins)
 
 
 def main_reasons(ranked: Sequence[Sequence[str]], *, limit: int = MAX_REASONS) -> tuple[str, ...]:
@@ -76,14 +84,27 @@ def reason_texts(schema: Schema, names: Sequence[str], lang: str) -> list[str]:
     Raises:
         SchemaError: if a name is not a feature of the schema.
     """
-    encoders = {encoder_feature(kind): kind for kind in schema.kinds_in_order()}
     texts: list[str] = []
     for name in names:
-        if name in encoders:
-            held = schema.kinds[encoders[name]].title
-            source = held.text(lang) if held is not None else encoders[name]
-            title = f"{source}模型综合评估" if language_of(lang) == "zh" else f"Overall assessment at: {source}"
-        else:
-            title = schema.feature(name).spec.title.text(lang)
+        title = feature_title(schema, name, lang)
         texts.append(f"{title}：降低了评分" if language_of(lang) == "zh" else f"{title}: lowered the score")
     return texts
+
+
+def feature_title(schema: Schema, name: str, lang: str) -> str:
+    """A feature's name for persons; an encoder's output is the overall assessment at its source.
+
+    Raises:
+        SchemaError: if the name is not a feature of the schema.
+    """
+    encoders = {encoder_feature(kind): kind for kind in schema.kinds_in_order()}
+    if name not in encoders:
+        return schema.feature(name).spec.title.text(language_of(lang))
+    source = kind_title(schema, encoders[name], lang)
+    return f"{source}模型综合评估" if language_of(lang) == "zh" else f"Overall assessment at: {source}"
+
+
+def kind_title(schema: Schema, kind: str, lang: str) -> str:
+    """A kind's name for persons, or its plain name where the schema gives none."""
+    held = schema.kinds[kind].title
+    return held.text(language_of(lang)) if held is not None else kind

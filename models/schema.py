@@ -259,6 +259,11 @@ class Schema(Frozen):
         return self.kinds[kind]
 
 
+def unsettled(schema: Schema) -> bool:
+    """Whether bins of the schema are still to come from quantiles."""
+    return any(each.spec.unsettled for each in schema.all_features())
+
+
 def _by_name(value: object) -> object:
     """Turn ``[{"name": n, …}, …]`` into ``{n: {…}, …}``; leave a mapping as it is."""
     if not isinstance(value, (list, tuple)):

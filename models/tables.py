@@ -16,7 +16,7 @@ from itertools import accumulate, combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bins import ABSENT, DEFAULTED
+from models.codes import ABSENT, DEFAULTED
 from models.errors import DataError
 from models.feature import BinAxis, Direction
 from models.schema import Schema
@@ -95,11 +95,11 @@ class OpenedTable:
             return self.kind_totals[first]
         return self.pair_totals[(first, second)]
 
-    def to_vector(self) -> NDArray[np.int64]:
-        """All cells in released order, as integers."""
-        parts = [np.rint(counts).ravel() for counts in self.classes]
-        parts += [np.rint(self.pairs[pair]).ravel() for pair in _pairs(len(self.features))]
-        return np.concatenate(parts).astype(np.int64)
+    def to_vector(self) -> FloatArray:
+        """All cells in released order, as they were opened: with little noise on a grid finer than integers."""
+        parts = [counts.ravel() for counts in self.classes]
+        parts += [self.pairs[pair].ravel() for pair in _pairs(len(self.features))]
+        return np.concatenate(parts)
 
     def digest(self) -> str:
         """Hex SHA-256 over the public layout and every cell, in released order."""
@@ -124,7 +124,8 @@ class OpenedTable:
             "sigma_pair": f"{self.sigma_pair:.10g}",
         }
         head = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-        return hashlib.sha256(head + b"\n" + self.to_vector().astype("<i8").tobytes()).hexdigest()
+        cells = self.to_vector() + 0.0  # one zero, whatever its sign
+        return hashlib.sha256(head + b"\n" + cells.astype("<f8").tobytes()).hexdigest()
 
     def with_gaussian_noise(self, rng: np.random.Generator, sigma_class: float, sigma_pair: float) -> OpenedTable:
         """This exact table with rounded Gaussian noise: central experiments only, no privacy claim."""

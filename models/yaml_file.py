@@ -168,8 +168,7 @@ def _explained(path: Path, node: yaml.Node, details: list[ErrorDetails], error: 
         what, remedy = _sentence(detail)
         if detail["type"] == "value_error" and (inner := re.match(r"([\w.\-]+): ", what)):
             # a check over the whole model names its field in front
-            parts = tuple(part for part in (*field.split("."), *inner[1].split(".")) if part)
-            field, line = _locate(node, parts)
+            field, line = _locate(node, (*detail["loc"], *inner[1].split(".")))
             what = what[inner.end() :]
         lines.append(f"{path}:{line}: {field + ': ' if field else ''}{what}; {remedy}")
         problems.append(FileProblem(line, field, _said(detail) or what, remedy))

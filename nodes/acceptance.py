@@ -12,15 +12,17 @@ import numpy as np
 
 from crypto.blocks import terms_blocks
 from crypto.canonical import digest
+from crypto.dated import verify_dated
 from crypto.errors import ManifestError
-from crypto.jws import verify_model
 from crypto.keys import BoxKey
 from crypto.manifest import NodeSlice, ascending, expected_inbox, holdout_mask, verify_slice, verify_terms
 from crypto.parcel import Parcel
 from crypto.slices import piece_sha256, slice_bytes
-from crypto.wire.campaign import Cosignature, ModelRelease, Terms
+from crypto.wire.campaign import Cosignature, ModelRelease, Stage, Terms
+from crypto.wire.consent import Purpose
 from models.artefact import ModelArtefact
-from models.bins import ABSENT, UNLABELLED
+from models.codes import ABSENT, UNLABELLED
+from models.quantile_bins import open_form, settled_codes
 from nodes.encoder_models import ReleasedEncoder
 from nodes.errors import LedgerError, PolicyRefusal
 from nodes.terms_check import CheckedTerms, OwnRules
@@ -41,11 +43,13 @@ def read_cosignature(token: str, context: TrainingContext, terms: Terms) -> Cosi
     """T1: the witness's cosignature of this attempt.
 
     Raises:
-        SignatureError: not signed by the pinned witness.
+        SignatureError: not signed by the key of the witness that holds now.
         ManifestError: it is of another attempt.
     """
-    roster = context.roster
-    cosignature = verify_model(token, roster.witness_sign_key, Cosignature, typ="cosignature", kid=roster.witness_id)
+    roster, now = context.roster, context.clock()
+    cosignature = verify_dated(
+        token, roster.witness_keys, Cosignature, typ="cosignature", kid=roster.witness_id, date=lambda _signed: now
+    )
     if cosignature.attempt != terms.attempt:
         raise ManifestError(
             f"the witness cosigned attempt {cosignature.attempt}, the terms are of {terms.attempt}",
@@ -131,7 +135,7 @@ def check_merchants(checked: CheckedTerms, piece: NodeSlice, block: int, last: b
 def check_consents(context: TrainingContext, checked: CheckedTerms, own: NodeSlice) -> None:
     """Every counterpart is the source that the merchant's consent names, or none."""
     expected_inbox(context.party_id, own, checked.roster)
-    named = context.consents.sources(own.pseudonyms, checked.schema)
+    named = context.consents.sources(own.pseudonyms, checked.schema, purpose_of(checked.terms.stage))
     ids = np.array([*(party for party, _ in checked.roster), None], dtype=object)
     for kind, counterparts in own.counterparts.items():
         given = ids[counterparts]
@@ -143,6 +147,11 @@ def check_consents(context: TrainingContext, checked: CheckedTerms, own: NodeSli
                 field=kind,
                 remedy="refuse the attempt; the hub must form the cohort from consents",
             )
+
+
+def purpose_of(stage: Stage) -> Purpose:
+    """What a merchant must have agreed to for an attempt of this stage."""
+    return "programme-statistics" if stage == "statistics" else "model-training"
 
 
 def check_encoders(context: TrainingContext, checked: CheckedTerms, parcel: Parcel) -> None:
@@ -158,7 +167,7 @@ def check_encoders(context: TrainingContext, checked: CheckedTerms, parcel: Parc
     released = {
         (release.model_id, release.campaign_id)
         for release in (
-            verify_model(token, roster.witness_sign_key, ModelRelease, typ="model-release", kid=roster.witness_id)
+            verify_dated(token, roster.witness_keys, ModelRelease, typ="model-release", kid=roster.witness_id)
             for token in parcel.texts.get("encoder_releases", "").split()
         )
     }
@@ -177,11 +186,14 @@ def own_rows(
 ) -> tuple[Codes, Codes | None]:
     """The node's rows in order of positions; a merchant without a record is absent, and unlabelled.
 
+    In a bins stage codes are cells of the grids (`models.quantile_bins.on_grid`); after it they are made from these.
     Where the terms use an encoder of the node's kind its binned output is the last column. It is taken from the
     message, under the hash that the terms name, or from the node's own models.
     """
     terms = checked.terms
-    data = context.dataset(terms.schema_sha256)
+    data, translate = context.dataset(terms.schema_sha256), False
+    if data is None and terms.bins_attempt is not None:  # the owner's table follows the schema as it was before
+        data, translate = context.dataset(open_form(checked.schema).hash()), True
     if data is None:
         raise PolicyRefusal(
             "schema-unknown",
@@ -192,6 +204,8 @@ def own_rows(
     rows = data.rows(own.pseudonyms)
     here = rows >= 0
     columns = data.codes[rows]
+    if translate:
+        columns = settled_codes(checked.schema, context.kind, columns)
     if context.kind in terms.encoders_used:
         columns = np.column_stack([columns, _encoder_column(context, checked, columns, parcel)])
     codes = np.where(here[:, None], columns, np.uint8(ABSENT)).astype(np.uint8)

@@ -152,14 +152,24 @@ class Batches(BatchBook):
 
 
 def _keep(session: Session, batch_id: str, found: Iterable[tuple[int, Outcome, Kept | None]]) -> None:
+    rows: list[dict[str, object]] = []
     for place, outcome, limit in found:
         answer = outcome.answer
         code = outcome.code if answer is None else next(iter(answer.refusals.values()), None)
         if answer is not None and answer.score is None and code is None:
             code = "score-unavailable"
-        item = update(BatchItemRow).where(BatchItemRow.batch_id == batch_id, BatchItemRow.place == place)
-        text = None if answer is None else answer.model_dump_json()
-        values: dict[str, str | int | None] = {"state": DONE, "code": code, "detail": outcome.detail, "answer": text}
-        if answer is not None and limit is not None:
-            values |= {"record_id": limit.record_id, "keep_until": limit.keep_until}
-        session.execute(item.values(values))
+        kept = limit if answer is not None else None
+        rows.append(
+            {
+                "batch_id": batch_id,
+                "place": place,
+                "state": DONE,
+                "code": code,
+                "detail": outcome.detail,
+                "answer": None if answer is None else answer.model_dump_json(),
+                "record_id": None if kept is None else kept.record_id,
+                "keep_until": None if kept is None else kept.keep_until,
+            }
+        )
+    if rows:
+        session.execute(update(BatchItemRow), rows)  # by their keys, all in one statement

@@ -16,18 +16,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from crypto.wire.campaign import MechanismTerms, Stage, TablesMechanism
-from models.accounting import (
-    DiscreteGaussianCells,
-    GaussianRounds,
-    Mechanism,
-    epsilon_of,
-    gdp_mu,
-    in_parallel,
-    usable_delta,
-)
+from models.accounting import epsilon_of, gdp_mu, in_parallel, usable_delta
 from models.errors import BudgetError
+from models.mechanisms import DiscreteGaussianCells, GaussianRounds, Mechanism
 
-_STAGES: tuple[Stage, ...] = ("encoder", "scorecard", "evaluation")
+_STAGES: tuple[Stage, ...] = ("bins", "encoder", "scorecard", "evaluation", "statistics")
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,22 @@ from __future__ import annotations
 import typer
 
 from models.command_line import VersionOption, lazy_group
+from models.ops.logs import quiet_logs
 
 _COMMANDS = {
-    "init": "nodes.commands.setup:init",
+    "init": "nodes.commands.init:init",
     "enrol": "nodes.commands.setup:enrol",
+    "check": "nodes.commands.check:check",
+    "doctor": "nodes.commands.doctor:doctor",
     "rotate": "nodes.commands.rotate:rotate",
+    "trust-hub": "nodes.commands.trust:trust_hub",
+    "backup": "nodes.commands.backup:backup",
+    "restore": "nodes.commands.backup:restore",
     "check-data": "nodes.commands.data:check_data",
+    "drift": "nodes.commands.drift:drift",
     "run": "nodes.commands.run:run",
     "health": "nodes.commands.health:health",
+    "status": "nodes.commands.status:status",
     "ledger": "nodes.commands.ledger:app",
     "consent": "nodes.commands.consent:app",
     "query": "nodes.commands.query:app",
@@ -23,7 +31,7 @@ _COMMANDS = {
     "people": "nodes.commands.people:app",
     "merchants": "nodes.commands.merchants:app",
     "tickets": "nodes.commands.tickets:app",
-    "witness": "nodes.commands.witness_inspection:app",
+    "witness": "nodes.commands.witness_group:app",
 }
 
 app = typer.Typer(
@@ -42,6 +50,7 @@ def _digua_node(_version: VersionOption = False) -> None:
 
 def main() -> None:
     """Run the command line."""
+    quiet_logs()
     app()
 
 

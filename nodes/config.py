@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, field_validator, model_validator
 
 from crypto.wire.base import Key, KindName, PartyId
+from models.ops.logs import LogOutput
+from models.ops.tracing import TracingOptions
 from models.web.site import PageSite
 from models.yaml_file import load_yaml_model
 from nodes.config_base import ClosedConfig, resolved
@@ -126,10 +128,15 @@ class TrustConfig(ClosedConfig):
 
 
 class BudgetConfig(ClosedConfig):
-    """What all campaigns together may cost each merchant of this node, at most."""
+    """What all campaigns together may cost each merchant of this node, at most.
+
+    Attributes:
+        statistics_epsilon_per_year: of this, what programme statistics may cost in any 365 days.
+    """
 
     epsilon: Annotated[float, Field(gt=0, le=100)]
     delta: Annotated[float, Field(gt=0, lt=1e-3)]
+    statistics_epsilon_per_year: Annotated[float, Field(gt=0, le=100)] = 1.0
 
 
 class SuperLinkConfig(ClosedConfig):
@@ -172,6 +179,27 @@ class GatewayConfig(ClosedConfig):
     consent_templates: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")], ConfigPath] = {}
 
     _resolve = field_validator("token_file")(resolved)
+
+
+class MonitorConfig(ClosedConfig):
+    """A listener for this machine's monitoring: `/healthz`, `/readyz`, `/metrics`. On this machine, or on an address of
+    a private network; nodes listen for nobody outside."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9465
+
+    @field_validator("host")
+    @classmethod
+    def _not_for_the_outside(cls, host: str) -> str:
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            private = host == "localhost"
+        else:
+            private = address.is_private and not address.is_unspecified
+        if not private:
+            raise ValueError("must be 127.0.0.1, ::1, localhost, or one address of a private network")
+        return host
 
 
 class PagesListen(ClosedConfig):
@@ -242,6 +270,9 @@ class NodeConfig(ClosedConfig):
         min_t_collude: least number of colluding nodes a campaign must withstand.
         noise_counts: other nodes whose noise the owner counts on; a campaign must withstand one more colluding node
             for every other one. All nodes are counted on where it is left out.
+        logs: for persons where it is not given, and as JSON with `digua-node run --json`.
+        monitor: where this machine's monitoring asks; nowhere where it is not given.
+        tracing: where traces of requests are sent; nowhere where it is not given.
         device: what the gradients of an encoder are taken on; `auto` is CUDA where there is one.
         answer_time_floor_ms: no answer or refusal leaves sooner after its query.
         max_consent_versions: model versions per recipient, merchant and data life.
@@ -265,6 +296,9 @@ class NodeConfig(ClosedConfig):
     noise_counts: tuple[PartyId, ...] | None = None
     gateway: GatewayConfig | None = None
     pages: PagesConfig | None = None
+    logs: LogOutput | None = None
+    tracing: TracingOptions | None = None
+    monitor: MonitorConfig | None = None
     superlink: SuperLinkConfig | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     answer_time_floor_ms: Annotated[int, Field(ge=0, le=5000)] = 50

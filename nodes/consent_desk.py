@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from crypto.identifiers import IdentifierType, normalise
 from crypto.jws import peek_payload, sign_model
-from crypto.keys import IdentityKey
+from crypto.keys import Signer
 from crypto.wire.base import SUITE
 from crypto.wire.consent import ConsentRecord, ConsentTerms
 from crypto.wire.consent_request import (
@@ -72,7 +72,7 @@ class ConsentDesk:
         journal: Journal,
         *,
         party_id: str,
-        identity: IdentityKey,
+        identity: Signer,
         clock: Clock = system_clock,
     ) -> None:
         self._hub = hub

@@ -54,7 +54,7 @@ def submit_artefacts(
     for place, (token, acknowledged) in enumerate(zip(submission.tokens, receipt.receipts, strict=True)):
         if acknowledged is None:
             continue  # stored earlier, and its merchant is erased: there is nothing to promise any more
-        given = check_acknowledgement(acknowledged, roster.hub_sign_key, hub_id=roster.hub_id)
+        given = check_acknowledgement(acknowledged, roster.hub_keys, hub_id=roster.hub_id)
         if (given.kind, given.sha256) != (kind, hashlib.sha256(peek_payload(token)).digest()):
             raise _unacknowledged(place)
     return receipt

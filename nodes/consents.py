@@ -13,34 +13,33 @@ What fails is refused, journalled and never stored as a consent, and holds up no
 **Notices.** An active consent counts only while its notice is registered, explains its purposes and was not superseded
 by one that asks again (`crypto.notices`); else its state is `notice-unknown` or `notice-superseded`.
 
-**Training cohorts.** A consent counts for a campaign when it has the purpose `model-training` and the kinds it
-names are all among the schema's kinds, include the label's kind and, for a schema of two or more kinds, at least
-one other. So the consent of a single-kind consortium names `{bank: X}` alone, and does not count for a cross-source
-campaign, nor the other way round. Of several such consents of a merchant the newest counts, by the time it was
-signed and then by its id.
+Which of a merchant's consents counts, for a campaign or for a query, is told by `nodes.counting_consents`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Select, literal_column, select
+from sqlalchemy import ColumnElement, Row, Select, bindparam, literal_column, select
 from sqlalchemy.orm import Session
 
+from crypto.dated import verify_dated
 from crypto.errors import CryptoError, SignatureError
-from crypto.jws import parse_canonical, peek_kid, peek_payload, verify_merchant, verify_model
+from crypto.jws import parse_canonical, peek_kid, peek_payload, verify_merchant
 from crypto.notices import NoticeRegister, notice_key
 from crypto.wire.consent import ConsentEvent, ConsentRecord, FeedItem, Purpose
 from models.errors import ModelsError
 from models.schema import Schema
 from nodes.clock import Clock, system_clock
+from nodes.counting_consents import TRAINING, Counting, newest_counting
 from nodes.errors import NodeError, PolicyRefusal
 from nodes.journal import Journal
 from nodes.merchant_keys import MerchantKeyVerifier, VerifiedKey
@@ -63,12 +62,20 @@ ConsentState = Literal[
 ]
 CONSENT_TYPE = "consent"
 EVENT_TYPE = "consent-event"
-TRAINING: Purpose = "model-training"
 TAKEN, REFUSED = "consents-taken", "feed-item-refused"
 """Notes of the journal: payload hashes of the consents and events of a page of the feed; an item that was refused."""
 _SUPERSEDED = "merchant-key-superseded"
 FINAL = frozenset({"revoked", "refused", "expired"})
 _LOOKUP = 500  # SQLite binds a limited number of values
+_HELD = (
+    ConsentRow.record_id,
+    ConsentRow.pseudonym,
+    ConsentRow.token,
+    ConsentRow.state,
+    ConsentRow.valid_from,
+    ConsentRow.valid_until,
+)
+_BY_ID = select(*_HELD).where(ConsentRow.record_id.in_(bindparam("wanted", expanding=True)))
 _NEWEST_FIRST = (
     ConsentRow.event_time.desc(),
     ConsentRow.record_id.desc(),
@@ -176,12 +183,17 @@ class ConsentStore:
         self, record_ids: Iterable[str], now: datetime, *, session: Session | None = None
     ) -> dict[str, HeldConsent]:
         """Consents by id; those that the node does not hold are left out."""
+        if session is None:
+            with self._store.reading() as own:
+                return self.get_all(record_ids, now, session=own)
         wanted = list(dict.fromkeys(record_ids))
         found: dict[str, HeldConsent] = {}
         notices = self._notices.register(session)
+        session.flush()
         for start in range(0, len(wanted), _LOOKUP):
-            query = select(ConsentRow).where(ConsentRow.record_id.in_(wanted[start : start + _LOOKUP]))
-            found.update((row.record_id, _held(row, notices, now)) for row in self._query(query, session))
+            part = {"wanted": wanted[start : start + _LOOKUP]}
+            rows = session.connection().execute(_BY_ID, part).all()
+            found.update((row.record_id, _held(row, notices, now)) for row in rows)
         return found
 
     def state(self, record_id: str, now: datetime) -> ConsentState:
@@ -199,17 +211,18 @@ class ConsentStore:
 
     def of_merchant(self, pseudonym: bytes, now: datetime) -> list[HeldConsent]:
         """All consents of a merchant that name this node, newest first."""
-        query = select(ConsentRow).where(ConsentRow.pseudonym == pseudonym)
-        notices = self._notices.register()
-        return [_held(row, notices, now) for row in self._query(query.order_by(*_NEWEST_FIRST), None)]
+        return self.of_merchants([pseudonym], now).get(pseudonym, [])
 
-    def find(self, pseudonym: bytes, *, purpose: Purpose, now: datetime) -> HeldConsent | None:
-        """A merchant's newest active consent under which this node may ask for a score, or None."""
-        for held in self.of_merchant(pseudonym, now):
-            record = held.record
-            if held.state == "active" and self._party_id in record.recipients and purpose in record.purposes:
-                return held
-        return None
+    def of_merchants(self, pseudonyms: Iterable[bytes], now: datetime) -> dict[bytes, list[HeldConsent]]:
+        """As `of_merchant`, by merchant; one without consents is left out."""
+        wanted = list(dict.fromkeys(pseudonyms))
+        found: dict[bytes, list[HeldConsent]] = {}
+        notices = self._notices.register()
+        for start in range(0, len(wanted), _LOOKUP):
+            query = select(ConsentRow).where(ConsentRow.pseudonym.in_(wanted[start : start + _LOOKUP]))
+            for row in self._query(query.order_by(*_NEWEST_FIRST), None):
+                found.setdefault(row.pseudonym, []).append(_held(row, notices, now))
+        return found
 
     def all(self, now: datetime, *, limit: int, offset: int = 0) -> list[HeldConsent]:
         """A page of all consents, newest first."""
@@ -217,29 +230,32 @@ class ConsentStore:
         notices = self._notices.register()
         return [_held(row, notices, now) for row in self._query(query.limit(limit).offset(offset), None)]
 
-    def sources(self, pseudonyms: Pseudonyms, schema: Schema) -> dict[str, list[str | None]]:
+    def sources(
+        self, pseudonyms: Pseudonyms, schema: Schema, purpose: Purpose = TRAINING
+    ) -> dict[str, list[str | None]]:
         """By kind, the source that each merchant's consent names, or None (see the module: training cohorts).
 
         Args:
             pseudonyms: (n, 32) merchants of a slice.
             schema: the campaign's.
+            purpose: what the campaign is for: model training or programme statistics.
 
         Raises:
-            PolicyRefusal: a merchant has no active consent with `model-training` that counts and names this node,
+            PolicyRefusal: a merchant has no active consent with this purpose that counts and names this node,
                 or the feed is stale.
         """
-        merchants, counting = self._counting(pseudonyms, schema)
+        merchants, counting = self._counting(pseudonyms, schema, purpose)
         found: dict[str, list[str | None]] = {kind: [] for kind in schema.kinds_in_order()}
         for merchant in merchants:
             if merchant not in counting:
                 raise PolicyRefusal(
                     "consent-unknown",
-                    "a merchant of the slice has no active consent to this training that names this node",
+                    f"a merchant of the slice has no active consent to {purpose} that names this node",
                     field="pseudonyms",
                     remedy="the hub must form the cohort from consents that are active now",
                 )
             for kind, parties in found.items():
-                parties.append(counting[merchant][1].get(kind))
+                parties.append(counting[merchant].sources.get(kind))
         return found
 
     def counting(self, pseudonyms: Pseudonyms, schema: Schema) -> list[str | None]:
@@ -253,40 +269,20 @@ class ConsentStore:
             PolicyRefusal: the feed is stale.
         """
         merchants, counting = self._counting(pseudonyms, schema)
-        return [counting[merchant][0] if merchant in counting else None for merchant in merchants]
+        return [counting[merchant].record_id if merchant in counting else None for merchant in merchants]
 
     def _counting(
-        self, pseudonyms: Pseudonyms, schema: Schema
-    ) -> tuple[list[bytes], dict[bytes, tuple[str, Mapping[str, str]]]]:
+        self, pseudonyms: Pseudonyms, schema: Schema, purpose: Purpose = TRAINING
+    ) -> tuple[list[bytes], dict[bytes, Counting]]:
         self._require_fresh()
         data = np.ascontiguousarray(pseudonyms).tobytes()
         merchants = [data[at : at + 32] for at in range(0, len(data), 32)]
-        return merchants, self._training(schema, set(merchants))
-
-    def _training(self, schema: Schema, merchants: set[bytes]) -> dict[bytes, tuple[str, Mapping[str, str]]]:
         moment = self._clock()
-        now = int(moment.timestamp())
-        columns = (ConsentRow.pseudonym, ConsentRow.sources, ConsentRow.event_time, ConsentRow.record_id)
-        query = select(*columns).where(
-            ConsentRow.training,
-            ConsentRow.state.in_(("given", "resumed")),
-            ConsentRow.valid_from <= now,
-            ConsentRow.valid_until > now,
-        )
-        newest: dict[bytes, tuple[tuple[int, str], Mapping[str, str]]] = {}
         with self._store.reading() as session:
-            usable = self._notices.register(session).usable(TRAINING, moment)
-            for pseudonym, text, event_time, record_id in session.execute(query.where(ConsentRow.notice.in_(usable))):
-                if pseudonym not in merchants:
-                    continue
-                sources: dict[str, str] = json.loads(text)
-                age = (event_time, record_id)
-                if counts_for(schema, sources) and (pseudonym not in newest or newest[pseudonym][0] < age):
-                    newest[pseudonym] = (age, sources)
-        return {
-            pseudonym: (record_id, sources)
-            for pseudonym, ((_, record_id), sources) in newest.items()
-            if sources.get(self._kind) == self._party_id
+            usable = self._notices.register(session).usable(purpose, moment)
+            newest = newest_counting(session, set(merchants), schema, purpose, usable=usable, now=moment)
+        return merchants, {
+            merchant: each for merchant, each in newest.items() if each.sources.get(self._kind) == self._party_id
         }
 
     def _verified(self, item: FeedItem) -> _Verified | str:
@@ -339,9 +335,9 @@ class ConsentStore:
             return None if row.token == verified.token else "record-id-reused"
         newest = known.keys.get(key.pseudonym)
         if newest is None:
-            known.keys[key.pseudonym] = newest = _key_row(key)
-            session.add(newest)
-        if not _is_newest(newest, key):
+            known.keys[key.pseudonym] = row_of_key = _key_row(key)
+            session.add(row_of_key)
+        elif not _is_newest(newest, key):
             return _SUPERSEDED
         row = ConsentRow(
             record_id=record.record_id,
@@ -369,7 +365,13 @@ class ConsentStore:
         if row is None:
             return "consent-unknown"
         if claimed.event == "expired" and peek_kid(item.token, typ=EVENT_TYPE) == self._roster.hub_id:
-            event = verify_model(item.token, self._roster.hub_sign_key, ConsentEvent, typ=EVENT_TYPE)
+            event = verify_dated(
+                item.token,
+                self._roster.hub_keys,
+                ConsentEvent,
+                typ=EVENT_TYPE,
+                date=lambda signed: signed.event_time,
+            )
         else:
             event = self._merchants_event(session, known, item, row)
         if event.pii_principal_id != row.pseudonym:
@@ -418,25 +420,20 @@ class _Known:
     keys: dict[bytes, MerchantKeyRow]
 
 
-def counts_for(schema: Schema, sources: Mapping[str, str]) -> bool:
-    """Whether a consent that names these sources counts for a campaign under this schema (see the module)."""
-    kinds = set(schema.kinds_in_order())
-    named = set(sources)
-    return named <= kinds and schema.label.kind in named and (len(kinds) < 2 or len(named) >= 2)
-
-
 def _key_row(key: VerifiedKey) -> MerchantKeyRow:
-    return MerchantKeyRow(
-        pseudonym=key.pseudonym, issued_at=int(key.issued_at.timestamp()), jwk=json.dumps(key.jwk, sort_keys=True)
-    )
+    return MerchantKeyRow(pseudonym=key.pseudonym, issued_at=_issued_at(key), jwk=json.dumps(key.jwk, sort_keys=True))
+
+
+def _issued_at(key: VerifiedKey) -> int:
+    return int(key.issued_at.timestamp())
 
 
 def _is_newest(known: MerchantKeyRow, key: VerifiedKey) -> bool:
     """Whether no key issued later is known; the row then becomes this key's."""
-    stated = _key_row(key)
-    if stated.issued_at < known.issued_at:
+    issued_at = _issued_at(key)
+    if issued_at < known.issued_at:
         return False
-    known.issued_at, known.jwk = stated.issued_at, stated.jwk
+    known.issued_at, known.jwk = issued_at, json.dumps(key.jwk, sort_keys=True)
     return True
 
 
@@ -467,8 +464,8 @@ def _transition_refusal(row: ConsentRow, event: ConsentEvent, time: int) -> str 
     return "consent-event-out-of-order"
 
 
-def _held(row: ConsentRow, notices: NoticeRegister, now: datetime) -> HeldConsent:
-    record = ConsentRecord.model_validate_json(peek_payload(row.token))
+def _held(row: ConsentRow | Row[*tuple[Any, ...]], notices: NoticeRegister, now: datetime) -> HeldConsent:
+    record = _record(row.token)
     state = _STATES[row.state]
     if state in ("active", "paused"):
         if now >= datetime.fromtimestamp(row.valid_until, UTC):
@@ -479,6 +476,13 @@ def _held(row: ConsentRow, notices: NoticeRegister, now: datetime) -> HeldConsen
         notice = notices.state(record.privacy_notice, record.purposes, now)
         state = state if notice == "current" else notice
     return HeldConsent(record, state, row.token)
+
+
+@lru_cache(maxsize=2048)
+def _record(token: str) -> ConsentRecord:
+    """What a stored consent says: of its exact bytes, which were verified before they were stored. Where it stands is
+    not part of it, and is read each time."""
+    return ConsentRecord.model_validate_json(peek_payload(token))
 
 
 def _unverified_event(token: str) -> ConsentEvent:

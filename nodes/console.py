@@ -25,7 +25,7 @@ from nodes.errors import NodeError, PeerError, PolicyRefusal, SourceError
 
 P = ParamSpec("P")
 
-REFUSED = 1
+REFUSED, WRONG_USAGE = 1, 2
 LANGUAGE_VARIABLE = "DIGUA_LANG"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON. 输出 JSON。")]
 

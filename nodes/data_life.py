@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import secrets
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -31,7 +31,7 @@ from crypto.canonical import canonical_bytes
 from crypto.deletions import DELETION_TYPE, SALT_BYTES, commit_record
 from crypto.errors import CryptoError
 from crypto.jws import sign_model
-from crypto.keys import IdentityKey
+from crypto.keys import Signer
 from crypto.wire.base import SUITE
 from crypto.wire.deletion import DeletionReason, DeletionReport, DeletionStatement, DeletionSubmission
 from crypto.wire.scoring import ScoreAnswer
@@ -59,7 +59,7 @@ _REASONS: Mapping[str, DeletionReason] = {
     "expired": "consent-expired",
 }
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.data_life")
 
 
 class DataLifeKeeper:
@@ -72,7 +72,7 @@ class DataLifeKeeper:
         hub: HubClient,
         *,
         party_id: str,
-        identity: IdentityKey,
+        identity: Signer,
         clock: Clock = system_clock,
     ) -> None:
         self._store = store
@@ -259,6 +259,6 @@ class DataLifeLoop:
                 self._keeper.sweep()
                 self._keeper.send()
             except (CryptoError, NodeError) as problem:
-                _LOG.warning("data life: %s (%s)", problem, problem.code)
+                _LOG.warning("data-life-late", code=problem.code, reason=problem.message)
             except Exception:
-                _LOG.exception("data life")  # a full disk, a locked store: nothing was committed
+                _LOG.exception("data-life-failed")  # a full disk, a locked store: nothing was committed

@@ -82,13 +82,38 @@ class SqlConfig(ClosedConfig):
         return address.set(password=read_secret(self.password_file).decode().strip())
 
 
+class TableFile(ClosedConfig):
+    """A CSV or a Parquet file."""
+
+    csv: Path | None = None
+    parquet: Path | None = None
+
+    _resolve = field_validator("csv", "parquet")(lambda path, info: path and resolved(path, info))
+
+    @model_validator(mode="after")
+    def _one_file(self) -> Self:
+        if (self.csv is None) == (self.parquet is None):
+            raise ValueError("give either csv or parquet")
+        return self
+
+    @property
+    def file(self) -> Path | None:
+        """Whichever it is."""
+        return self.csv or self.parquet
+
+
 class DatasetConfig(ClosedConfig):
-    """A table of the owner's, in one of three places, and the schema it follows."""
+    """A table of the owner's, in one of three places, and the schema it follows.
+
+    Attributes:
+        outcomes: a file with identifier and label, for a table that has no label itself (docs/schema.md, Tables).
+    """
 
     schema_file: Path = Field(alias="schema")
     csv: Path | None = None
     parquet: Path | None = None
     sql: SqlConfig | None = None
+    outcomes: TableFile | None = None
 
     _resolve = field_validator("schema_file", "csv", "parquet")(lambda path, info: path and resolved(path, info))
 

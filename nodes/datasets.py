@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from models.adverse import day_of
 from models.schema import Schema
@@ -24,11 +25,11 @@ class _Loaded:
     """A table as it was read.
 
     Attributes:
-        stamp: of the file; of a query (0, 0).
+        stamp: of the files; of a query (0, 0).
         read_at: when it was asked for.
     """
 
-    stamp: tuple[int, int]
+    stamp: tuple[int, ...]
     read_at: datetime
     table: NodeTable
 
@@ -129,11 +130,16 @@ class Datasets:
         return new
 
 
-def _stamp(configured: DatasetConfig) -> tuple[int, int]:
-    if configured.file is None:
+def _stamp(configured: DatasetConfig) -> tuple[int, ...]:
+    outcomes = None if configured.outcomes is None else configured.outcomes.file
+    return (*_stamp_of(configured.file), *_stamp_of(outcomes))
+
+
+def _stamp_of(file: Path | None) -> tuple[int, int]:
+    if file is None:
         return (0, 0)
     try:
-        status = configured.file.stat()
+        status = file.stat()
     except OSError:
         return (0, 0)  # reading it explains what is wrong
     return (status.st_mtime_ns, status.st_size)

@@ -25,7 +25,7 @@ from crypto.round_grid import mask_id, terms_rounds, try_id
 from crypto.secure_sum import mask_vector
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Acceptance, RoundOrder, RoundReceipt
-from models.bins import ABSENT
+from models.codes import ABSENT
 from models.encoder_step import parameter_bytes
 from models.sampling import poisson_sample
 from nodes.frozen import all_rows
@@ -45,7 +45,7 @@ def train_round(context: TrainingContext, parcel: Parcel) -> Parcel:
         CryptoError, ModelsError, NodeError: the order is not the hub's, or rows or sums are out of range.
     """
     run, checked = _run(context, parcel.text("attempt"))
-    order = read_order(parcel.text("order"), context.roster, checked, run.h)
+    order = read_order(parcel.text("order"), context.roster, checked, run.h, context.clock())
     parameters = parcel.array("parameters", np.float64, 1)
     if order.parameters_sha256 != digest(parameter_bytes(parameters)):
         raise ManifestError("the parameters are not those of the order", field="parameters", remedy="refuse the round")

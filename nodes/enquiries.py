@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from crypto.errors import IdentifierError
 from crypto.identifiers import normalise
 from crypto.jws import peek_payload
-from crypto.wire.consent import ConsentRecord, Purpose
+from crypto.wire.consent import Purpose
 from crypto.wire.scoring import ScoreAnswer, ScoreRequest
 from models.reasons import reason_texts
 from models.scorecard import band_of
 from nodes.clock import Clock, system_clock
 from nodes.consents import ConsentStore, HeldConsent
+from nodes.counting_consents import asked_under
 from nodes.encoder_models import score_of_probability
 from nodes.errors import PolicyRefusal, ScoreUnavailable
 from nodes.journal import Journal
@@ -105,18 +106,20 @@ class Enquiries:
         (merchant,) = self._resolve([enquiry.id], model)
         if model.artefact.encoder is not None:
             (answer,) = self._local([merchant], model)
-            return _scored(answer)
-        query = self._query(merchant, enquiry, purpose)
+            return scored(answer)
+        (query,) = self._queries([merchant], [enquiry], purpose)
+        if isinstance(query, PolicyRefusal):
+            raise query
         (prepared,) = self._requester.prepare([query], purpose=purpose, model=model)
         keep(prepared.token)
-        (answer,) = self.send(prepared.token, model)
-        return _scored(answer)
+        (answer,) = self.send_prepared(prepared, model)
+        return scored(answer)
 
     def score_of(self, token: str) -> ScoreAnswer:
         """The score that a kept request of one merchant gets, sent again as it is; raises as `score`."""
         request = ScoreRequest.model_validate_json(peek_payload(token))
         (answer,) = self.send(token, self._model(request.model_id))
-        return _scored(answer)
+        return scored(answer)
 
     def open_model(self, model_id: str | None) -> BookedModel:
         """The model that is named, else the newest usable scorecard.
@@ -161,12 +164,13 @@ class Enquiries:
             return Plan({at: Outcome(enquiries[at].id, answer) for at, answer in enumerate(local)}, ())
         found: dict[int, Outcome] = {}
         queries: dict[int, Query] = {}
-        for at, enquiry in enumerate(enquiries):
+        for at, query in enumerate(self._queries(merchants, enquiries, purpose)):
             try:
-                query = self._query(merchants[at], enquiry, purpose)
+                if isinstance(query, PolicyRefusal):
+                    raise query
                 self._requester.check(query, model)
             except PolicyRefusal as refusal:
-                found[at] = Outcome(enquiry.id, None, refusal.reason, refusal.message)
+                found[at] = Outcome(enquiries[at].id, None, refusal.reason, refusal.message)
             else:
                 queries[at] = query
         if not queries:
@@ -178,9 +182,11 @@ class Enquiries:
 
     def send(self, token: str, model: BookedModel) -> list[ScoreAnswer]:
         """Send a signed request, for the first time or again; raises as `nodes.requester.Requester.send`."""
-        answers = self._requester.send(token, model)
-        self.kept.received(token, answers)  # before anybody sees or keeps them
-        return answers
+        return self._requester.send(token, model, received=self.kept.received)
+
+    def send_prepared(self, prepared: Prepared, model: BookedModel) -> list[ScoreAnswer]:
+        """Send a request that was signed just now; raises as `send`."""
+        return self._requester.send_prepared(prepared, model, received=self.kept.received)
 
     def consents_of(self, identifier: str) -> list[HeldConsent]:
         """A merchant's consents that name this node, newest first, under any type of identifier that is known here."""
@@ -189,7 +195,7 @@ class Enquiries:
 
     def reason_texts(self, answer: ScoreAnswer, lang: str) -> list[str]:
         """Sentences for an answer's reasons, in Chinese or English."""
-        model = self._models.get(answer.model_id)
+        model = self._models.opened(answer.model_id) if answer.reasons else None
         return [] if model is None else reason_texts(model.schema, answer.reasons, lang)
 
     def _model(self, model_id: str | None) -> BookedModel:
@@ -209,31 +215,32 @@ class Enquiries:
         """Pseudonyms; identifiers that are new here are evaluated by hub and witness, blinded."""
         id_type = model.schema.id.type
         normalised = [normalise(id_type, each) for each in ids]
-        self._pseudonyms.ensure(normalised, id_type=id_type)
-        data = self._pseudonyms.pseudonyms(normalised, id_type=id_type).tobytes()
-        return [data[at : at + 32] for at in range(0, len(data), 32)]
+        return self._pseudonyms.obtain(normalised, id_type=id_type)
 
-    def _query(self, merchant: bytes, enquiry: Enquiry, purpose: Purpose) -> Query:
-        return Query(merchant, self._consent(merchant, enquiry.consent_id, purpose))
-
-    def _consent(self, merchant: bytes, consent_id: str | None, purpose: Purpose) -> ConsentRecord:
-        """The consent that is named, whatever its state: its sources decide; else the newest that is active."""
+    def _queries(
+        self, merchants: Sequence[bytes], enquiries: Sequence[Enquiry], purpose: Purpose
+    ) -> list[Query | PolicyRefusal]:
+        """Under the consent that is named, whatever its state (its sources decide), else the newest that is active."""
         now = self._clock()
-        if consent_id is not None:
-            held = self._consents.get(consent_id, now)
-            if held is not None and held.record.pii_principal_id == merchant:
-                return held.record
-            raise _no_consent("consent-unknown")
-        found = self._consents.find(merchant, purpose=purpose, now=now)
-        if found is not None:
-            return found.record
-        suitable = (
-            held
-            for held in self._consents.of_merchant(merchant, now)
-            if self._party_id in held.record.recipients and purpose in held.record.purposes
-        )
-        newest = next(suitable, None)
-        raise _no_consent("consent-unknown" if newest is None else STATE_CODES[newest.state])
+        named = [each.consent_id for each in enquiries if each.consent_id is not None]
+        held = self._consents.get_all(named, now) if named else {}
+        free = [merchant for merchant, each in zip(merchants, enquiries, strict=True) if each.consent_id is None]
+        consents = self._consents.of_merchants(free, now) if free else {}
+        found: list[Query | PolicyRefusal] = []
+        for merchant, each in zip(merchants, enquiries, strict=True):
+            if each.consent_id is None:
+                found.append(self._newest(merchant, consents.get(merchant, []), purpose))
+                continue
+            consent = held.get(each.consent_id)
+            known = consent is not None and consent.record.pii_principal_id == merchant
+            found.append(Query(merchant, consent.record) if consent and known else _no_consent("consent-unknown"))
+        return found
+
+    def _newest(self, merchant: bytes, consents: Sequence[HeldConsent], purpose: Purpose) -> Query | PolicyRefusal:
+        held = asked_under(consents, self._party_id, purpose)
+        if held is not None and held.state == "active":
+            return Query(merchant, held.record)
+        return _no_consent("consent-unknown" if held is None else STATE_CODES[held.state])
 
     def _local(self, merchants: Sequence[bytes], model: BookedModel) -> list[ScoreAnswer]:
         """A model of one kind is scored by whoever holds the rows: nothing is asked of anyone (5, 7)."""
@@ -255,7 +262,8 @@ class Enquiries:
         return answers
 
 
-def _scored(answer: ScoreAnswer) -> ScoreAnswer:
+def scored(answer: ScoreAnswer) -> ScoreAnswer:
+    """The answer, where it has a score; ScoreUnavailable where a source refused or failed."""
     if answer.score is None:
         refused = ", ".join(f"{party}: {code}" for party, code in answer.refusals.items())
         raise ScoreUnavailable(

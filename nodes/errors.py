@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 from models.said import Said
@@ -89,6 +90,40 @@ class BudgetExceeded(LedgerError):  # noqa: N818
         self.delta = delta
 
 
+class YearlyBudgetExceeded(LedgerError):  # noqa: N818
+    """Programme statistics would cost more within 365 days than their yearly budget.
+
+    Attributes:
+        owner: whose budget.
+        spent: ε of statistics in the last 365 days.
+        asked: ε of the statistics asked for alone.
+        epsilon: the yearly budget.
+        free_from: when the same would be within it; None if never.
+    """
+
+    code = "yearly-budget-exceeded"
+
+    def __init__(self, *, owner: str, spent: float, asked: float, epsilon: float, free_from: datetime | None) -> None:
+        when = "never, as it alone is more" if free_from is None else f"from {free_from:%Y-%m-%dT%H:%M:%SZ} on"
+        super().__init__(
+            f"{owner}: statistics cost epsilon {spent:.4g} in the last 365 days and {asked:.4g} is asked: more than "
+            f"the yearly budget {epsilon:g}; the same is possible {when}",
+            field="budget.statistics_epsilon_per_year",
+            remedy="publish what was released before, ask for fewer cells or a smaller epsilon, or wait until then",
+        )
+        self.owner = owner
+        self.spent = spent
+        self.asked = asked
+        self.epsilon = epsilon
+        self.free_from = free_from
+
+
+class StoreUnavailable(NodeError):  # noqa: N818
+    """The node's store cannot be used now: its disk is full or fails, or it stays locked. Nothing was committed."""
+
+    code = "store-unavailable"
+
+
 class LinkError(NodeError):
     """The link to the hub failed, or the hub broke its protocol."""
 
@@ -118,6 +153,12 @@ class PeerError(NodeError):
         super().__init__(message, field=field, remedy=remedy)
         self.party = party
         self.peer_code = peer_code
+
+
+class BackupError(NodeError):
+    """A backup cannot be written, or the file is none, is damaged, or is of another node."""
+
+    code = "backup-invalid"
 
 
 class JournalError(NodeError):

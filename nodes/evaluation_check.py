@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crypto.histogram import evaluation_terms, histogram_delta, histogram_grid, terms_histogram
 from crypto.wire.campaign import TablesMechanism
-from models.accounting import DiscreteGaussianCells
+from models.mechanisms import DiscreteGaussianCells
 from nodes.terms_check import CheckedTerms, check_epsilon, contradiction, dishonest
 
 _TOLERANCE = 1e-9

@@ -122,7 +122,7 @@ class EvaluationConsents:
             part = places[start : start + _ITEMS]
             asked = _asked(batch.recipient, request.model.model_id, hashed, [items[place] for place in part], now)
             held = self._consents.get_all([item.consent_id for item in asked.items], now, session=session)
-            book = UseBook(session, asked, hashed, now)
+            book = UseBook(session, {hashed: asked}, now)
             for place, item in zip(part, asked.items, strict=True):
                 consent = held.get(item.consent_id)
                 code = decide_item(
@@ -131,15 +131,15 @@ class EvaluationConsents:
                     me=roster[self._party_id],
                     held=consent,
                     model=facts,
-                    uses=Uses() if consent is None else book.uses(item, consent.record),
+                    uses=Uses() if consent is None else book.uses(hashed, item, consent.record),
                     roster=roster,
                     limits=self._limits,
                 )
                 if code is None and consent is not None:
-                    book.add(item, consent.record)
+                    book.add(hashed, item, consent.record)
                     answered[place] = True
                 codes[code or "answered"] += 1
-            session.flush()
+            book.write()
         note: dict[str, str | int | bool | None] = {
             "attempt": request.attempt,
             "h": request.h.hex(),

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto.canonical import digest
+from crypto.dated import verify_dated
 from crypto.errors import ManifestError
 from crypto.histogram import evaluation_terms
-from crypto.jws import verify_model
 from crypto.parcel import Parcel
 from crypto.wire.campaign import ModelRelease
 from models.artefact import ModelArtefact
-from models.bins import ABSENT
+from models.codes import ABSENT
 from models.scorecard import SCORE_MIN
 from nodes.encoder_models import ReleasedEncoder, score_of_probability
 from nodes.errors import PolicyRefusal
@@ -34,8 +34,8 @@ def read_model(context: TrainingContext, checked: CheckedTerms, parcel: Parcel) 
     """
     terms, roster = checked.terms, context.roster
     wanted = evaluation_terms(terms).model_id
-    release = verify_model(
-        parcel.text(RELEASE), roster.witness_sign_key, ModelRelease, typ="model-release", kid=roster.witness_id
+    release = verify_dated(
+        parcel.text(RELEASE), roster.witness_keys, ModelRelease, typ="model-release", kid=roster.witness_id
     )
     if (release.model_id, release.campaign_id) != (wanted, terms.campaign_id):
         raise PolicyRefusal(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from crypto.canonical import digest
 from crypto.errors import CryptoError, ExchangeError
 from crypto.jws import sign_model, verify_model
-from crypto.keys import BoxKey, IdentityKey
+from crypto.keys import BoxKey, Signer
 from crypto.score_masks import MAX_POINTS
 from crypto.sealed import context_bytes, open_sealed, seal
 from crypto.secure_tables import positions_sha256
@@ -40,7 +40,7 @@ class PointsTrip:
         return context_bytes(**fields, h=self.h, positions=positions_sha256(self.positions))
 
 
-def seal_points(trip: PointsTrip, words: Words, answered: Marks, identity: IdentityKey, box_key: bytes) -> bytes:
+def seal_points(trip: PointsTrip, words: Words, answered: Marks, identity: Signer, box_key: bytes) -> bytes:
     """V2: masked points behind a header that the sender signs, sealed to the bank's key of this attempt.
 
     Who is not answered has a zero; the size depends on the number of positions alone.

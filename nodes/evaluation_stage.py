@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from crypto.attempts import NodeAttempt
 from crypto.canonical import digest
+from crypto.dated import verify_dated
 from crypto.errors import ManifestError
 from crypto.histogram import evaluation_terms, histogram_grid, terms_histogram
-from crypto.jws import sign_model, verify_model
+from crypto.jws import sign_model
 from crypto.keys import BoxKey
 from crypto.manifest import NO_COUNTERPART, SALT_BYTES, NodeSlice
 from crypto.parcel import Array, Parcel, as_array
 from crypto.score_masks import RequestMasks
-from crypto.secure_sum import mask_vector
 from crypto.slices import read_slice
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Acceptance, ModelRelease
@@ -41,12 +41,14 @@ from nodes.acceptance import (
     read_cosignature,
     rules_of,
 )
+from nodes.bins_check import check_settled
 from nodes.errors import PolicyRefusal
 from nodes.evaluation_check import check_evaluation
 from nodes.evaluation_consents import use_hash
 from nodes.evaluation_model import MODEL, RELEASE, own_points, parse_model, read_model, scores_of
 from nodes.evaluation_points import PointsTrip, centred, not_due_points, open_sealed_points, seal_points
 from nodes.frozen import pack_arrays, unpack_arrays
+from nodes.masked_term import record_term
 from nodes.model_book import BookedModel
 from nodes.points_book import POINTS_BLOB, PointsBatch, PointsBook, PointsRequest
 from nodes.policy import MIN_OTHER_SOURCES
@@ -93,6 +95,7 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
     _book(context)
     check_terms(checked, context.roster, rules_of(context), context.clock())
     check_evaluation(checked)
+    check_settled(checked, context.roster, parcel, context.clock())
     model = read_model(context, checked, parcel)
     own = read_slice(parcel, context.kind, [each.kind for each in terms.kinds])
     check_manifest(context, checked, [own], cosignature.h, parcel)
@@ -203,26 +206,15 @@ def count(context: TrainingContext, parcel: Parcel) -> Parcel:
         if context.attempts.blob(attempt, POINTS_BLOB) is None:
             raise out_of_order(state, "a count before any points were sent")
         cells = np.zeros(layout.n_cells, dtype=np.int64)
-    term = mask_vector(
+    payload = record_term(
+        context,
+        state,
+        terms,
         cells * grid.scale,
-        grid.noise(layout),
-        me=context.party_id,
-        box=key,
-        peers={party: each.key for party, each in accepted.items() if party != context.party_id},
-        witness_public=state.witness_key,
-        h=state.h,
-        attempt=attempt,
-        width=32,
+        grid.noise(layout.n_cells),
+        accepted=accepted,
+        key=key,
         bound=grid.bound,
-    )
-    # Write before send, as at T3: after a crash the ledger's bytes count, not these.
-    payload = context.ledger.record_send(
-        campaign_id=terms.campaign_id,
-        attempt=attempt,
-        h=state.h,
-        payload=term.astype("<u4", copy=False).tobytes(),
-        mechanisms=terms.privacy.mechanisms,
-        delta_sum=terms.privacy.delta_sum,
     )
     sent = state.send(payload)
     context.attempts.save(sent)
@@ -331,8 +323,8 @@ def _load(context: TrainingContext, attempt: str) -> _Frozen:
         name.removeprefix(_COUNTERPART): index for name, index in arrays.items() if name.startswith(_COUNTERPART)
     }
     roster = context.roster
-    signed = verify_model(
-        release.decode(), roster.witness_sign_key, ModelRelease, typ="model-release", kid=roster.witness_id
+    signed = verify_dated(
+        release.decode(), roster.witness_keys, ModelRelease, typ="model-release", kid=roster.witness_id
     )
     return _Frozen(
         checked,

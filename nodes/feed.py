@@ -11,16 +11,16 @@ handler refuses is set aside and tried again, in order, after the next roster.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
+import structlog
 from sqlalchemy import delete, select
 
+from crypto.dated import verify_dated
 from crypto.errors import CryptoError
-from crypto.jws import verify_model
 from crypto.wire.consent import FeedHead, FeedItem, FeedPage
 from models.errors import ModelsError
 from nodes.clock import Clock, system_clock
@@ -29,7 +29,7 @@ from nodes.roster import RosterBook
 from nodes.store import Store
 from nodes.tables.feed import FeedPlaceRow, RefusedItemRow
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.feed")
 
 FeedHandler = Callable[[FeedItem], None]
 FeedRunHandler = Callable[[Sequence[FeedItem]], Sequence[str | None]]
@@ -45,12 +45,16 @@ class Feed:
         self._party_id = party_id
         self._clock = clock
         self._lock = threading.RLock()
-        self._handlers: dict[str, FeedHandler] = {"roster": self._take_roster}
+        self._handlers: dict[str, FeedHandler] = {
+            "roster": self._take_roster,
+            "key-succession": self._take_succession,
+        }
         self._run_handlers: dict[str, FeedRunHandler] = {}
         with store.reading() as session:
             row = session.get(FeedPlaceRow, 1)
         self._seq = 0 if row is None else row.seq
         self._head_time = 0 if row is None else row.head_time
+        self._tell_complete()
 
     @property
     def seq(self) -> int:
@@ -87,7 +91,14 @@ class Feed:
                 nothing was taken in.
             SignatureError: the head does not verify.
         """
-        head = verify_model(page.head, self._roster.hub_sign_key, FeedHead, typ="feed-head", kid=self._roster.hub_id)
+        head = verify_dated(
+            page.head,
+            self._roster.hub_keys,
+            FeedHead,
+            typ="feed-head",
+            kid=self._roster.hub_id,
+            date=lambda signed: signed.time,
+        )
         if head.party_id != self._party_id:
             raise _broken(f"the head is for {head.party_id}", "head.party_id")
         with self._lock:
@@ -117,8 +128,8 @@ class Feed:
                     session.execute(delete(RefusedItemRow).where(RefusedItemRow.seq == seq))
 
     def _taken_by(self, item: FeedItem) -> object:
-        """Equal for items that may be taken together; a roster stands alone, as it may change what follows."""
-        return item.seq if item.kind == "roster" else self._run_handlers.get(item.kind)
+        """Equal for items that may be taken together; a roster or key stands alone, as it may change what follows."""
+        return item.seq if item.kind in ("roster", "key-succession") else self._run_handlers.get(item.kind)
 
     def _take(self, items: Sequence[FeedItem]) -> None:
         """Hand on items of one handler; what it refuses is set aside."""
@@ -139,7 +150,7 @@ class Feed:
             codes += [self._refusal_of(item) for item in each] if handler is None else handler(each)
         for item, code in zip(items, codes, strict=True):
             if code is not None:
-                _LOG.warning("feed item %d (%s) refused: %s", item.seq, item.kind, code)
+                _LOG.warning("feed-item-refused", seq=item.seq, kind=item.kind, code=code)
         return codes
 
     def _refusal_of(self, item: FeedItem) -> str | None:
@@ -163,12 +174,22 @@ class Feed:
             if problem.peer_code != "roster-went-back":  # the link's greeting may have brought a newer one
                 raise
 
+    def _take_succession(self, item: FeedItem) -> None:
+        if item.token is None:
+            raise _broken("a key-succession item has no statement", "items")
+        self._roster.successions.learn([item.token])
+
     def _move(self, seq: int, head_time: int) -> None:
         if (seq, head_time) == (self._seq, self._head_time):
             return
         with self._store.session() as session:
             session.merge(FeedPlaceRow(id=1, seq=seq, head_time=head_time))
         self._seq, self._head_time = seq, head_time
+        self._tell_complete()
+
+    def _tell_complete(self) -> None:
+        if self._head_time:
+            self._roster.feed_complete(datetime.fromtimestamp(self._head_time, tz=UTC))
 
 
 def _broken(what: str, field: str) -> LinkError:

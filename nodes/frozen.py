@@ -105,9 +105,13 @@ class FrozenRows:
     def seal(self, hashes: list[bytes]) -> bytes:
         """T1: keeps the hashes of all blocks and returns the one over them, for the attempt's state."""
         self._attempts.save_blob(self._attempt, _HASHES, b"".join(hashes))
+        self.drop_pieces()
+        return frozen_sha256(hashes)
+
+    def drop_pieces(self) -> None:
+        """T1: forgets the pieces of the slice, once what they say is kept."""
         for block in range(self.blocks.count - 1):
             self._attempts.drop_blob(self._attempt, f"slice.{block}")
-        return frozen_sha256(hashes)
 
     def load(self, block: int) -> FrozenBlock:
         """What was frozen of a block.
@@ -170,9 +174,20 @@ def all_rows(attempts: AttemptStore, checked: CheckedTerms) -> tuple[Codes, Code
 
 
 def unpack_arrays(data: bytes) -> dict[str, Array]:
-    """Arrays as they were stored."""
-    stored = msgpack.unpackb(data)
-    return {name: array_from_fields(*fields) for name, fields in stored.items()}
+    """Arrays as they were stored.
+
+    Raises:
+        AttemptError: the bytes are damaged.
+    """
+    try:
+        stored = msgpack.unpackb(data)
+        return {str(name): array_from_fields(*fields) for name, fields in stored.items()}
+    except (ValueError, TypeError, AttributeError, msgpack.exceptions.UnpackException) as problem:
+        raise AttemptError(
+            "what the store keeps of an attempt is damaged",
+            field="arrays",
+            remedy="restore the node's data folder from its backup, then start a new attempt",
+        ) from problem
 
 
 def pack_arrays(arrays: Mapping[str, Array]) -> bytes:

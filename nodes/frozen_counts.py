@@ -14,7 +14,7 @@ from datetime import datetime
 import numpy as np
 from sqlalchemy import select
 
-from models.bins import ABSENT, Codes
+from models.codes import ABSENT, Codes
 from nodes.store import Store
 from nodes.tables.campaigns import CampaignRowsRow, FrozenCountsRow
 

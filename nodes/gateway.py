@@ -5,24 +5,24 @@ A bearer token in a file (mode 0600) opens it; by default it listens on loopback
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
-import logging
 import secrets
-import socket
-import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any
 
+import structlog
 import uvicorn
 from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from crypto.errors import CryptoError
@@ -31,6 +31,8 @@ from crypto.wire.consent import Purpose
 from crypto.wire.scoring import ScoreAnswer
 from models.errors import ModelsError
 from models.i18n import catalogue, language_of, title_of
+from models.ops.metrics import PROBLEMS
+from models.web.observed import Observed
 from models.web.openapi import REF, complete
 from nodes.config import GatewayConfig
 from nodes.consents import HeldConsent
@@ -39,11 +41,15 @@ from nodes.errors import ConfigError, GatewayError, NodeError, PeerError, Policy
 from nodes.gateway_batches import BatchDesk, batch_router
 from nodes.gateway_hooks import hooks_router, load_templates
 from nodes.gateway_keys import KeyedScores
+from nodes.gateway_statistics import statistics_router
+from nodes.joint_scores import JointScores
 from nodes.keys import read_secret, write_secret
+from nodes.metrics import known_code
 from nodes.model_book import ListedModel
 from nodes.services import Services
+from nodes.threaded_server import ThreadedServer
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.gateway")
 PROBLEM = "application/problem+json"
 _BEARER = HTTPBearer(auto_error=False)
 _STATUS = {
@@ -52,6 +58,8 @@ _STATUS = {
     "model-unknown": 404,
     "score-unavailable": 409,
     "hub-unreachable": 503,
+    "database-unavailable": 503,
+    "store-unavailable": 503,
     "request-too-large": 413,
     "answer-expired": 410,
     "batch-invalid": 422,
@@ -139,7 +147,8 @@ def create_gateway(services: Services, desk: BatchDesk, *, token: str, connected
         redoc_url=None,
     )
 
-    def authorise(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
+    async def authorise(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
+        # In the event loop: a thread would cost more than the comparison.
         if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
             raise GatewayError(
                 "the bearer token is missing or wrong",
@@ -148,32 +157,39 @@ def create_gateway(services: Services, desk: BatchDesk, *, token: str, connected
             )
 
     add_problems(app, party_id)
+    told = runtime.config.logs is not None and runtime.config.logs.requests
+    app.add_middleware(Observed, name="gateway", told=told)
     app.openapi = partial(_document_of, app)  # type: ignore[method-assign]
     closed = [Depends(authorise)]
 
-    @app.post("/score", dependencies=closed, summary="Score one merchant")
-    def score(
+    joint = JointScores(enquiries)
+
+    @app.post("/score", dependencies=closed, summary="Score one merchant", response_model=ScoreOutput)
+    async def score(
         body: ScoreInput,
         accept_language: Annotated[str, Header(description="zh or en")] = "en",
         idempotency_key: Annotated[str | None, Header(min_length=8, max_length=128)] = None,
-    ) -> ScoreOutput:
+    ) -> Response:
         """Score one merchant that has consented; no score without every source. At most four reasons, by turns.
 
         Under an Idempotency-Key the same request may be sent again: it is asked, and counted, once.
         """
         enquiry = Enquiry(body.id, body.consent_id)
         if idempotency_key is None:
-            answer = enquiries.score(enquiry, purpose=body.purpose, model_id=body.model_id)
+            answer = await asyncio.wrap_future(joint.ask(enquiry, purpose=body.purpose, model_id=body.model_id))
         else:
             digest = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
-            answer = keyed.score(idempotency_key, digest, enquiry, purpose=body.purpose, model_id=body.model_id)
+            ask = partial(keyed.score, idempotency_key, digest, enquiry, purpose=body.purpose, model_id=body.model_id)
+            answer = await run_in_threadpool(ask)
         texts = enquiries.reason_texts(answer, language_of(accept_language))
-        return ScoreOutput(**dict(answer), reason_texts=tuple(texts))
+        output = ScoreOutput(**dict(answer), reason_texts=tuple(texts))
+        return Response(output.model_dump_json(), media_type="application/json")
 
     app.include_router(batch_router(services.batches, enquiries, desk), dependencies=closed)
     own = runtime.config.gateway
     templates = load_templates({} if own is None else own.consent_templates)
     app.include_router(hooks_router(runtime, services.consent_desk, templates), dependencies=closed)
+    app.include_router(statistics_router(services.statistics), dependencies=closed)
 
     @app.get("/models", dependencies=closed, summary="Released models")
     def list_models() -> list[ModelLine]:
@@ -215,50 +231,32 @@ def _document_of(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
-class GatewayServer:
+class GatewayServer(ThreadedServer):
     """Serves the gateway in a thread of its own, and works on its batches."""
 
     def __init__(self, app: FastAPI, config: GatewayConfig, desk: BatchDesk) -> None:
-        self._config = config
+        super().__init__(
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none"),
+            config.host,
+            config.port,
+            name="gateway",
+            what="the gateway cannot listen",
+            field="gateway.port",
+            remedy="choose a free port and an address of this machine under gateway in the configuration",
+        )
+        self._address = config.host
         self._desk = desk
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none"))
-        self._socket: socket.socket | None = None
-        self._thread: threading.Thread | None = None
-
-    @property
-    def port(self) -> int:
-        """The port it listens on; the configured one before it does."""
-        return self._config.port if self._socket is None else int(self._socket.getsockname()[1])
 
     def start(self) -> None:
-        """Listen.
-
-        Raises:
-            ConfigError: the address cannot be listened on.
-        """
-        address = (self._config.host, self._config.port)
-        try:
-            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-            self._socket = socket.create_server(address, family=family)
-        except OSError as problem:
-            raise ConfigError(
-                f"the gateway cannot listen on {address[0]}:{address[1]}: {problem.strerror}",
-                field="gateway.port",
-                remedy="choose a free port and an address of this machine under gateway in the configuration",
-            ) from problem
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="gateway", daemon=True
-        )
-        self._thread.start()
+        """Listen; raises as `ThreadedServer.start`."""
+        super().start()
         self._desk.start()
-        _LOG.info("the gateway listens on %s:%d", address[0], self.port)
+        _LOG.info("gateway-up", at=self._address, port=self.port)
 
     def stop(self) -> None:
         """Stop listening, and batches before their next request."""
         self._desk.stop()
-        self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join(10)
+        super().stop()
 
 
 def gateway_token(config: GatewayConfig) -> str:
@@ -331,6 +329,7 @@ def add_problems(app: FastAPI, party_id: str) -> None:
     def answer(request: Request, error: BaseException, headers: dict[str, str] | None = None) -> JSONResponse:
         lang = language_of(request.headers.get("Accept-Language", "en"))
         status, document = problem_document(error, party_id=party_id, lang=lang)
+        PROBLEMS.labels("node", known_code(str(document["code"]))).inc()
         return JSONResponse(document, status, media_type=PROBLEM, headers=headers)
 
     async def malformed(request: Request, error: Exception) -> JSONResponse:
@@ -346,7 +345,7 @@ def add_problems(app: FastAPI, party_id: str) -> None:
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, (CryptoError, ModelsError, NodeError)):
-            _LOG.error("a gateway request failed", exc_info=error)
+            _LOG.error("unforeseen-error", exc_info=error)
         needs_token = isinstance(error, GatewayError) and error.field == "Authorization"
         return answer(request, error, {"WWW-Authenticate": "Bearer"} if needs_token else None)
 

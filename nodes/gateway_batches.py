@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import threading
 from collections.abc import Iterator
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -27,7 +27,7 @@ from nodes.batches import Batches
 from nodes.enquiries import Enquiries, Enquiry, Outcome
 from nodes.errors import BatchBusy, GatewayError, NodeError, PolicyRefusal
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.gateway_batches")
 _PAUSE_SECONDS = 5.0
 MAX_BODY = 64 << 20
 CSV = "text/csv"
@@ -106,9 +106,9 @@ class BatchDesk:
                 try:
                     self._batches.run(batch_id, stopping=self._stopping)
                 except (CryptoError, ModelsError, NodeError) as problem:
-                    _LOG.warning("batch %s waits: %s (%s)", batch_id, problem, problem.code)
+                    _LOG.warning("batch-waits", batch=batch_id, code=problem.code, reason=problem.message)
                 except SQLAlchemyError as problem:
-                    _LOG.error("batch %s waits: the store failed: %s", batch_id, problem)
+                    _LOG.error("batch-waits", batch=batch_id, code="store-failed", exc_info=problem)
             self._wake.wait(_PAUSE_SECONDS)
 
 

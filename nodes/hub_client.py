@@ -5,7 +5,12 @@ What the hub answers is trusted as far as it is signed or proved; this module on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ssl
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from secrets import token_bytes, token_hex
 from types import TracebackType
 from typing import Literal, Self, TypeVar, cast
@@ -15,10 +20,11 @@ from pydantic import BaseModel, ValidationError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from crypto.jws import sign_model
-from crypto.keys import IdentityKey
+from crypto.keys import Signer
 from crypto.wire.base import SUITE
 from crypto.wire.party import VoprfAnswer, VoprfRequest
-from crypto.wire.service import EnrolmentReceipt, HubInfo, SignedRequest
+from crypto.wire.service import EnrolmentReceipt, HubInfo, SignedRequest, SuccessionReceipt
+from models.ops import trace_context
 from nodes.clock import Clock, system_clock
 from nodes.config import HubAddress
 from nodes.errors import PeerError
@@ -28,6 +34,13 @@ HUB = "hub"
 JOSE = "application/jose"
 JSON = "application/json"
 _BUSY = frozenset({502, 503, 504})
+_TLS_REMEDY = "write the PEM file of the authority that signed the hub's certificate as hub.ca_file"
+_TLS_REMEDIES = {
+    9: "the certificate is not valid yet: check this machine's clock, then ask the hub's operator",
+    10: "the hub's certificate has expired: check this machine's clock, then ask the hub's operator to renew it",
+    62: "the certificate is for another name: check hub.url with the hub's operator",
+}
+"""By OpenSSL's verify code (X509_V_ERR_…)."""
 
 Method = Literal["GET", "POST", "DELETE"]
 M = TypeVar("M", bound=BaseModel)
@@ -35,6 +48,23 @@ M = TypeVar("M", bound=BaseModel)
 
 class _Unreachable(Exception):  # noqa: N818 (caught here, never leaves)
     """The hub could not be reached, or says that it is busy: worth another try."""
+
+
+@dataclass(frozen=True)
+class HubProbe:
+    """What one plain request to the hub showed.
+
+    Attributes:
+        info: what the hub says about itself.
+        hub_time: of its answer's Date, to the second; None where it sent none.
+        own_time: this machine's time between question and answer.
+        certificate_ends: end of the hub's certificate; None without TLS.
+    """
+
+    info: HubInfo
+    hub_time: datetime | None
+    own_time: datetime
+    certificate_ends: datetime | None
 
 
 class HubClient:
@@ -45,7 +75,7 @@ class HubClient:
         address: HubAddress,
         *,
         party_id: str,
-        identity: IdentityKey,
+        identity: Signer,
         clock: Clock = system_clock,
         patience_seconds: float = 20.0,
         transport: httpx.BaseTransport | None = None,
@@ -54,15 +84,44 @@ class HubClient:
         self._identity = identity
         self._clock = clock
         self._patience = patience_seconds
-        self._http = httpx.Client(
-            base_url=address.url,
+        self._renewing = threading.Lock()
+        self._former: list[httpx.Client] = []
+        self._address = address
+        self._transport = transport
+        self._trusted = self._ca_file()
+        self._http = self._connect()
+
+    def _connect(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=self._address.url,
             timeout=httpx.Timeout(60.0, connect=5.0),
-            verify=tls_context(address) or True,
-            proxy=proxy_url(address),
+            verify=tls_context(self._address) or True,
+            proxy=proxy_url(self._address),
             trust_env=False,
-            transport=transport,
+            transport=self._transport,
             headers={"User-Agent": "digua-node"},
         )
+
+    def _ca_file(self) -> tuple[int, int] | None:
+        """What tells one state of `ca_file` from the next; None where there is none, or it cannot be seen now."""
+        file = self._address.ca_file
+        try:
+            found = None if file is None else file.stat()
+        except OSError:
+            return None
+        return None if found is None else (found.st_mtime_ns, found.st_size)
+
+    def _look_at_ca_file(self) -> None:
+        """A renewed authority is trusted, and a former one no more, from the next connection on."""
+        now = self._ca_file()
+        with self._renewing:
+            if now is not None and now != self._trusted:
+                self._http, before = (
+                    self._connect(),
+                    self._http,
+                )  # the former is still used where a request is under way
+                self._former.append(before)
+                self._trusted = now
 
     def __enter__(self) -> Self:
         return self
@@ -74,11 +133,58 @@ class HubClient:
 
     def close(self) -> None:
         """Close all connections."""
-        self._http.close()
+        for client in (self._http, *self._former):
+            client.close()
 
     def info(self) -> HubInfo:
         """What the hub says about itself; compare its keys with the pinned ones."""
         return parsed(HubInfo, self.request("GET", "/v1/info"))
+
+    def probe(self) -> HubProbe:
+        """Ask once, without patience, and tell what is wrong with the way to the hub.
+
+        Raises:
+            PeerError: `hub-tls-failed`, `hub-proxy-failed`, `hub-unreachable`, or what answers is no hub.
+        """
+        before = self._clock()
+        try:
+            with self._http.stream("GET", "/v1/info", timeout=10.0) as response:
+                ends = _certificate_ends(response)
+                body = response.read()
+        except httpx.TransportError as problem:
+            raise self._no_way(problem) from problem
+        own_time = before + (self._clock() - before) / 2
+        if not response.is_success:
+            raise _refusal(response)
+        return HubProbe(parsed(HubInfo, body), _date_of(response), own_time, ends)
+
+    def _no_way(self, problem: httpx.TransportError) -> PeerError:
+        url = self._http.base_url
+        if isinstance(problem, httpx.ProxyError):
+            return PeerError(
+                HUB,
+                f"the proxy makes no tunnel to {url}: {problem}",
+                peer_code="hub-proxy-failed",
+                field="hub.proxy",
+                remedy="check hub.proxy and hub.proxy_auth_file, and ask for the hub's name and port to be let through",
+            )
+        refused = next((each for each in _causes(problem) if isinstance(each, ssl.SSLError)), None)
+        if refused is not None:
+            why = getattr(refused, "verify_message", "") or refused.reason or str(refused)
+            return PeerError(
+                HUB,
+                f"TLS with {url} failed: {why}",
+                peer_code="hub-tls-failed",
+                field="hub.ca_file",
+                remedy=_TLS_REMEDIES.get(getattr(refused, "verify_code", 0), _TLS_REMEDY),
+            )
+        return PeerError(
+            HUB,
+            f"the hub at {url} is out of reach: {problem}",
+            peer_code="hub-unreachable",
+            field="hub.url",
+            remedy="check hub.url, the network, hub.proxy and the hub's certificate, and that the hub is running",
+        )
 
     def enrol(self, token: str) -> EnrolmentReceipt:
         """Bring a signed `EnrolmentRequest`.
@@ -95,6 +201,14 @@ class HubClient:
             PeerError: the hub refused, e.g. the key that signed it is not the one that the hub has.
         """
         return parsed(EnrolmentReceipt, self.request("POST", "/v1/key-rotations", token.encode(), media=JOSE))
+
+    def announce_key(self, token: str) -> SuccessionReceipt:
+        """Announce the witness's next signing key with a JWS `key-succession`.
+
+        Raises:
+            PeerError: the hub refused, e.g. as another change is under way, or is out of reach.
+        """
+        return parsed(SuccessionReceipt, self.request("POST", "/v1/key-successions", token.encode(), media=JOSE))
 
     def roster(self) -> str:
         """The newest cosigned roster, a JWS."""
@@ -160,6 +274,9 @@ class HubClient:
             PeerError: the hub, or a party behind it, refused (its own code is `peer_code`), or is out of reach.
         """
         sent = dict(headers or {})
+        trace = trace_context.outgoing()
+        if trace is not None:
+            sent[trace_context.HEADER] = trace
         if body is not None:
             sent["Content-Type"] = media
         if method != "GET":
@@ -189,6 +306,7 @@ class HubClient:
         if signed:
             headers = {**headers, "Authorization": f"Digua {self._authorisation(method, path)}"}
         try:
+            self._look_at_ca_file()
             response = self._http.request(method, path, content=body, headers=headers)
         except httpx.TransportError as problem:
             raise _Unreachable(str(problem) or type(problem).__name__) from problem
@@ -206,6 +324,27 @@ class HubClient:
             issued_at=self._clock(),
         )
         return sign_model(request, self._identity, typ="request", kid=self._party_id)
+
+
+def _certificate_ends(response: httpx.Response) -> datetime | None:
+    stream = response.extensions.get("network_stream")
+    tls = None if stream is None else stream.get_extra_info("ssl_object")
+    ends = None if tls is None else (tls.getpeercert() or {}).get("notAfter")
+    return None if ends is None else datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
+
+
+def _date_of(response: httpx.Response) -> datetime | None:
+    try:
+        return parsedate_to_datetime(response.headers["Date"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _causes(problem: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = problem
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
 
 
 def _refusal(response: httpx.Response) -> PeerError:

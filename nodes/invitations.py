@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import structlog
 from sqlalchemy import delete, select
 
 from crypto.canonical import canonical_bytes
 from crypto.errors import CryptoError, SignatureError
 from crypto.jws import merchant_public, parse_canonical, peek_payload, sign_model, verify_merchant
-from crypto.keys import IdentityKey
+from crypto.keys import Signer
 from crypto.wire.base import SUITE
 from crypto.wire.invitation import Invitation, InvitationReceipt, KeyOffer, OfferedKey, OfferedKeys
 from crypto.wire.party import MerchantKeyLeaf
@@ -29,7 +29,7 @@ from nodes.journal import Journal
 from nodes.store import Store
 from nodes.tables.invitations import InvitationRow
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.invitations")
 KEPT = timedelta(days=30)
 """How long after its end a token is kept, as its key may still be waiting."""
 
@@ -60,7 +60,7 @@ class Invitations:
         journal: Journal,
         *,
         party_id: str,
-        identity: IdentityKey,
+        identity: Signer,
         clock: Clock = system_clock,
     ) -> None:
         self._hub = hub
@@ -135,7 +135,7 @@ class Invitations:
                 leaf = self._checked(each)
             except (CryptoError, PeerError) as problem:
                 refused += 1
-                _LOG.warning("an offered key was refused: %s", problem.message)
+                _LOG.warning("offered-key-refused", code=problem.code)
             else:
                 leaves[leaf.pseudonym] = leaf  # the latest offer of a merchant comes last
         if refused:

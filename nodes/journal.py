@@ -9,17 +9,17 @@ that follow being made anew; compare the last hash with one noted elsewhere to s
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Text, cast, func, or_, select
+from sqlalchemy import ColumnElement, Text, bindparam, cast, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from crypto.canonical import canonical_bytes
+from crypto.chain import GENESIS, chained
 from crypto.wire.audit import LogEntry
 from crypto.wire.base import Code, Moment, PartyId, WireModel
 from nodes.clock import Clock, system_clock
@@ -27,9 +27,13 @@ from nodes.errors import JournalError
 from nodes.store import Store
 from nodes.tables.journal import JournalRow
 
-GENESIS = bytes(32)
 QUERY = "query"
 _BLOCK = 1000
+_NEWEST = select(JournalRow.seq, JournalRow.hash).order_by(JournalRow.seq.desc()).limit(1)
+_ADD = insert(JournalRow.__table__)  # type: ignore[arg-type]  # a table, by its class
+_ASKED = (
+    select(JournalRow.request_hash).where(JournalRow.request_hash.in_(bindparam("hashes", expanding=True))).distinct()
+)
 
 Fact = str | int | bool | None
 
@@ -49,6 +53,15 @@ class Decision:
 
     item: int
     code: str
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A query and what the node decided about each of its items; `facts` go into every entry."""
+
+    request_hash: bytes
+    facts: Mapping[str, Fact]
+    decisions: Sequence[Decision]
 
 
 @dataclass(frozen=True)
@@ -78,52 +91,56 @@ class Journal:
         self._party_id = party_id
         self._clock = clock
 
-    def note(self, kind: str, facts: Mapping[str, Fact], *, session: Session | None = None) -> None:
-        """Append an entry that is no query; in the caller's transaction where one is given."""
-        entry = canonical_bytes(JournalNote(type=kind, time=self._clock(), actor=self._party_id, facts=dict(facts)))
-        if session is not None:
-            _append(session, [entry], None)
-            return
-        with self._store.session() as own:
-            _append(own, [entry], None)
-
-    def queries(
+    def note(
         self,
-        session: Session,
-        *,
-        request_hash: bytes,
+        kind: str,
         facts: Mapping[str, Fact],
-        decisions: Iterable[Decision],
-        time: datetime,
+        *,
+        session: Session | None = None,
+        also: Callable[[Session], object] = lambda _session: None,
     ) -> None:
-        """Append one entry per item of a query, in the caller's transaction.
+        """Append an entry that is no query; in the caller's transaction where one is given.
+
+        Args:
+            kind: the entry's type.
+            facts: what it says.
+            session: the caller's transaction.
+            also: writes more in the same transaction; it may be called anew after a roll-back.
+        """
+        entry = canonical_bytes(JournalNote(type=kind, time=self._clock(), actor=self._party_id, facts=dict(facts)))
+
+        def write(own: Session) -> None:
+            _append(own, [(entry, None)])
+            also(own)
+
+        if session is None:
+            self._store.together(write)
+        else:
+            write(session)
+
+    def queries(self, session: Session, decided: Sequence[Decided], time: datetime) -> None:
+        """Append one entry per item of each of these queries, in the caller's transaction.
 
         A query that was refused as a whole and is decided again has its entries already (they are what reconciles with
         the hub's); then one note says how it was decided now.
         """
-        decided = list(decisions)
-        if session.scalar(select(JournalRow.seq).where(JournalRow.request_hash == request_hash).limit(1)) is not None:
-            codes = ",".join(dict.fromkeys(decision.code for decision in decided))
-            again: dict[str, Fact] = {"request_hash": request_hash.hex(), "items": len(decided), "decisions": codes}
-            self.note("query-decided-again", again, session=session)
-            return
-        entries = [
-            canonical_bytes(
-                LogEntry(
-                    type=QUERY,
-                    time=time,
-                    actor=self._party_id,
-                    facts={
-                        "request_hash": request_hash.hex(),
-                        "item": decision.item,
-                        "decision": decision.code,
-                        **facts,
-                    },
-                )
-            )
-            for decision in decided
-        ]
-        _append(session, entries, request_hash)
+        hashes = [each.request_hash for each in decided]
+        known = set(session.connection().scalars(_ASKED, {"hashes": hashes}))
+        entries: list[tuple[bytes, bytes | None]] = []
+        for query in decided:
+            said = {"request_hash": query.request_hash.hex()}
+            if query.request_hash in known:
+                codes = ",".join(dict.fromkeys(decision.code for decision in query.decisions))
+                again: dict[str, Fact] = {**said, "items": len(query.decisions), "decisions": codes}
+                note = JournalNote(type="query-decided-again", time=self._clock(), actor=self._party_id, facts=again)
+                entries.append((canonical_bytes(note), None))
+                continue
+            known.add(query.request_hash)
+            for decision in query.decisions:
+                facts = {**said, "item": decision.item, "decision": decision.code, **query.facts}
+                entry = LogEntry(type=QUERY, time=time, actor=self._party_id, facts=facts)
+                entries.append((canonical_bytes(entry), query.request_hash))
+        _append(session, entries)
 
     def lines(self) -> Iterator[JournalLine]:
         """All entries, in order."""
@@ -192,11 +209,6 @@ class Journal:
             return session.scalar(select(func.count()).select_from(JournalRow)) or 0
 
 
-def chain_hash(before: bytes, entry: bytes) -> bytes:
-    """SHA-256(hash of the line before ‖ entry), 32 bytes; before the first line comes `GENESIS`."""
-    return hashlib.sha256(before + entry).digest()
-
-
 def verify_lines(lines: Iterable[JournalLine]) -> tuple[int, bytes]:
     """Check the chain.
 
@@ -209,7 +221,7 @@ def verify_lines(lines: Iterable[JournalLine]) -> tuple[int, bytes]:
     number, before = 0, GENESIS
     for line in lines:
         number += 1
-        if line.seq != number or line.hash != chain_hash(before, line.entry):
+        if line.seq != number or line.hash != chained(before, line.entry):
             raise JournalError(
                 f"the journal does not hold together at entry {number}: it was altered, left out or moved",
                 field=str(number),
@@ -247,7 +259,7 @@ def read_lines(lines: Iterable[str], name: str) -> Iterator[JournalLine]:
             value = json.loads(text)
             entry = str(value.get("entry") or value["note"]).encode()
             line = JournalLine(int(value["seq"]), entry, bytes.fromhex(value["hash"]))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as problem:
             raise JournalError(
                 f"{name}:{number} is no line of a journal", field=name, remedy="export the journal again"
             ) from problem
@@ -260,11 +272,16 @@ def _of_types(types: Sequence[str]) -> ColumnElement[bool]:
     return or_(*(text.endswith(f',"type":"{each}"}}', autoescape=True) for each in types))
 
 
-def _append(session: Session, entries: Iterable[bytes], request_hash: bytes | None) -> None:
+def _append(session: Session, entries: Sequence[tuple[bytes, bytes | None]]) -> None:
+    """Append entries, each with the hash of the request that it is about."""
+    if not entries:
+        return
     # The store's write lock is held from the transaction's start, so no other process appends in between.
-    newest = session.scalars(select(JournalRow).order_by(JournalRow.seq.desc()).limit(1)).first()
+    connection = session.connection()
+    newest = connection.execute(_NEWEST).first()
     seq, before = (0, GENESIS) if newest is None else (newest.seq, newest.hash)
-    for entry in entries:
-        seq, before = seq + 1, chain_hash(before, entry)
-        session.add(JournalRow(seq=seq, entry=entry, hash=before, request_hash=request_hash))
-    session.flush()
+    rows: list[dict[str, object]] = []
+    for entry, request_hash in entries:
+        seq, before = seq + 1, chained(before, entry)
+        rows.append({"seq": seq, "entry": entry, "hash": before, "request_hash": request_hash})
+    connection.execute(_ADD, rows)

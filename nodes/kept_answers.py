@@ -7,12 +7,13 @@ says in plain words. (For limits on *asking*, `nodes.policy.period` reads the sa
 from __future__ import annotations
 
 import calendar
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy.orm import Session
 
 from crypto.jws import peek_payload
 from crypto.wire.consent import ConsentRecord, DataLife
@@ -43,7 +44,10 @@ class KeptAnswers:
 
     def limits(self, token: str) -> list[Kept]:
         """For each item of a signed request of this node, in order; one whose consent is not held ends at once."""
-        request = ScoreRequest.model_validate_json(peek_payload(token))
+        return self.limits_of(ScoreRequest.model_validate_json(peek_payload(token)))
+
+    def limits_of(self, request: ScoreRequest) -> list[Kept]:
+        """As `limits`, of what was signed."""
         now = self._clock()
         held = self._consents.get_all([item.consent_id for item in request.items], now)
         found: list[Kept] = []
@@ -53,18 +57,27 @@ class KeptAnswers:
             found.append(Kept(item.consent_id, int(end.timestamp())))
         return found
 
-    def received(self, token: str, answers: Sequence[ScoreAnswer]) -> None:
-        """Note, before they are handed out, which consents these answers' scores were received under."""
-        limits = [kept for kept, answer in zip(self.limits(token), answers, strict=True) if answer.score is not None]
-        if not limits:
-            return
-        rows = [{"record_id": kept.record_id, "keep_until": kept.keep_until} for kept in limits]
-        statement = insert(ReceivedRow)
-        newest = func.max(ReceivedRow.keep_until, statement.excluded.keep_until)
-        with self._store.session() as session:
-            session.execute(
-                statement.on_conflict_do_update(index_elements=["record_id"], set_={"keep_until": newest}), rows
-            )
+    def received(self, request: ScoreRequest, answers: Sequence[ScoreAnswer]) -> Callable[[Session], object]:
+        """What notes, before they are handed out, which consents these answers' scores were received under."""
+        scored = [each.score is not None for each in answers]
+        limits = self.limits_of(request) if any(scored) else []
+        kept = [limit for limit, has in zip(limits, scored, strict=False) if has]
+        rows = [{"record_id": each.record_id, "keep_until": each.keep_until} for each in kept]
+
+        def write(session: Session) -> None:
+            if rows:
+                session.connection().execute(_NEWEST, rows)
+
+        return write
+
+
+def _newest_end() -> Insert:
+    statement = insert(ReceivedRow)
+    newest = func.max(ReceivedRow.keep_until, statement.excluded.keep_until)
+    return statement.on_conflict_do_update(index_elements=["record_id"], set_={"keep_until": newest})
+
+
+_NEWEST = _newest_end()
 
 
 def keep_until(consent: ConsentRecord, received: datetime) -> datetime:

@@ -17,6 +17,7 @@ from crypto.training_key import TrainingKey
 from nodes.errors import ConfigError
 
 IDENTITY_FILE = "sign.pem"
+SIGN_FILES = "sign-*.pem"
 BOX_FILE = "box.pem"
 TRAINING_FILE = "training.key"
 VOPRF_FILE = "voprf.seed"
@@ -25,7 +26,10 @@ NEW, OLD = ".new", ".old"
 
 @dataclass(frozen=True)
 class NodeKeys:
-    """Ed25519 identity, X25519 box key, key for Flower's SuperLink; at the witness, the seed of its VOPRF key."""
+    """Ed25519 identity, X25519 box key, key for Flower's SuperLink; at the witness, the seed of its VOPRF key.
+
+    At a witness `identity` is one of its signing keys; which one holds, `nodes.witness_key` says.
+    """
 
     identity: IdentityKey = field(repr=False)
     box: BoxKey = field(repr=False)
@@ -81,7 +85,7 @@ def load_keys(directory: Path, *, kind: str, swapping: bool = False) -> NodeKeys
             field="keys_dir",
             remedy="run digua-node rotate again, which finishes it",
         )
-    identity = IdentityKey.from_pem(read_secret(directory / IDENTITY_FILE))
+    identity = load_signing_keys(directory)[0]
     box = BoxKey.from_pem(read_secret(directory / BOX_FILE))
     seed: bytes | None = None
     if kind == "witness":
@@ -97,6 +101,17 @@ def load_keys(directory: Path, *, kind: str, swapping: bool = False) -> NodeKeys
             )
     training = directory / TRAINING_FILE
     return NodeKeys(identity, box, seed, TrainingKey.from_openssh(read_secret(training)) if training.exists() else None)
+
+
+def load_signing_keys(directory: Path) -> tuple[IdentityKey, ...]:
+    """Every signing key of a folder: one, but at a witness whose key was followed by another (`nodes.witness_key`).
+
+    Raises:
+        ConfigError, KeyFormatError: as `load_keys`.
+    """
+    first, later = directory / IDENTITY_FILE, sorted(directory.glob(SIGN_FILES))
+    files = [first, *later] if first.exists() or not later else later
+    return tuple(IdentityKey.from_pem(read_secret(path)) for path in files)
 
 
 def half_swapped(directory: Path) -> bool:

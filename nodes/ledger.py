@@ -29,8 +29,11 @@ from nodes.clock import Clock, system_clock
 from nodes.errors import BudgetExceeded, LedgerError
 from nodes.store import Store
 from nodes.tables.ledger import SentRow
+from nodes.yearly_budget import YearlyBudget, check_year
 
 _MECHANISMS: TypeAdapter[tuple[MechanismTerms, ...]] = TypeAdapter(tuple[MechanismTerms, ...])
+FORGOTTEN = b""
+"""Stands for the hash of bytes that were sent before the store was set back."""
 _TOLERANCE = 1e-9  # relative, for a campaign that asks exactly the budget
 
 
@@ -46,7 +49,21 @@ class Spent:
 class Ledger:
     """The owner's budget (ε, δ) over the ledger in `store`."""
 
-    def __init__(self, store: Store, epsilon: float, delta: float, *, clock: Clock = system_clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        epsilon: float,
+        delta: float,
+        *,
+        yearly: YearlyBudget | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        """Args:
+        store: the node's.
+        epsilon, delta: the owner's budget over all campaigns.
+        yearly: the further bound on programme statistics; none where left out.
+        clock: now.
+        """
         if not (math.isfinite(epsilon) and 0 < epsilon <= 100 and 0 < delta < 0.1):
             raise LedgerError(
                 f"a budget of epsilon {epsilon} and delta {delta} is none",
@@ -56,6 +73,7 @@ class Ledger:
         self.epsilon = epsilon
         self.delta = delta
         self._store = store
+        self._yearly = yearly
         self._clock = clock
 
     def check(
@@ -76,6 +94,7 @@ class Ledger:
 
         Raises:
             BudgetExceeded: with what is spent, what is asked and the budget.
+            YearlyBudgetExceeded: statistics beyond their yearly budget.
         """
         with self._store.reading() as session:
             self._check(_charges(session), _planned(campaign_id, mechanisms, stage, delta_sum))
@@ -100,7 +119,7 @@ class Ledger:
 
         Raises:
             AttemptError: the attempt was recorded under another h or campaign, or was voided and refunded.
-            BudgetExceeded: the charge would pass the budget; nothing is recorded.
+            BudgetExceeded, YearlyBudgetExceeded: the charge would pass the budget; nothing is recorded.
         """
         with self._store.session() as session:
             row = session.get(SentRow, attempt)
@@ -122,6 +141,28 @@ class Ledger:
                 )
             )
         return payload
+
+    def record_forgotten(
+        self, *, campaign_id: str, attempt: str, h: bytes, mechanisms: tuple[MechanismTerms, ...], delta_sum: float
+    ) -> None:
+        """Charge a send that the witness knows and this ledger does not: the store was set back.
+
+        It counts even past the budget, for it happened. Its bytes are gone, and are never made again.
+        """
+        with self._store.session() as session:
+            if session.get(SentRow, attempt) is None:
+                session.add(
+                    SentRow(
+                        attempt=attempt,
+                        campaign_id=campaign_id,
+                        h=h,
+                        payload=b"",
+                        sha256=FORGOTTEN,
+                        mechanisms=_MECHANISMS.dump_json(mechanisms).decode(),
+                        delta_sum=delta_sum,
+                        sent_at=int(self._clock().timestamp()),
+                    )
+                )
 
     def refund(self, attempt: str, h: bytes) -> None:
         """Take a charge back. Call it only after verifying the witness's signed void of this attempt.
@@ -161,6 +202,8 @@ class Ledger:
 
     def _check(self, charges: Iterable[Charge], planned: Charge) -> None:
         standing = [charge for charge in charges if not charge.refunded]
+        if self._yearly is not None:
+            check_year(self._yearly, standing, planned, int(self._clock().timestamp()), self._spent)
         total = self._spent([*standing, planned])
         if total > self.epsilon * (1 + _TOLERANCE):
             raise BudgetExceeded(
@@ -197,6 +240,12 @@ def _repeat(row: SentRow, campaign_id: str, h: bytes) -> bytes:
     if row.refunded:
         raise AttemptError(
             f"attempt {row.attempt} was voided and refunded", field="attempt", remedy="start a new attempt"
+        )
+    if row.sha256 == FORGOTTEN:
+        raise AttemptError(
+            f"attempt {row.attempt} was sent before this node's store was restored; its bytes are gone",
+            field="attempt",
+            remedy="start a new attempt",
         )
     return row.payload
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from crypto.errors import CryptoError, ExchangeError
 from crypto.jws import sign_model, verify_model
-from crypto.keys import BoxKey, IdentityKey
+from crypto.keys import BoxKey, Signer
 from crypto.sealed import context_bytes, open_sealed, seal
 from crypto.secure_tables import ReceivedRows, positions_sha256, rows_sha256
 from crypto.wire.base import SUITE
@@ -37,7 +37,7 @@ class RowsTrip:
         return context_bytes(**fields, **of, h=self.h, positions=positions_sha256(self.positions))
 
 
-def seal_rows(trip: RowsTrip, rows: NDArray[np.uint32], identity: IdentityKey, box_key: bytes) -> bytes:
+def seal_rows(trip: RowsTrip, rows: NDArray[np.uint32], identity: Signer, box_key: bytes) -> bytes:
     """T2: the rows behind a header that the sender signs, sealed to the receiver's key of this attempt."""
     header = RowsHeader(
         suite=SUITE,

@@ -21,7 +21,7 @@ from sqlalchemy import select
 from crypto.canonical import canonical_bytes
 from crypto.errors import ProofError, SignatureError
 from crypto.jws import merchant_public, parse_canonical, peek_kid, sign_model, verify, verify_model
-from crypto.keys import IdentityKey
+from crypto.keys import Signer
 from crypto.merkle import leaf_hash, root, verify_inclusion
 from crypto.wire.base import SUITE, Token, WireModel
 from crypto.wire.party import (
@@ -132,7 +132,7 @@ def read_batch(token: str, roster: RosterBook) -> tuple[MerchantKeyBatch, bytes]
 def draft_batch(
     leaves: Sequence[MerchantKeyLeaf],
     *,
-    identity: IdentityKey,
+    identity: Signer,
     platform: str,
     countersigner: Party,
     batch_id: str,
@@ -166,7 +166,7 @@ def draft_batch(
 
 
 def countersign(
-    draft: MerchantKeyDraft, *, identity: IdentityKey, party: Party, roster: RosterBook, store: Store
+    draft: MerchantKeyDraft, *, identity: Signer, party: Party, roster: RosterBook, store: Store
 ) -> MerchantKeySubmission:
     """M2: countersign a batch whose merchants are all own customers.
 

@@ -11,16 +11,17 @@ final, whenever it comes. A rollback is not (`nodes.rollbacks`).
 from __future__ import annotations
 
 import hashlib
-import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
-from sqlalchemy import func, select
+import structlog
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.orm import Session
 
-from crypto.jws import verify_model
+from crypto.dated import verify_dated
 from crypto.wire.campaign import ModelRelease, ModelWithdrawal
 from crypto.wire.consent import DataClass, FeedItem
 from models.artefact import ModelArtefact
@@ -34,8 +35,11 @@ from nodes.roster import RosterBook
 from nodes.store import Store
 from nodes.tables.models import ModelRow
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.model_book")
 _CACHED = 16
+_STANDING = select(
+    ModelRow.release, ModelRow.campaign_id, ModelRow.scope, ModelRow.issued_at, ModelRow.withdrawal
+).where(ModelRow.model_id == bindparam("of"))
 
 Scope = Literal["evaluation", "release"]
 
@@ -57,6 +61,13 @@ class BookedModel:
     withdrawn: bool
     artefact: ModelArtefact
     rolled_back: bool = False
+
+    def same_as(self, other: BookedModel) -> bool:
+        """Whether artefact and standing are those of another."""
+        return self.artefact is other.artefact and (
+            (self.campaign_id, self.scope, self.issued_at, self.withdrawn, self.rolled_back)
+            == (other.campaign_id, other.scope, other.issued_at, other.withdrawn, other.rolled_back)
+        )
 
     @property
     def released(self) -> bool:
@@ -123,6 +134,7 @@ class ModelBook:
         self._rollbacks = Rollbacks(store, roster, journal)
         self._lock = threading.Lock()
         self._parsed: dict[str, ModelArtefact] = {}
+        self._booked: dict[str, BookedModel] = {}
 
     def apply(self, item: FeedItem) -> None:
         """Take a `model-release`, `model-withdrawal` or `model-rollback` of the feed.
@@ -142,38 +154,58 @@ class ModelBook:
         if item.kind == "model-rollback":
             self._rollbacks.take(item.token)
             return
-        release = verify_model(
-            item.token, self._roster.witness_sign_key, ModelRelease, typ="model-release", kid=self._roster.witness_id
-        )
+        keys, witness = self._roster.arriving_witness_keys, self._roster.witness_id
+        release = verify_dated(item.token, keys, ModelRelease, typ="model-release", kid=witness)
         self._record(release, item.token)
         try:
             self._artefact(release.model_id)
         except PeerError as problem:
-            _LOG.warning("model %s is fetched later: %s", release.model_id, problem)
+            _LOG.warning("model-fetched-later", model=release.model_id, reason=str(problem))
 
-    def get(self, model_id: str) -> BookedModel | None:
+    def opened(self, model_id: str) -> BookedModel | None:
+        """As `get`, but where it stands may be as it was when it was last asked for: for its points alone."""
+        return self._booked.get(model_id) or self.get(model_id)
+
+    def get(self, model_id: str, *, session: Session | None = None) -> BookedModel | None:
         """A released model, whatever its scope; None if there is no release or its artefact cannot be had now.
+
+        Where it stands is read each time, in the caller's transaction where one is given, which then fetches nothing;
+        schema and scorecard are made once.
 
         Raises:
             ArtefactError: the hub's bytes are not the released model.
         """
-        row = self._row(model_id)
+        if session is None:
+            with self._store.reading() as own:
+                row, rolled_back = self._standing(model_id, own)
+        else:
+            row, rolled_back = self._standing(model_id, session)
         if row is None or row.release is None:
             return None
         try:
-            artefact = self._artefact(model_id)
+            artefact = self._artefact(model_id) if session is None else self._stored_artefact(model_id, session)
         except PeerError as problem:
-            _LOG.warning("model %s cannot be fetched: %s", model_id, problem)
+            _LOG.warning("model-not-fetched", model=model_id, reason=str(problem))
             return None
-        return BookedModel(
+        if artefact is None:
+            return None
+        booked = BookedModel(
             model_id=model_id,
             campaign_id=row.campaign_id or "",
             scope=cast("Scope", row.scope),
             issued_at=row.issued_at,
             withdrawn=row.withdrawal is not None,
             artefact=artefact,
-            rolled_back=self._rollbacks.places().get(model_id, Place()).rolled_back,
+            rolled_back=rolled_back,
         )
+        with self._lock:
+            known = self._booked.get(model_id)
+            if known is not None and known.same_as(booked):
+                return known
+            while len(self._booked) >= _CACHED:
+                self._booked.pop(next(iter(self._booked)))
+            self._booked[model_id] = booked
+        return booked
 
     def require(self, model_id: str) -> BookedModel:
         """A model that may be used.
@@ -264,13 +296,8 @@ class ModelBook:
             self._journal.note("model-release", facts, session=session)
 
     def _withdraw(self, token: str) -> None:
-        withdrawal = verify_model(
-            token,
-            self._roster.witness_sign_key,
-            ModelWithdrawal,
-            typ="model-withdrawal",
-            kid=self._roster.witness_id,
-        )
+        keys, witness = self._roster.arriving_witness_keys, self._roster.witness_id
+        withdrawal = verify_dated(token, keys, ModelWithdrawal, typ="model-withdrawal", kid=witness)
         with self._store.session() as session:
             row = session.get(ModelRow, withdrawal.model_id)
             if row is None:
@@ -282,6 +309,20 @@ class ModelBook:
             if row.withdrawal is None:
                 row.withdrawal = token
                 self._journal.note("model-withdrawal", {"model_id": withdrawal.model_id}, session=session)
+
+    def _standing(self, model_id: str, session: Session) -> tuple[Any, bool]:
+        """The model's row without its artefact's bytes, or None; and whether it is rolled back."""
+        session.flush()
+        row = session.connection().execute(_STANDING, {"of": model_id}).first()
+        return row, self._rollbacks.places(session).get(model_id, Place()).rolled_back
+
+    def _stored_artefact(self, model_id: str, session: Session) -> ModelArtefact | None:
+        with self._lock:
+            known = self._parsed.get(model_id)
+        if known is not None:
+            return known
+        data = session.scalar(select(ModelRow.artefact).where(ModelRow.model_id == model_id))
+        return None if data is None else self._parse(model_id, data)
 
     def _row(self, model_id: str) -> ModelRow | None:
         with self._store.reading() as session:

@@ -9,11 +9,13 @@ P2  Statements only ever add up: a replay changes nothing, and a second one unde
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from crypto.jws import peek_payload, verify_model
+from crypto.dated import verify_dated
+from crypto.jws import peek_payload
 from crypto.notices import NOTICE_TYPE, NoticeRegister
 from crypto.wire.consent import FeedItem
 from crypto.wire.notice import NoticeStatement
@@ -23,6 +25,7 @@ from nodes.roster import RosterBook
 from nodes.store import Store
 from nodes.tables.notices import NoticeRow
 
+_TOKENS = select(NoticeRow.token)
 TAKEN, CONTRADICTED = "notice-taken", "notice-contradicted"
 
 
@@ -45,8 +48,8 @@ class Notices:
             raise PolicyRefusal(
                 "feed-item-invalid", "a notice item has no statement", field="items", remedy="see the node's journal"
             )
-        statement = verify_model(
-            item.token, self._roster.hub_sign_key, NoticeStatement, typ=NOTICE_TYPE, kid=self._roster.hub_id
+        statement = verify_dated(
+            item.token, self._roster.hub_keys, NoticeStatement, typ=NOTICE_TYPE, kid=self._roster.hub_id
         )
         sha256 = hashlib.sha256(peek_payload(item.token)).digest()
         with self._store.session() as session:
@@ -68,5 +71,12 @@ class Notices:
 
 
 def _register(session: Session) -> NoticeRegister:
-    tokens = session.scalars(select(NoticeRow.token))
-    return NoticeRegister(NoticeStatement.model_validate_json(peek_payload(token)) for token in tokens)
+    session.flush()
+    tokens = session.connection().scalars(_TOKENS)
+    return NoticeRegister(map(_statement, tokens))
+
+
+@lru_cache(maxsize=256)
+def _statement(token: str) -> NoticeStatement:
+    """What a stored statement says: of its exact bytes, which were verified before they were stored."""
+    return NoticeStatement.model_validate_json(peek_payload(token))

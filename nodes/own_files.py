@@ -1,4 +1,4 @@
-"""A node's own files: its store, and the lock that one process holds at a time."""
+"""A node's own files: its store, the lock that one process holds at a time, and what commands write for the owner."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import select, update
 
 from nodes.config import NodeConfig
 from nodes.errors import ConfigError
 from nodes.store import Store
+from nodes.tables.copies import StoreCopyRow
 from nodes.tables.owner import OwnerRow
 
 STORE_FILE = "node.db"
@@ -60,6 +64,15 @@ def open_store(config: NodeConfig) -> Store:
     return store
 
 
+def note_copy(store: Store, now: int) -> None:
+    """Where the store is a backup that came back, note when it was first opened."""
+    with store.reading() as session:
+        unopened = session.scalars(select(StoreCopyRow).where(StoreCopyRow.opened_at.is_(None))).first()
+    if unopened is not None:
+        with store.session() as session:
+            session.execute(update(StoreCopyRow).where(StoreCopyRow.opened_at.is_(None)).values(opened_at=now))
+
+
 def held(config: NodeConfig) -> bool:
     """Say whether a process holds the node's data folder. Asking keeps nobody from asking too."""
     try:
@@ -74,3 +87,18 @@ def held(config: NodeConfig) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a text that only its owner may read.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as problem:
+        raise ConfigError(
+            f"{path} cannot be written: {problem.strerror}", field="out", remedy="check the path and its permissions"
+        ) from problem

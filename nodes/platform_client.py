@@ -27,10 +27,19 @@ class PlatformError(Exception):
         code: stable, for programs; `title` says it in the client's language.
         field: the input at fault, or None.
         remedy: what to do about it, or None.
+        refusals: by source, where no score came of them.
     """
 
     def __init__(
-        self, status: int, code: str, title: str, detail: str, *, field: str | None = None, remedy: str | None = None
+        self,
+        status: int,
+        code: str,
+        title: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        remedy: str | None = None,
+        refusals: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(f"{title}: {detail}")
         self.status = status
@@ -39,6 +48,7 @@ class PlatformError(Exception):
         self.detail = detail
         self.field = field
         self.remedy = remedy
+        self.refusals = dict(refusals or {})
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,25 @@ class Consent:
     def usable(self) -> bool:
         """Whether a score may be asked for: active here, and the hub knows of no later end or pause."""
         return self.state == "active" and self.hub_state in (None, "given")
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score under a consent. Keep it no longer than the consent's data life says.
+
+    Attributes:
+        score, pd, band: None where a source refused; `refusals` says which and why.
+        reasons: as sentences in the client's language, the weightiest first.
+        epsilon: what the model cost each merchant; None where it was trained without noise.
+    """
+
+    score: int | None
+    pd: float | None
+    band: str | None
+    reasons: tuple[str, ...]
+    model_id: str
+    epsilon: float | None
+    refusals: Mapping[str, str]
 
 
 class PlatformClient:
@@ -190,10 +219,53 @@ class PlatformClient:
             for each in answer["consents"]
         )
 
+    def score(
+        self,
+        identifier: str,
+        *,
+        consent_id: str | None = None,
+        purpose: str = "credit-scoring",
+        idempotency_key: str | None = None,
+    ) -> Score:
+        """Score a merchant under its consent, which names your node as a recipient.
+
+        Args:
+            identifier: the merchant's.
+            consent_id: which consent; the newest that fits where none is named.
+            purpose: one that the consent allows.
+            idempotency_key: under the same key it is asked, and counted, once.
+
+        Raises:
+            PlatformError: there is no consent that allows it, no model, or not every source answered.
+        """
+        body = {"id": identifier, "consent_id": consent_id, "purpose": purpose}
+        answer = self._call("POST", "/score", body, idempotency_key or uuid.uuid4().hex)
+        return Score(
+            score=answer["score"],
+            pd=answer["pd"],
+            band=answer["band"],
+            reasons=tuple(answer["reason_texts"]),
+            model_id=answer["model_id"],
+            epsilon=answer["epsilon"],
+            refusals=answer["refusals"],
+        )
+
     def revoke_link(self, identifier: str, consent_id: str | None = None) -> str:
         """Return the page on which the merchant revokes; PlatformError `consent-unknown` where there is no consent."""
         answer = self._call("POST", "/v1/consents/revoke-link", {"id": identifier, "consent_id": consent_id})
         return str(answer["link"])
+
+    def statistics(self) -> tuple[str, ...]:
+        """List the published programme statistics, by the campaigns that made them, the oldest first."""
+        return tuple(str(each["campaign_id"]) for each in self._call("GET", "/v1/programme-statistics")["reports"])
+
+    def statistics_report(self, campaign_id: str) -> dict[str, Any]:
+        """Return one of them as your node verified it: schema, choice, noisy counts, and what they cost.
+
+        Raises:
+            PlatformError: there is none, or what the hub gave does not verify.
+        """
+        return self._call("GET", f"/v1/programme-statistics/{campaign_id}")
 
     def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, key: str | None = None
@@ -219,6 +291,7 @@ class PlatformClient:
             document.get("detail", ""),
             field=document.get("field"),
             remedy=document.get("remedy"),
+            refusals=document.get("refusals"),
         )
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.bins import ABSENT
+from models.codes import ABSENT
 from models.reasons import reasons_of
 from nodes.encoder_models import ReleasedEncoder
 from nodes.errors import PolicyRefusal
 from nodes.model_book import BookedModel
+from nodes.settled_tables import SettledTables
 from nodes.training_context import Codes, TrainingData
 
 
@@ -38,7 +39,7 @@ class PointsDesk:
         encoder: model id → the released encoder.
         """
         self._kind = kind
-        self._dataset = dataset
+        self._tables = SettledTables(dataset, kind)
         self._encoder = encoder
 
     def points(self, model: BookedModel, pseudonyms: Sequence[bytes]) -> list[OwnPoints]:
@@ -75,7 +76,7 @@ class PointsDesk:
         return found
 
     def _table(self, model: BookedModel) -> TrainingData:
-        data = self._dataset(model.artefact.schema_sha256)
+        data = self._tables.under(model.artefact.schema_sha256, model.artefact.schema_of)
         if data is None:
             raise _failed("this node has no table under the model's schema")
         return data

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from models.schema import Schema
@@ -18,7 +18,7 @@ from nodes.model_book import BookedModel
 POINTS_BLOB = "points"
 """Under which an attempt's sealed points are kept."""
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.points_book")
 
 Pseudonyms = NDArray[np.uint8]
 Seal = Callable[[Sequence[NDArray[np.bool_]]], bytes]
@@ -104,4 +104,4 @@ class AssumedUses:
 @lru_cache(maxsize=1)
 def _warn() -> None:
     """Once, however many nodes a process holds."""
-    _LOG.warning("consents to scores are assumed, not verified: this is for synthetic data and simulations only")
+    _LOG.warning("score-consents-assumed", what="for synthetic data and simulations only")

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, bindparam, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from crypto.errors import PseudonymError
@@ -25,6 +25,8 @@ from nodes.store import Store
 from nodes.tables.roster import PseudonymRow
 
 BATCH = 5_000
+_OF_TYPE = select(PseudonymRow.identifier, PseudonymRow.pseudonym).where(PseudonymRow.id_type == bindparam("of"))
+_THESE = _OF_TYPE.where(PseudonymRow.identifier.in_(bindparam("ids", expanding=True)))
 _LOOKUP = 500  # SQLite binds a limited number of values
 
 Progress = Callable[[int, int], None]
@@ -99,6 +101,14 @@ class PseudonymMap:
         joined = b"".join(known[each] for each in ids)
         return np.frombuffer(joined, dtype=np.uint8).reshape(len(ids), PSEUDONYM_BYTES).copy()
 
+    def obtain(self, ids: Sequence[str], *, id_type: IdentifierType = "opaque") -> list[bytes]:
+        """Pseudonyms in the order of the identifiers; raises as `ensure`, which evaluates those that are new."""
+        known = self._known(ids, id_type)
+        if any(each not in known for each in ids):
+            self.ensure(ids, id_type=id_type)
+            known = self._known(ids, id_type)
+        return [known[each] for each in ids]
+
     def identifier_of(self, merchant: bytes) -> str | None:
         """The identifier behind a pseudonym, if it is one of the node's own."""
         with self._store.reading() as session:
@@ -142,12 +152,12 @@ class PseudonymMap:
 
     def _known(self, ids: Sequence[str], id_type: IdentifierType) -> dict[str, bytes]:
         with self._store.reading() as session:
-            columns = select(PseudonymRow.identifier, PseudonymRow.pseudonym).where(PseudonymRow.id_type == id_type)
+            connection = session.connection()
             if len(ids) > 20 * _LOOKUP:  # the whole table is quicker
-                return _mapping(session.execute(columns).all())
+                return _mapping(connection.execute(_OF_TYPE, {"of": id_type}).all())
             found: dict[str, bytes] = {}
             for part in _parts(ids, _LOOKUP):
-                found.update(_mapping(session.execute(columns.where(PseudonymRow.identifier.in_(part))).all()))
+                found.update(_mapping(connection.execute(_THESE, {"of": id_type, "ids": list(part)}).all()))
             return found
 
 

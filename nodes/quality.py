@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from models.bins import DEFAULTED, PERFORMING
+from models.codes import DEFAULTED, PERFORMING
 from models.drift import MOVED, MOVED_MUCH, stability_index
+from models.quantile_bins import on_grid
 from models.schema import FeatureSpec, Schema
 from nodes.frozen_counts import BinCounts, KeptCounts
 from nodes.sources.table import NodeTable
@@ -119,7 +120,7 @@ def assess(table: NodeTable, schema: Schema, kind: str, before: KeptCounts | Non
         kind: of the node.
         before: counts of the last accepted campaign under this schema, if there was one.
     """
-    features = schema.features(kind)
+    features = on_grid(schema).features(kind)
     counted = BinCounts([feature.width for feature in features])
     counted.add(table.codes)
     counts = counted.counts()
@@ -140,7 +141,7 @@ def assess(table: NodeTable, schema: Schema, kind: str, before: KeptCounts | Non
 def as_plain(quality: DataQuality, schema: Schema, kind: str, lang: str) -> dict[str, Any]:
     """The report as JSON has it; bins and titles in a language."""
     features = []
-    for spec, each in zip(schema.features(kind), quality.features, strict=True):
+    for spec, each in zip(on_grid(schema).features(kind), quality.features, strict=True):
         labels = spec.spec.bin_labels(lang)
         top = int(np.argmax(each.counts))
         features.append(

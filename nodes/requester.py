@@ -15,18 +15,20 @@ A4  The query's log entry is proved: its leaf, the inclusion proof, and a checkp
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from secrets import token_bytes
+from typing import TypeAlias
 
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponential_jitter
 
 from crypto.canonical import digest
 from crypto.errors import CryptoError, ProofError, SignatureError
 from crypto.jws import parse_canonical, peek_kid, sign_model, verify_model
-from crypto.keys import BoxKey, IdentityKey
+from crypto.keys import BoxKey, Signer
 from crypto.score_masks import open_points
 from crypto.sealed import open_sealed
 from crypto.wire.audit import InclusionProof
@@ -65,6 +67,13 @@ RETRY_SECONDS = 3.0
 MOMENTARY = frozenset({"source-unreachable", "feed-stale"})
 """Refusals whose cause may be gone in a moment."""
 
+Received: TypeAlias = Callable[[ScoreRequest, Sequence[ScoreAnswer]], Callable[[Session], object]]
+"""What is to be written before answers are handed out, with the note that they came."""
+
+
+def _nothing(_request: ScoreRequest, _answers: Sequence[ScoreAnswer]) -> Callable[[Session], object]:
+    return lambda _session: None
+
 
 @dataclass(frozen=True)
 class Query:
@@ -80,7 +89,12 @@ class Prepared:
 
     token: str
     places: tuple[int, ...]
-    expires_at: datetime
+    request: ScoreRequest
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it ends."""
+        return self.request.expires_at
 
 
 @dataclass(frozen=True)
@@ -99,7 +113,7 @@ class Requester:
         self,
         *,
         party_id: str,
-        identity: IdentityKey,
+        identity: Signer,
         box: BoxKey,
         roster: RosterBook,
         hub: HubClient,
@@ -126,17 +140,29 @@ class Requester:
         for places in self._groups(queries, model):
             request = self._request([queries[place] for place in places], purpose, model)
             token = sign_model(request, self._identity, typ=REQUEST_TYPE, kid=self._party_id)
-            made.append(Prepared(token, tuple(places), request.expires_at))
+            made.append(Prepared(token, tuple(places), request))
         return made
 
-    def send(self, token: str, model: BookedModel) -> list[ScoreAnswer]:
+    def send(self, token: str, model: BookedModel, *, received: Received = _nothing) -> list[ScoreAnswer]:
         """A2–A4 for a request that `prepare` made, in order of its items; the same request may be sent again.
+
+        Args:
+            received: notes, in the transaction that notes the end, which scores were received.
 
         Raises:
             PeerError: the hub refused it as a whole (`answer-expired`: it is too old), or is out of reach.
             ProofError: the hub did not prove that the queries are logged.
         """
         request = verify_model(token, self._identity.public, ScoreRequest, typ=REQUEST_TYPE, kid=self._party_id)
+        return self._send(token, request, model, received)
+
+    def send_prepared(
+        self, prepared: Prepared, model: BookedModel, *, received: Received = _nothing
+    ) -> list[ScoreAnswer]:
+        """As `send`, for a request that this process signed and nobody else could touch since."""
+        return self._send(prepared.token, prepared.request, model, received)
+
+    def _send(self, token: str, request: ScoreRequest, model: BookedModel, received: Received) -> list[ScoreAnswer]:
         request_hash = digest(token.encode())
         items = len(request.items)
         facts: dict[str, Fact] = {
@@ -158,7 +184,8 @@ class Requester:
             code = (refusal.peer_code if isinstance(refusal, PeerError) else None) or refusal.code
             self._journal.note(QUERY_ENDED, {**facts, "scored": 0, f"{CODE}{code}": items})
             raise
-        self._journal.note(QUERY_ENDED, {**facts, **_ended(answers)})
+        keep = received(request, answers)
+        self._journal.note(QUERY_ENDED, {**facts, **_ended(answers)}, also=keep)  # before anybody sees them
         return answers
 
     def _groups(self, queries: Sequence[Query], model: BookedModel) -> list[list[int]]:

@@ -10,14 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
-from crypto.jws import verify_model
+from crypto.dated import verify_dated
 from crypto.wire.campaign import ModelRollback
 from nodes.errors import PolicyRefusal
 from nodes.journal import Journal
 from nodes.roster import RosterBook
 from nodes.store import Store
 from nodes.tables.models import ModelRollbackRow
+
+_PLACES = select(ModelRollbackRow.model_id, ModelRollbackRow.in_use, ModelRollbackRow.issued_at)
+_PLACES = _PLACES.order_by(ModelRollbackRow.serial)
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class Rollbacks:
             SignatureError: Z5.
             PolicyRefusal: Z6, `rollback-replayed`; or `feed-item-invalid`, it replaces a model by itself.
         """
-        signed = verify_model(
-            token, self._roster.witness_sign_key, ModelRollback, typ="model-rollback", kid=self._roster.witness_id
+        signed = verify_dated(
+            token, self._roster.arriving_witness_keys, ModelRollback, typ="model-rollback", kid=self._roster.witness_id
         )
         if signed.model_id in signed.over or len(set(signed.over)) < len(signed.over):
             raise PolicyRefusal(
@@ -94,8 +98,15 @@ class Rollbacks:
                 )
             self._journal.note("model-rollback", facts_of(signed), session=session)
 
-    def places(self) -> dict[str, Place]:
-        """Where rollbacks left models, by id; one that none names is not in it."""
-        with self._store.reading() as session:
-            rows = session.scalars(select(ModelRollbackRow).order_by(ModelRollbackRow.serial)).all()
+    def places(self, session: Session | None = None) -> dict[str, Place]:
+        """Where rollbacks left models, by id; one that none names is not in it.
+
+        Args:
+            session: the caller's transaction, where there is one.
+        """
+        if session is None:
+            with self._store.reading() as own:
+                return self.places(own)
+        session.flush()
+        rows = session.connection().execute(_PLACES).all()
         return {row.model_id: Place(False, row.issued_at) if row.in_use else Place(True) for row in rows}

@@ -7,24 +7,29 @@ party's key. Versions never go back: an old roster could bring back a party or a
 from __future__ import annotations
 
 import threading
+from datetime import datetime
 
 from sqlalchemy import select
 
+from crypto.dated import verify_dated, verify_signer
 from crypto.errors import SignatureError
-from crypto.jws import verify_model
+from crypto.key_line import TOLERANCE, KeyLine
 from crypto.wire.party import Party, Roster
 from nodes.config import TrustConfig
 from nodes.errors import PeerError
 from nodes.store import Store
+from nodes.successions import SuccessionBook
 from nodes.tables.roster import RosterRow
 
 
 class RosterBook:
-    """The newest cosigned roster, and the two keys that are pinned."""
+    """The newest cosigned roster, and the keys of hub and witness from the two that are pinned."""
 
     def __init__(self, store: Store, trust: TrustConfig) -> None:
+        self._complete: datetime | None = None
         self._store = store
         self._trust = trust
+        self.successions = SuccessionBook(store, trust)
         self._lock = threading.Lock()
         self._roster: Roster | None = None
         self._token: str | None = None
@@ -40,9 +45,9 @@ class RosterBook:
         return self._trust.hub_id
 
     @property
-    def hub_sign_key(self) -> bytes:
-        """The hub's Ed25519 key, pinned."""
-        return self._trust.hub_sign_key
+    def hub_keys(self) -> KeyLine:
+        """The hub's Ed25519 keys: the pinned one, with those before and after it."""
+        return self.successions.line(self.hub_id)
 
     @property
     def witness_id(self) -> str:
@@ -50,9 +55,26 @@ class RosterBook:
         return self._trust.witness_id
 
     @property
-    def witness_sign_key(self) -> bytes:
-        """The witness's Ed25519 key, pinned."""
-        return self._trust.witness_sign_key
+    def witness_keys(self) -> KeyLine:
+        """The witness's Ed25519 keys: the pinned one, with those before and after it."""
+        return self.successions.line(self.witness_id)
+
+    @property
+    def arriving_witness_keys(self) -> KeyLine:
+        """Those of its keys by which something may be signed that the feed brings only now.
+
+        Once the feed was complete well after a key's end, all that it signed in time has come: what comes later under
+        it is back-dated, whatever its date says.
+        """
+        keys = self.witness_keys.keys
+        if self._complete is None:
+            return KeyLine(keys)
+        known = self._complete - 2 * TOLERANCE
+        return KeyLine(tuple(key for key in keys if key.until is None or known <= key.until))
+
+    def feed_complete(self, moment: datetime) -> None:
+        """The feed was complete at a moment."""
+        self._complete = moment
 
     @property
     def version(self) -> int:
@@ -114,8 +136,9 @@ class RosterBook:
         """Verify a roster and take it if it is newer; the same version with the same bytes changes nothing.
 
         Raises:
-            SignatureError: it is not signed by the pinned witness key.
-            PeerError: an older or another roster of the same version, another hub key, witness key or VOPRF key.
+            SignatureError: it is not signed by the witness's key of its date.
+            PeerError: an older or another roster of the same version; one by a key before that of the newest; another
+                hub key, witness key or VOPRF key.
         """
         roster = self._verified(token)
         with self._lock:
@@ -126,6 +149,8 @@ class RosterBook:
                     )
                 if roster.version == self.version:
                     return self._roster
+                if self._place(token) < self._place(self._token or ""):
+                    raise self._refusal("a key of the witness's that another one has followed signed it", "former-key")
                 if (roster.hub_voprf_key, roster.witness_voprf_key) != (self.hub_voprf_key, self.witness_voprf_key):
                     raise self._refusal("a VOPRF key changed, so all pseudonyms would", "voprf-key-changed")
             with self._store.session() as session:
@@ -133,12 +158,17 @@ class RosterBook:
             self._take(token, roster)
         return roster
 
+    def _place(self, token: str) -> int:
+        """The place in the witness's line of the key that signed a roster, which was verified; None is before all."""
+        publics = [key.public for key in self.witness_keys.keys]
+        return publics.index(verify_signer(token, self.witness_keys, Roster, typ="roster", kid=self.witness_id)[1])
+
     def _take(self, token: str, roster: Roster) -> None:
         self._parties = {party.party_id: party for party in roster.parties}
         self._roster, self._token = roster, token
 
     def _verified(self, token: str) -> Roster:
-        roster = verify_model(token, self.witness_sign_key, Roster, typ="roster", kid=self.witness_id)
+        roster = verify_dated(token, self.witness_keys, Roster, typ="roster", kid=self.witness_id)
         ids = [party.party_id for party in roster.parties]
         if ids != sorted(set(ids)):
             raise SignatureError(
@@ -146,10 +176,17 @@ class RosterBook:
                 field="parties",
                 remedy="ask the witness for a correct roster",
             )
-        if (roster.hub_id, roster.hub_sign_key) != (self.hub_id, self.hub_sign_key):
-            raise self._refusal("the roster names another hub or hub key than the pinned one", "hub-key-mismatch")
+        if roster.hub_id != self.hub_id or not self.hub_keys.holds(roster.hub_sign_key, roster.issued_at):
+            raise self._refusal(
+                "the roster names another hub or hub key than the pinned one and those that follow it",
+                "hub-key-mismatch",
+            )
         witness = next((party for party in roster.parties if party.party_id == self.witness_id), None)
-        if witness is None or witness.kind != "witness" or witness.sign_key != self.witness_sign_key:
+        if (
+            witness is None
+            or witness.kind != "witness"
+            or not self.witness_keys.holds(witness.sign_key, roster.issued_at)
+        ):
             raise self._refusal("the roster lacks the witness with its pinned key", "witness-key-mismatch")
         return roster
 

@@ -17,8 +17,10 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from crypto.jws import sign_model, verify_model
+from crypto.dated import verify_dated
+from crypto.jws import sign_model
 from crypto.keys import BoxKey, IdentityKey, encode_pem
+from crypto.succession import line_of
 from crypto.training_key import TrainingKey
 from crypto.wire.base import SUITE
 from crypto.wire.party import KeyRotation, Party, Roster
@@ -54,9 +56,9 @@ def rotate(config: NodeConfig, hub: HubClient, *, clock: Clock = system_clock) -
     """
     if config.kind == "witness":
         raise ConfigError(
-            "every node pins the witness's key, so no statement to the hub can change it",
+            "every node pins the witness's key: its successor is announced to all of them",
             field="kind",
-            remedy="let every node pin the new key first, then enrol the witness again with a replacing token",
+            remedy="use digua-node witness rotate-key",
         )
     directory = config.keys_dir
     if not half_swapped(directory):
@@ -103,7 +105,8 @@ def _check_approved(config: NodeConfig, hub: HubClient, old: NodeKeys, new: Node
         if refusal.peer_code == _NO_ROSTER:
             return
         raise
-    roster = verify_model(token, trust.witness_sign_key, Roster, typ="roster", kid=trust.witness_id)
+    keys = line_of(trust.witness_sign_key, hub.info().successions, trust.witness_id)
+    roster = verify_dated(token, keys, Roster, typ="roster", kid=trust.witness_id)
     entry = next((party for party in roster.parties if party.party_id == config.party_id), None)
     known = [(keys.identity.public, keys.box.public) for keys in (old, new)]
     if entry is not None and (entry.sign_key, entry.box_key) not in known:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Literal
 
 from pydantic import ValidationError
 
 from crypto.canonical import canonical_bytes
+from crypto.dated import verify_dated
 from crypto.errors import AttemptError, ManifestError
-from crypto.jws import verify_model
 from crypto.round_grid import encoder_terms, terms_rounds
 from crypto.wire.campaign import MechanismTerms, RoundOrder, RoundsMechanism
 from models.encoder_spec import EncoderSpec, checked_allowance
@@ -89,15 +90,15 @@ def check_device(device: Literal["auto", "cpu", "cuda"]) -> None:
         choose_device(device)
 
 
-def read_order(token: str, roster: RosterLookup, checked: CheckedTerms, h: bytes) -> RoundOrder:
+def read_order(token: str, roster: RosterLookup, checked: CheckedTerms, h: bytes, now: datetime) -> RoundOrder:
     """The hub's signed order for one try of a round.
 
     Raises:
-        SignatureError: not signed by the pinned hub key.
+        SignatureError: not signed by the hub's key of now.
         ManifestError: of another attempt or manifest.
         AttemptError: a round that the terms do not have.
     """
-    order = verify_model(token, roster.hub_sign_key, RoundOrder, typ="round", kid=roster.hub_id)
+    order = verify_dated(token, roster.hub_keys, RoundOrder, typ="round", kid=roster.hub_id, date=lambda _order: now)
     terms = checked.terms
     if (order.attempt, order.h) != (terms.attempt, h):
         raise ManifestError("the order is for another attempt or manifest", field="order", remedy="refuse the round")

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from crypto.keys import BoxKey, IdentityKey
-from crypto.wire.consent import FeedPage
+from crypto.keys import BoxKey, Signer
+from crypto.wire.consent import FeedPage, Purpose
 from crypto.wire.link import FrameType
 from crypto.wire.party import Party
 from models.schema import Schema
@@ -27,19 +27,23 @@ from nodes.frozen_counts import FrozenCounts
 from nodes.hub_client import HubClient
 from nodes.keys import NodeKeys, former_public_keys, load_keys
 from nodes.ledger import Ledger
-from nodes.link import Handler
-from nodes.own_files import hold_alone, open_store
+from nodes.link_session import Handler
+from nodes.own_files import hold_alone, note_copy, open_store
 from nodes.pseudonyms import PseudonymMap
 from nodes.roster import RosterBook
 from nodes.sources.table import NodeTable
 from nodes.store import Store
 from nodes.training_context import ConsentBook, Pseudonyms, TrainingContext, TrainingData
+from nodes.witness_key import WitnessKey
+from nodes.yearly_budget import YearlyBudget
 
 
 class NoConsents:
     """A node that holds no consents: nobody's data may be used."""
 
-    def sources(self, pseudonyms: Pseudonyms, schema: Schema) -> Mapping[str, Sequence[str | None]]:
+    def sources(
+        self, pseudonyms: Pseudonyms, schema: Schema, purpose: Purpose = "model-training"
+    ) -> Mapping[str, Sequence[str | None]]:
         """Refuse whoever is asked about."""
         if len(pseudonyms):
             raise PolicyRefusal(
@@ -50,10 +54,15 @@ class NoConsents:
 
 @dataclass
 class NodeRuntime:
-    """Everything of one node. Made by `open`; `close` gives its files back."""
+    """Everything of one node. Made by `open`; `close` gives its files back.
+
+    Attributes:
+        identity: what signs for it now.
+    """
 
     config: NodeConfig
     keys: NodeKeys
+    identity: Signer
     store: Store
     ledger: Ledger
     attempts: AttemptStore
@@ -82,22 +91,24 @@ class NodeRuntime:
         """
         trust = config.require_trust()
         keys = load_keys(config.keys_dir, kind=config.kind)
-        if config.kind == "witness" and trust.witness_sign_key != keys.identity.public:
-            raise ConfigError(
-                "trust.witness_sign_key is not this witness's own key",
-                field="trust.witness_sign_key",
-                remedy="restore keys_dir from its backup, or enrol again",
-            )
         store = open_store(config)
         try:
             roster = RosterBook(store, trust)
-            client = hub or HubClient(config.hub, party_id=config.party_id, identity=keys.identity, clock=clock)
+            identity = WitnessKey(config.keys_dir, roster, clock=clock) if config.kind == "witness" else keys.identity
+            client = hub or HubClient(config.hub, party_id=config.party_id, identity=identity, clock=clock)
             pseudonyms = PseudonymMap(store, roster, client)
             runtime = cls(
                 config=config,
                 keys=keys,
+                identity=identity,
                 store=store,
-                ledger=Ledger(store, config.budget.epsilon, config.budget.delta, clock=clock),
+                ledger=Ledger(
+                    store,
+                    config.budget.epsilon,
+                    config.budget.delta,
+                    yearly=YearlyBudget(config.budget.statistics_epsilon_per_year, config.party_id),
+                    clock=clock,
+                ),
                 attempts=AttemptStore(store, clock=clock),
                 roster=roster,
                 feed=Feed(store, roster, party_id=config.party_id, clock=clock),
@@ -107,15 +118,11 @@ class NodeRuntime:
                 clock=clock,
             )
             runtime.check_own_entry()
+            note_copy(store, int(clock().timestamp()))
         except BaseException:
             store.close()
             raise
         return runtime
-
-    @property
-    def identity(self) -> IdentityKey:
-        """The node's Ed25519 key."""
-        return self.keys.identity
 
     @property
     def box(self) -> BoxKey:
@@ -195,6 +202,8 @@ class NodeRuntime:
         except PeerError:
             return None
         keys = (party.sign_key, party.box_key)
+        if party.kind == "witness" and party.sign_key in self.identity.line.publics:
+            keys = (self.identity.public, party.box_key)  # the roster may have the former or the next one for a while
         if party.kind == self.config.kind and keys == former_public_keys(self.config.keys_dir):
             return None
         if party.kind != self.config.kind or keys != (self.identity.public, self.box.public):

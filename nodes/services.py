@@ -11,6 +11,7 @@ from datetime import timedelta
 from crypto.errors import CryptoError
 from models.errors import ArtefactError
 from nodes.batches import Batches
+from nodes.charge_reconciliation import ChargeReconciliation
 from nodes.consent_desk import ConsentDesk
 from nodes.consents import ConsentStore
 from nodes.data_life import DataLifeKeeper
@@ -18,6 +19,7 @@ from nodes.encoder_models import ReleasedEncoder
 from nodes.enquiries import Enquiries
 from nodes.errors import NodeError
 from nodes.evaluation_consents import EvaluationConsents
+from nodes.explanations import ExplanationDesk
 from nodes.invitations import Invitations
 from nodes.journal import Journal
 from nodes.kept_answers import KeptAnswers
@@ -30,6 +32,7 @@ from nodes.policy import Limits
 from nodes.requester import RETRY_SECONDS, Requester
 from nodes.runtime import NodeRuntime
 from nodes.scoring import Scorer
+from nodes.statistics_releases import StatisticsReader
 from nodes.tickets import TicketDesk
 from nodes.training_link import TrainingDesk
 from nodes.witness.service import WitnessService
@@ -51,10 +54,13 @@ class Services:
     invitations: Invitations
     consent_desk: ConsentDesk
     tickets: TicketDesk
+    explanations: ExplanationDesk
     data_life: DataLifeKeeper
+    statistics: StatisticsReader
     scorer: Scorer | None
     witness: WitnessService | None
     desk: TrainingDesk | None
+    reconciliation: ChargeReconciliation | None
 
 
 def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Services:
@@ -105,7 +111,7 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
         clock=clock,
     )
     runtime.consents = consents
-    scorer = witness = desk = None
+    scorer = witness = desk = reconciliation = None
     if config.kind not in NO_SOURCE:
         limits = Limits(
             feed_limit=timedelta(seconds=config.feed_limit_seconds), max_versions=config.max_consent_versions
@@ -122,7 +128,6 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
             journal=journal,
             feed_age=runtime.feed_age,
             limits=limits,
-            floor_seconds=config.answer_time_floor_ms / 1000,
             clock=clock,
         )
         runtime.handlers["query"] = scorer.answer
@@ -140,7 +145,17 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
                 clock=clock,
             ),
         )
-        desk = TrainingDesk(training)
+        reconciliation = ChargeReconciliation(
+            store,
+            runtime.ledger,
+            roster,
+            runtime.hub,
+            journal,
+            party_id=config.party_id,
+            identity=runtime.identity,
+            clock=clock,
+        )
+        desk = TrainingDesk(training, ready=reconciliation.require)
     if config.kind == "witness":
         witness = WitnessService.open(runtime, journal)
         runtime.handlers.update(witness.handlers)
@@ -174,6 +189,13 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
         boxes=[runtime.box, *former_boxes(config.keys_dir)],
         clock=clock,
     )
+    explanations = ExplanationDesk(
+        config.kind,
+        runtime.dataset,
+        lambda model_id: released_encoder(models, model_id),
+        enquiries.open_model,
+        journal,
+    )
     batches = Batches(store, enquiries, folder=config.data_dir, clock=clock)
     data_life = DataLifeKeeper(
         store, journal, runtime.hub, party_id=config.party_id, identity=runtime.identity, clock=clock
@@ -189,10 +211,13 @@ def equip(runtime: NodeRuntime, *, retry_seconds: float = RETRY_SECONDS) -> Serv
         invitations,
         consent_desk,
         tickets,
+        explanations,
         data_life,
+        StatisticsReader(runtime.hub, roster),
         scorer,
         witness,
         desk,
+        reconciliation,
     )
 
 

@@ -17,7 +17,6 @@ Flower's own connection helpers do, so they are not used.
 
 from __future__ import annotations
 
-import logging
 import ssl
 import threading
 import time
@@ -25,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Error, Message
 from flwr.app.message import remove_content_from_message
@@ -66,7 +66,7 @@ from tenacity import Retrying, retry_if_exception_type, sleep_using_event, stop_
 
 from nodes.errors import SuperLinkError
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.supernode")
 
 POLL_SECONDS = 0.5
 BEAT_SECONDS = 4.0
@@ -177,7 +177,7 @@ class SuperNode:
         except (httpx.HTTPError, OSError, ValueError) as problem:
             lost = _lost(self._address, problem)
             if not self._stopping.is_set():
-                _LOG.warning("SuperLink: %s; %s", lost, lost.remedy)
+                _LOG.warning("superlink-away", reason=lost.message, remedy=lost.remedy)
             if time.monotonic() - started < STEADY_SECONDS:
                 raise lost from problem
         finally:
@@ -187,7 +187,7 @@ class SuperNode:
         public = public_key_to_bytes(self._key.public_key())
         request = ActivateNodeRequest(public_key=public, heartbeat_interval=HEARTBEAT_MIN_INTERVAL)
         node = Node(node_id=client.ActivateNode(request).node_id)
-        _LOG.info("SuperLink %s let this node in", self._address)
+        _LOG.info("superlink-up", at=self._address)
         ended = threading.Event()
         beats = threading.Thread(target=self._beat, args=(client, node, ended), name="supernode-beats", daemon=True)
         beats.start()
@@ -210,7 +210,7 @@ class SuperNode:
             try:
                 client.SendNodeHeartbeat(SendNodeHeartbeatRequest(node=node, heartbeat_interval=HEARTBEAT_MIN_INTERVAL))
             except (httpx.HTTPError, ValueError) as problem:
-                _LOG.debug("heartbeat: %s", problem)  # the next poll finds out
+                _LOG.debug("superlink-heartbeat-failed", reason=str(problem))  # the next poll finds out
 
     def _answer(self, client: FleetHttpClient, node: Node, head: Message, pulled: object) -> None:
         tree: ObjectTree = pulled.message_object_trees[0]  # type: ignore[attr-defined]
@@ -220,18 +220,18 @@ class SuperNode:
             reply = self._run(message)
             _push(client, node, reply, time.monotonic() - began)
         except (ObjectPullError, ObjectPushError) as problem:
-            _LOG.warning("a training message was dropped: %s", problem)
+            _LOG.warning("training-message-dropped", reason=str(problem))
         except httpx.HTTPStatusError as problem:
             if problem.response.status_code not in _GONE:
                 raise
-            _LOG.info("the run of a training message has ended")
+            _LOG.info("training-run-ended")
 
     def _run(self, message: Message) -> Message:
         """F3. What a step refuses is a signed record inside the reply; an exception carries no text away."""
         try:
             return self._reply(message)
         except Exception:
-            _LOG.exception("training message %s failed", message.metadata.message_type)
+            _LOG.exception("training-message-failed", type=message.metadata.message_type)
             return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "the node failed"), reply_to=message)
 
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from crypto.attempts import NodeAttempt
 from crypto.canonical import digest
+from crypto.dated import verify_bytes, verify_dated
 from crypto.errors import AttemptError, ManifestError
-from crypto.jws import sign_model, verify, verify_model
+from crypto.jws import sign_model
 from crypto.keys import BoxKey
 from crypto.manifest import SALT_BYTES, NodeSlice
 from crypto.parcel import Array, Parcel, as_array
 from crypto.sealed import context_bytes, open_sealed
-from crypto.secure_sum import mask_vector
 from crypto.secure_tables import (
     ReceivedRows,
     check_inbox,
@@ -44,10 +44,13 @@ from nodes.acceptance import (
     read_cosignature,
     rules_of,
 )
+from nodes.bins_check import check_settled
 from nodes.frozen import FrozenRows
 from nodes.frozen_counts import BinCounts
 from nodes.masked_rows import RowsTrip, not_due, open_rows, seal_rows
+from nodes.masked_term import record_term
 from nodes.rounds_check import check_device, check_rounds_privacy
+from nodes.statistics_check import STATISTICS, check_statistics
 from nodes.terms_check import CheckedTerms, check_terms, contradiction, read_acceptances, read_terms, seed_context
 from nodes.training_context import TrainingContext
 
@@ -91,20 +94,24 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
     recorded = context.attempts.load(terms.attempt)
     if recorded is not None:
         return accepted_before(context, recorded, cosignature)
-    if terms.stage == "evaluation":
-        raise contradiction("stage", "terms of an evaluation come with another message")
+    if terms.stage in ("evaluation", "bins"):
+        raise contradiction("stage", f"terms of stage {terms.stage} come with another message")
     check_terms(checked, context.roster, rules_of(context), context.clock())
+    check_settled(checked, context.roster, parcel, context.clock())
     if terms.stage == "encoder":
         check_rounds_privacy(checked)
         check_device(context.device)
+    elif terms.stage == STATISTICS:
+        check_statistics(checked)
     frozen = FrozenRows(context.attempts, context.party_id, context.kind, checked)
     last = read_slice(parcel, context.kind, [each.kind for each in terms.kinds])
     check_manifest(context, checked, (piece for _, piece in frozen.pieces(last)), cosignature.h, parcel)
     check_encoders(context, checked, parcel)
-    hashes, counts = _freeze(context, checked, frozen, last, parcel)
+    # Before the rows are touched; the charge itself is made with the bytes that are sent (T3).
     context.ledger.check(
         terms.campaign_id, terms.privacy.mechanisms, stage=terms.stage, delta_sum=terms.privacy.delta_sum
     )
+    hashes, counts = _freeze(context, checked, frozen, last, parcel)
     context.campaigns.settle(terms)
     if context.counts is not None:
         context.counts.keep(terms.schema_sha256, terms.campaign_id, context.clock(), counts)
@@ -197,15 +204,17 @@ def outcome(context: TrainingContext, parcel: Parcel) -> Parcel:
     """T4: the witness's decision: keeps the charge, or takes it back on a void of the node's own manifest.
 
     Raises:
-        SignatureError: not signed by the witness.
+        SignatureError: not signed by the key of the witness that holds now; the hub has it signed anew.
         AttemptError: it names another manifest, or contradicts an earlier decision.
     """
-    decision = verify_model(
+    now = context.clock()
+    decision = verify_dated(
         parcel.text("decision"),
-        context.roster.witness_sign_key,
+        context.roster.witness_keys,
         Decision,
         typ="decision",
         kid=context.roster.witness_id,
+        date=lambda _decision: now,
     )
     state = context.attempts.load(decision.attempt)
     if state is None:
@@ -328,26 +337,15 @@ def _term(
     """T3: the node's term of the sum, recorded with its charge."""
     state, checked, terms = attempt.state, attempt.checked, attempt.checked.terms
     grid = checked.grid
-    term = mask_vector(
+    return record_term(
+        context,
+        state,
+        terms,
         cells * grid.scales(checked.layout),
         grid.share(checked.layout),
-        me=context.party_id,
-        box=context.attempts.key(state.attempt),
-        peers={party: each.key for party, each in accepted.items() if party != context.party_id},
-        witness_public=state.witness_key,
-        h=state.h,
-        attempt=state.attempt,
-        width=32,
+        accepted=accepted,
+        key=context.attempts.key(state.attempt),
         bound=grid.bound,
-    )
-    # Write before send: bytes and charge in one transaction. After a crash the ledger's bytes count, not these.
-    return context.ledger.record_send(
-        campaign_id=terms.campaign_id,
-        attempt=state.attempt,
-        h=state.h,
-        payload=term.astype("<u4", copy=False).tobytes(),
-        mechanisms=terms.privacy.mechanisms,
-        delta_sum=terms.privacy.delta_sum,
     )
 
 
@@ -356,7 +354,7 @@ def _open_seed(context: TrainingContext, state: NodeAttempt, key: BoxKey, sealed
     roster = context.roster
     bound = context_bytes(**seed_context(state.h, state.attempt, roster.witness_id, context.party_id))
     token = open_sealed(sealed, key, context=bound).decode("ascii", "replace")
-    signed = verify(token, roster.witness_sign_key, typ="seed", kid=roster.witness_id)
+    signed = verify_bytes(token, roster.witness_keys, typ="seed", kid=roster.witness_id, moment=context.clock())
     if len(signed) != len(bound) + _SEED_BYTES or not signed.startswith(bound):
         raise ManifestError(
             "the seed is of another attempt, manifest or node", field="seed", remedy="refuse the attempt"

@@ -14,21 +14,19 @@ from datetime import datetime
 from functools import lru_cache
 
 from crypto.canonical import canonical_bytes
+from crypto.dated import verify_signer
 from crypto.errors import ManifestError
+from crypto.histogram import histogram_delta
 from crypto.jws import verify_model
+from crypto.key_line import KeyLine
 from crypto.layout import TableLayout
 from crypto.table_grid import TableGrid, table_delta, terms_grid, terms_layout
 from crypto.wire.campaign import Acceptance, RosterEntry, RoundsMechanism, Stage, TablesMechanism, Terms
-from models.accounting import (
-    Adjacency,
-    DiscreteGaussianCells,
-    Mechanism,
-    epsilon_of,
-    tables_mechanisms,
-    usable_delta,
-)
+from models.accounting import epsilon_of, tables_mechanisms, usable_delta
 from models.errors import BudgetError
-from models.schema import Schema
+from models.mechanisms import Adjacency, DiscreteGaussianCells, Mechanism
+from models.quantile_bins import count_trees, open_form
+from models.schema import Schema, unsettled
 from nodes.charges import by_population
 from nodes.errors import PolicyRefusal
 from nodes.training_context import RosterLookup
@@ -63,12 +61,17 @@ class OwnRules:
 
 @dataclass(frozen=True)
 class CheckedTerms:
-    """Terms that were verified, with what follows from them."""
+    """Terms that were verified, with what follows from them.
+
+    Attributes:
+        signer: the hub's key that signed them, one of its line; terms have no date of their own.
+    """
 
     terms: Terms
     payload: bytes
     schema: Schema
     layout: TableLayout
+    signer: bytes
 
     @property
     def roster(self) -> list[tuple[str, str]]:
@@ -100,17 +103,17 @@ def read_terms(token: str, roster: RosterLookup) -> CheckedTerms:
     """T0, T1: the hub's signed terms and what they mean by themselves; `check_terms` says whether to accept.
 
     Raises:
-        SignatureError: not signed by the pinned hub key.
+        SignatureError: not signed by the pinned hub key or one that follows it.
         ManifestError: schema, kinds or attempt contradict each other.
         SchemaError: the schema document is malformed.
     """
-    return _read_terms(token, roster.hub_sign_key, roster.hub_id)
+    return _read_terms(token, roster.hub_keys, roster.hub_id)
 
 
 # Every step of an attempt reads the same terms again.
 @lru_cache(maxsize=8)
-def _read_terms(token: str, hub_sign_key: bytes, hub_id: str) -> CheckedTerms:
-    terms = verify_model(token, hub_sign_key, Terms, typ="terms", kid=hub_id)
+def _read_terms(token: str, hub_keys: KeyLine, hub_id: str) -> CheckedTerms:
+    terms, signer = verify_signer(token, hub_keys, Terms, typ="terms", kid=hub_id)
     document = terms.schema_document.encode()
     schema = Schema.from_json(document)
     if hashlib.sha256(document).hexdigest() != terms.schema_sha256 or schema.hash() != terms.schema_sha256:
@@ -122,14 +125,15 @@ def _read_terms(token: str, hub_sign_key: bytes, hub_id: str) -> CheckedTerms:
     if {entry.kind for entry in terms.roster} != {each.kind for each in terms.kinds}:
         raise contradiction("kinds", "roster and kinds do not match")
     _check_blocks(terms, schema)
-    return CheckedTerms(terms, canonical_bytes(terms), schema, terms_layout(terms))
+    return CheckedTerms(terms, canonical_bytes(terms), schema, terms_layout(terms), signer)
 
 
 def check_terms(checked: CheckedTerms, roster: RosterLookup, rules: OwnRules, now: datetime) -> None:
     """T0, T1: whether these terms can be accepted at all.
 
     Raises:
-        PolicyRefusal: too late, noise off, or fewer colluding nodes withstood than the owner asks.
+        PolicyRefusal: too late, signed by a key of the hub's that does not hold now, noise off, or
+            fewer colluding nodes withstood than the owner asks.
         PeerError: a node that is not in the roster which the witness signed.
         ManifestError: a node's kind or keys, or the witness's, are not those of that roster.
         BudgetError: the mechanisms cost more than the terms claim, or are not those of the table.
@@ -137,9 +141,16 @@ def check_terms(checked: CheckedTerms, roster: RosterLookup, rules: OwnRules, no
     terms = checked.terms
     if now > terms.deadline:
         raise PolicyRefusal("terms-expired", "the terms' deadline has passed", remedy="start a new attempt")
+    if not roster.hub_keys.holds(checked.signer, now):
+        raise PolicyRefusal(
+            "signature-invalid",
+            "the terms are signed by a key of the hub's that does not hold now",
+            field="terms",
+            remedy="start a new attempt; the hub signs it with its present key",
+        )
     for entry in terms.roster:
         _check_entry(entry, roster)
-    if terms.witness.party_id != roster.witness_id or terms.witness.sign_key != roster.witness_sign_key:
+    if terms.witness.party_id != roster.witness_id or not roster.witness_keys.holds(terms.witness.sign_key, now):
         raise contradiction("witness", "the terms name another witness than the pinned one")
     _check_collusion(terms, rules)
     if terms.privacy.noise == "off" and not rules.insecure_noise_off:
@@ -205,6 +216,10 @@ def check_tables_privacy(checked: CheckedTerms) -> None:
     if claimed != due:
         raise dishonest("the mechanisms of the terms are not those of their table")
     due_delta = table_delta(len(terms.roster), checked.layout.n_cells)
+    if terms.bins_attempt is not None:  # the same merchants met that stage's noise
+        due_delta += histogram_delta(
+            len(terms.roster), sum(tree.nodes for tree in count_trees(open_form(checked.schema)))
+        )
     if privacy.delta_sum < due_delta * (1 - _TOLERANCE):
         raise dishonest(f"the terms set aside delta {privacy.delta_sum:g} for noise shares where {due_delta:g} is due")
     check_epsilon(checked)
@@ -276,12 +291,21 @@ def _cost(mechanisms: tuple[Mechanism, ...], delta: float, adjacency: Adjacency)
 
 def _check_blocks(terms: Terms, schema: Schema) -> None:
     """Kinds and widths are the schema's, and one block more where an encoder is used."""
-    if tuple(each.kind for each in terms.kinds) != schema.kinds_in_order() and terms.stage == _SCORECARD:
+    if tuple(each.kind for each in terms.kinds) != schema.kinds_in_order() and terms.stage in (
+        "bins",
+        _SCORECARD,
+        "statistics",
+    ):
         raise contradiction("kinds", "kinds are not those of the schema")
     if terms.evaluation_due and not terms.holdout.fraction > 0:
         raise contradiction("holdout", "an evaluation is due and nobody is held out")
     if (terms.stage == "evaluation") != (terms.evaluation is not None):
         raise contradiction("evaluation", "terms of an evaluation, and only they, describe its histogram")
+    if (terms.stage == "statistics") != (terms.statistics is not None):
+        raise contradiction("statistics", "terms of statistics, and only they, choose cells")
+    if terms.earlier and (terms.stage != _SCORECARD or terms.encoders_used):
+        raise contradiction("earlier", "earlier tables are counted in scorecards without an encoder alone")
+    _check_bins_stage(terms, schema)
     if terms.label_kind != schema.label.kind or not set(terms.encoders_used) <= set(schema.kinds):
         raise contradiction("label_kind", "label kind or encoders are not of the schema")
     for each in terms.kinds:
@@ -289,6 +313,21 @@ def _check_blocks(terms: Terms, schema: Schema) -> None:
         further = 1 if each.kind in terms.encoders_used else 0
         if each.widths[: len(own)] != own or len(each.widths) != len(own) + further:
             raise contradiction("widths", f"widths of kind {each.kind} are not those of the schema")
+
+
+def _check_bins_stage(terms: Terms, schema: Schema) -> None:
+    """Bins are still to come in a bins stage and in no other; who came after one says which it was."""
+    if (terms.stage == "bins") != (terms.bins is not None):
+        raise contradiction("bins", "terms of a bins stage, and only they, describe its trees of counts")
+    if (terms.stage == "bins") != unsettled(schema):
+        raise contradiction("schema_document", "bins are still to come from quantiles in a bins stage, and in no other")
+    after = any(each.stage == "bins" for each in terms.privacy.mechanisms) and terms.stage != "bins"
+    if after and terms.bins_attempt is None:
+        raise contradiction("bins_attempt", "the terms pay for bins and do not say which attempt gave them")
+    if terms.bins_attempt is not None and (
+        terms.stage == "bins" or not terms.bins_attempt.startswith(f"{terms.campaign_id}/bins/")
+    ):
+        raise contradiction("bins_attempt", "the bins are of no earlier stage of this campaign")
 
 
 def _check_entry(entry: RosterEntry, roster: RosterLookup) -> None:

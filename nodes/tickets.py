@@ -9,16 +9,16 @@ Whoever opens a text, or answers it, is in the journal with the ticket's id.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from pydantic import ValidationError
 
 from crypto.errors import CryptoError, ProofError, SealError
 from crypto.jws import parse_canonical, peek_payload, sign_model, verify_merchant
-from crypto.keys import BoxKey, IdentityKey
+from crypto.keys import BoxKey, Signer
 from crypto.ticket_boxes import open_text, seal_text, ticket_context
 from crypto.wire.base import SUITE
 from crypto.wire.ticket import Ticket, TicketAnswer, TicketDecision, TicketItem, TicketItems, TicketState
@@ -29,7 +29,7 @@ from nodes.journal import Journal
 from nodes.merchant_keys import MerchantKeyVerifier
 from nodes.pseudonyms import PseudonymMap
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.tickets")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class TicketDesk:
         journal: Journal,
         *,
         party_id: str,
-        identity: IdentityKey,
+        identity: Signer,
         boxes: Sequence[BoxKey],
         clock: Clock = system_clock,
     ) -> None:
@@ -92,7 +92,7 @@ class TicketDesk:
             try:
                 found.append(self._verified(item))
             except (CryptoError, NodeError, ValidationError) as problem:
-                _LOG.warning("a ticket was refused: %s", getattr(problem, "message", "malformed"))
+                _LOG.warning("ticket-refused", code=getattr(problem, "code", "malformed"))
                 self._journal.note("ticket-refused", {"code": getattr(problem, "code", "malformed")})
         return tuple(found)
 

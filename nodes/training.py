@@ -6,22 +6,22 @@ exception would carry its text, and perhaps data, to the hub.
 Message types. Nodes: `train.slice`, `train.accept` (T1), `train.exchange` (T2), `train.share` (T3), `train.outcome`
 (T4).
 Witness: `query.slices` and `query.cosign` (T0), `query.seeds` (T1′), `query.release` (T3′), `query.abort` (T4).
+Bins: `train.enter` (Q1), `train.tally` (Q2); the witness's are those above, and `query.settle` (Q4).
 Evaluation: `train.admit` (V1), `train.points` (V2), `train.count` (V3); the witness's are those above.
 Encoder rounds (E2, E3), at either: `train.round`, `train.finish`, `query.round`, `query.finish`.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+import structlog
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from crypto.errors import AttemptError, CryptoError, ExchangeError, ManifestError
 from crypto.jws import sign_model
@@ -29,13 +29,13 @@ from crypto.parcel import ARRAY_FORMAT, Parcel
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Refusal
 from models.errors import ModelsError
-from nodes import encoder_stage, evaluation_stage, table_stage, witness_rounds, witness_stage
-from nodes.errors import BudgetExceeded, LinkError, NodeError, PeerError, PolicyRefusal
+from nodes import bins_stage, encoder_stage, evaluation_stage, table_stage, witness_bins, witness_rounds, witness_stage
+from nodes.errors import BudgetExceeded, LinkError, NodeError, PeerError, PolicyRefusal, YearlyBudgetExceeded
 from nodes.terms_check import T_COLLUDE_TOO_SMALL
 from nodes.training_context import TrainingContext
 from nodes.witness_stage import WitnessContext
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.training")
 _TEXTS, _ARRAYS = "texts", "arrays"
 _DETAIL_CHARS = 500
 _TOLD = frozenset({T_COLLUDE_TOO_SMALL, "holdout-changed", "privacy-changed"})
@@ -51,6 +51,8 @@ NODE_STEPS: dict[str, NodeStep] = {
     "exchange": table_stage.exchange,
     "share": table_stage.share,
     "outcome": table_stage.outcome,
+    "enter": bins_stage.accept,
+    "tally": bins_stage.tally,
     "admit": evaluation_stage.accept,
     "points": evaluation_stage.points,
     "count": evaluation_stage.count,
@@ -63,6 +65,7 @@ WITNESS_STEPS: dict[str, WitnessStep] = {
     "seeds": witness_stage.seed,
     "release": witness_stage.release,
     "abort": witness_stage.abort,
+    "settle": witness_bins.settle,
     "round": witness_rounds.release_round,
     "finish": witness_rounds.finish,
 }
@@ -105,10 +108,14 @@ def serve_link(reply: Callable[[Message], Message]) -> Callable[[bytes], bytes]:
     def handle(body: bytes) -> bytes:
         try:
             message = message_from_proto(ProtoMessage.FromString(body))
-        except (DecodeError, ValueError, KeyError) as malformed:
+        except Exception as malformed:  # Flower's readers raise whatever a malformed field leads them to
             raise LinkError(
                 "a training message cannot be read", field="body", remedy="hub and node need the same Flower version"
             ) from malformed
+        if not message.has_content():  # Flower's messages may have an error in its place; the hub asks no node by one
+            raise LinkError(
+                "a training message has no content", field="body", remedy="hub and node need the same Flower version"
+            )
         return bytes(message_to_proto(reply(message)).SerializeToString())
 
     return handle
@@ -125,10 +132,10 @@ def answer(context: TrainingContext | WitnessContext, step: Callable[[], Parcel]
     try:
         return step()
     except (CryptoError, ModelsError, NodeError) as refused:
-        _LOG.info("attempt %s refused: %s", attempt, refused)
+        _LOG.info("attempt-refused", attempt=attempt, code=refusal_code(refused))
         return _refusal(context, attempt, refusal_code(refused), refusal_detail(refused))
     except Exception:
-        _LOG.exception("attempt %s failed", attempt)
+        _LOG.exception("attempt-failed", attempt=attempt)
         return _refusal(context, attempt, "internal-error", "")
 
 
@@ -146,7 +153,8 @@ def refusal_detail(refused: CryptoError | ModelsError | NodeError) -> str:
     if isinstance(refused, ExchangeError):
         return f"sender={refused.field}"
     numbers = isinstance(refused, PolicyRefusal) and refused.reason in _TOLD
-    if numbers or isinstance(refused, (BudgetExceeded, ManifestError, AttemptError, PeerError)):
+    told = (BudgetExceeded, YearlyBudgetExceeded, ManifestError, AttemptError, PeerError)
+    if numbers or isinstance(refused, told):
         return str(refused)[:_DETAIL_CHARS]
     return ""
 

@@ -3,7 +3,6 @@ configuration and a whole federation fits in one process."""
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,13 @@ from functools import cached_property
 from typing import Literal, Protocol
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
-from crypto.keys import IdentityKey
+from crypto.key_line import KeyLine
+from crypto.keys import Signer
 from crypto.pseudonym_index import MerchantRows, PseudonymIndex
+from crypto.wire.consent import Purpose
 from crypto.wire.party import Party
 from models.sampling import Coins
 from models.schema import Schema
@@ -25,7 +27,7 @@ from nodes.frozen_counts import FrozenCounts
 from nodes.ledger import Ledger
 from nodes.points_book import PointsBook
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.training_context")
 
 Codes = NDArray[np.uint8]
 Pseudonyms = NDArray[np.uint8]
@@ -37,26 +39,29 @@ class RosterLookup(Protocol):
     @property
     def hub_id(self) -> str: ...
     @property
-    def hub_sign_key(self) -> bytes: ...
+    def hub_keys(self) -> KeyLine: ...
     @property
     def witness_id(self) -> str: ...
     @property
-    def witness_sign_key(self) -> bytes: ...
+    def witness_keys(self) -> KeyLine: ...
     def party(self, party_id: str) -> Party: ...
 
 
 class ConsentBook(Protocol):
     """Consents as a node holds them."""
 
-    def sources(self, pseudonyms: Pseudonyms, schema: Schema) -> Mapping[str, Sequence[str | None]]:
+    def sources(
+        self, pseudonyms: Pseudonyms, schema: Schema, purpose: Purpose = "model-training"
+    ) -> Mapping[str, Sequence[str | None]]:
         """By kind, the source that each merchant's consent names, or None.
 
         Args:
             pseudonyms: (n, 32) merchants of a slice.
             schema: the campaign's, which decides what consents count (see `nodes.consents`).
+            purpose: what the campaign is for.
 
         Raises:
-            PolicyRefusal: a merchant has no active consent with `model-training` that counts and names this node.
+            PolicyRefusal: a merchant has no active consent with this purpose that counts and names this node.
         """
 
 
@@ -114,7 +119,7 @@ class TrainingContext:
 
     party_id: str
     kind: str
-    identity: IdentityKey
+    identity: Signer
     ledger: Ledger
     attempts: AttemptStore
     campaigns: CampaignRules
@@ -141,11 +146,13 @@ class AssumedConsents:
     """
 
     def __init__(self, pseudonyms: Pseudonyms, sources: Mapping[str, tuple[Sequence[str], NDArray[np.int32]]]) -> None:
-        _LOG.warning("consents are assumed, not verified: this is for synthetic data and simulations only")
+        _LOG.warning("consents-assumed", what="for synthetic data and simulations only")
         self._index = PseudonymIndex(pseudonyms)
         self._sources = dict(sources)
 
-    def sources(self, pseudonyms: Pseudonyms, schema: Schema) -> dict[str, list[str | None]]:
+    def sources(
+        self, pseudonyms: Pseudonyms, schema: Schema, purpose: Purpose = "model-training"
+    ) -> dict[str, list[str | None]]:
         """As `ConsentBook.sources`; a stranger has no source anywhere."""
         rows = self._index.find(pseudonyms)
         found: dict[str, list[str | None]] = {}

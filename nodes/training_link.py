@@ -18,10 +18,12 @@ class TrainingDesk:
 
     Args:
         context: who answers; at a node or at the witness.
+        ready: called before each message; what it raises is the answer.
     """
 
-    def __init__(self, context: TrainingContext | WitnessContext) -> None:
+    def __init__(self, context: TrainingContext | WitnessContext, *, ready: Callable[[], None] = lambda: None) -> None:
         self._context = context
+        self._ready = ready
         self._lock = threading.Lock()
         self._reply: Callable[[Message], Message] | None = None
         self._handle: Callable[[bytes], bytes] | None = None
@@ -32,6 +34,7 @@ class TrainingDesk:
         Raises:
             LinkError: the message cannot be read. What a step refuses is a signed record inside the reply.
         """
+        self._ready()
         self._load()
         if self._handle is None:
             from nodes.training import serve_link  # noqa: PLC0415
@@ -41,6 +44,7 @@ class TrainingDesk:
 
     def reply(self, message: Message) -> Message:
         """One message in, its reply out."""
+        self._ready()
         return self._load()(message)
 
     def _load(self) -> Callable[[Message], Message]:

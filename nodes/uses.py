@@ -4,19 +4,39 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from crypto.wire.consent import ConsentRecord
 from crypto.wire.scoring import ScoreItem, ScoreRequest
 from nodes.policy import Uses, period
+from nodes.tables.copies import StoreCopyRow
 from nodes.tables.scoring import UseRow
 
 _LOOKUP = 250  # SQLite binds a limited number of values
+_COLUMNS = (
+    UseRow.id,
+    UseRow.record_id,
+    UseRow.pseudonym,
+    UseRow.recipient,
+    UseRow.request_hash,
+    UseRow.model_id,
+    UseRow.sources,
+    UseRow.used_at,
+    UseRow.life_until,
+)
+_COPIED_AT = select(func.max(StoreCopyRow.opened_at))
+_ADD = insert(UseRow.__table__)  # type: ignore[arg-type]  # a table, by its class
+_ABOUT = select(*_COLUMNS).where(
+    or_(
+        UseRow.record_id.in_(bindparam("records", expanding=True)),
+        (UseRow.recipient == bindparam("recipient")) & UseRow.pseudonym.in_(bindparam("merchants", expanding=True)),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +44,7 @@ class _Use:
     record_id: str
     pseudonym: bytes
     recipient: str
-    earlier_request: bool
+    request_hash: bytes
     model_id: str
     sources: frozenset[tuple[str, str]]
     used_at: int
@@ -32,69 +52,75 @@ class _Use:
 
 
 class UseBook:
-    """Uses that matter to one request, within the transaction that answers it.
+    """Uses that matter to some requests, within the transaction that answers them.
 
-    Items are decided one after another: each answered item counts for those that follow.
+    Items are decided one after another: each answered item counts for those that follow, of whichever request.
     """
 
-    def __init__(self, session: Session, request: ScoreRequest, request_hash: bytes, now: datetime) -> None:
+    def __init__(self, session: Session, requests: Mapping[bytes, ScoreRequest], now: datetime) -> None:
+        """Args:
+        session: the transaction; it writes.
+        requests: by their hash.
+        now: the time.
+        """
         self._session = session
-        self._request = request
-        self._request_hash = request_hash
+        self._requests = requests
         self._now = int(now.timestamp())
+        self._copied_at = session.connection().scalar(_COPIED_AT) or 0
         self._seen: set[int] = set()
         self._by_record: dict[str, list[_Use]] = defaultdict(list)
-        self._by_merchant: dict[bytes, list[_Use]] = defaultdict(list)
-        for start in range(0, len(request.items), _LOOKUP):
-            self._load(request.items[start : start + _LOOKUP])
+        self._by_merchant: dict[tuple[str, bytes], list[_Use]] = defaultdict(list)
+        self._added: list[dict[str, object]] = []
+        for recipient in sorted({request.requester for request in requests.values()}):
+            items = [item for each in requests.values() if each.requester == recipient for item in each.items]
+            for start in range(0, len(items), _LOOKUP):
+                self._load(recipient, items[start : start + _LOOKUP])
 
-    def uses(self, item: ScoreItem, consent: ConsentRecord) -> Uses:
-        """What counts for this item."""
+    def uses(self, request_hash: bytes, item: ScoreItem, consent: ConsentRecord) -> Uses:
+        """What counts for this item of a request."""
         since = self._now - int(period(consent.frequency.per).total_seconds())
+        # Uses between a backup and its return are unknown: consents from before count as used up by then.
+        unknown = int(consent.event_time.timestamp()) <= self._copied_at
         of_consent = self._by_record[consent.record_id]
-        alive = [use for use in self._by_merchant[item.pseudonym] if use.life_until > self._now]
+        of_merchant = self._by_merchant[self._requests[request_hash].requester, item.pseudonym]
+        alive = [use for use in of_merchant if use.life_until > self._now]
         return Uses(
-            in_period=sum(use.used_at > since for use in of_consent),
-            other_requests=any(use.earlier_request for use in of_consent),
+            in_period=consent.frequency.count
+            if unknown and self._copied_at > since
+            else sum(use.used_at > since for use in of_consent),
+            other_requests=unknown or any(use.request_hash != request_hash for use in of_consent),
             source_sets=frozenset(use.sources for use in alive),
             model_ids=frozenset(use.model_id for use in alive),
         )
 
-    def add(self, item: ScoreItem, consent: ConsentRecord) -> None:
-        """Record that an item is answered."""
+    def add(self, request_hash: bytes, item: ScoreItem, consent: ConsentRecord) -> None:
+        """Record that an item of a request is answered; `write` puts it into the store."""
         life = int(period(consent.data_life.unit, consent.data_life.value).total_seconds())
+        request = self._requests[request_hash]
         use = _Use(
             record_id=consent.record_id,
             pseudonym=item.pseudonym,
-            recipient=self._request.requester,
-            earlier_request=False,
-            model_id=self._request.model_id,
+            recipient=request.requester,
+            request_hash=request_hash,
+            model_id=request.model_id,
             sources=frozenset(item.sources.items()),
             used_at=self._now,
             life_until=self._now + life,
         )
         self._keep(use)
-        self._session.add(
-            UseRow(
-                recipient=use.recipient,
-                pseudonym=use.pseudonym,
-                record_id=use.record_id,
-                request_hash=self._request_hash,
-                model_id=use.model_id,
-                sources=json.dumps(item.sources, sort_keys=True),
-                used_at=use.used_at,
-                life_until=use.life_until,
-            )
-        )
+        self._added.append(vars(use) | {"sources": json.dumps(item.sources, sort_keys=True)})
 
-    def _load(self, items: Sequence[ScoreItem]) -> None:
+    def write(self) -> None:
+        """Write what was added, in the caller's transaction."""
+        if self._added:
+            self._session.connection().execute(_ADD, self._added)
+            self._added = []
+
+    def _load(self, recipient: str, items: Sequence[ScoreItem]) -> None:
         records = {item.consent_id for item in items}
         merchants = {item.pseudonym for item in items}
-        about = or_(
-            UseRow.record_id.in_(records),
-            (UseRow.recipient == self._request.requester) & UseRow.pseudonym.in_(merchants),
-        )
-        for row in self._session.scalars(select(UseRow).where(about)):
+        given = {"records": list(records), "recipient": recipient, "merchants": list(merchants)}
+        for row in self._session.connection().execute(_ABOUT, given):
             if row.id in self._seen:
                 continue  # found by its consent in one part and by its merchant in another
             self._seen.add(row.id)
@@ -102,7 +128,7 @@ class UseBook:
                 record_id=row.record_id,
                 pseudonym=row.pseudonym,
                 recipient=row.recipient,
-                earlier_request=True,
+                request_hash=row.request_hash,
                 model_id=row.model_id,
                 sources=frozenset(json.loads(row.sources).items()),
                 used_at=row.used_at,
@@ -112,5 +138,4 @@ class UseBook:
 
     def _keep(self, use: _Use) -> None:
         self._by_record[use.record_id].append(use)
-        if use.recipient == self._request.requester:
-            self._by_merchant[use.pseudonym].append(use)
+        self._by_merchant[use.recipient, use.pseudonym].append(use)

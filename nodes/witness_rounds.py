@@ -30,7 +30,7 @@ def release_round(context: WitnessContext, parcel: Parcel) -> Parcel:
     """
     record = load_record(context, parcel.text("attempt"))
     checked = read_terms(record.terms, context.roster)
-    order = read_order(parcel.text("order"), context.roster, checked, record.state.h)
+    order = read_order(parcel.text("order"), context.roster, checked, record.state.h, context.clock())
     attempt = try_id(order)
     known = context.attempts.load(attempt)
     recorded = None if known is None else known.state

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from crypto.attempts import Sort, WitnessAttempt
 from crypto.blocks import terms_blocks
 from crypto.canonical import digest
+from crypto.count_trees import plain_sum
 from crypto.errors import AttemptError
-from crypto.histogram import terms_histogram
 from crypto.jws import sign, sign_model, verify_model
-from crypto.keys import BoxKey, IdentityKey
+from crypto.keys import BoxKey, Signer
 from crypto.manifest import NodeSlice, manifest_root, salted_slice_hash
 from crypto.parcel import Array, Parcel, as_array
 from crypto.sealed import context_bytes, seal
@@ -28,11 +28,13 @@ from crypto.secure_tables import SeededNode, stream_key, witness_cells
 from crypto.slices import read_block, read_slice, slice_bytes
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Cosignature, Decision, Receipt, Stage
+from nodes.bins_check import check_bins, check_settled
 from nodes.campaign_rules import CampaignRules
 from nodes.clock import Clock, system_clock
 from nodes.evaluation_check import check_evaluation
 from nodes.ledger import Ledger
 from nodes.rounds_check import check_rounds_privacy
+from nodes.statistics_check import STATISTICS, check_statistics
 from nodes.terms_check import CheckedTerms, OwnRules, check_terms, read_acceptances, read_terms, seed_context
 from nodes.training_context import RosterLookup
 from nodes.witness.budget import check_stage_unreleased
@@ -40,7 +42,13 @@ from nodes.witness_attempts import WitnessAttemptStore, WitnessRecord
 from nodes.witness_slices import check_block, check_cohort
 
 _SEED_BYTES = 32
-_SORTS: dict[Stage, Sort] = {"encoder": "round", "scorecard": "tables", "evaluation": "sum"}
+_SORTS: dict[Stage, Sort] = {
+    "bins": "sum",
+    "encoder": "round",
+    "scorecard": "tables",
+    "evaluation": "sum",
+    "statistics": "tables",
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class WitnessContext:
     """
 
     party_id: str
-    identity: IdentityKey
+    identity: Signer
     ledger: Ledger
     attempts: WitnessAttemptStore
     campaigns: CampaignRules
@@ -104,6 +112,11 @@ def cosign(context: WitnessContext, parcel: Parcel) -> Parcel:
         check_rounds_privacy(checked)
     elif terms.stage == "evaluation":
         check_evaluation(checked)
+    elif terms.stage == "bins":
+        check_bins(checked)
+    elif terms.stage == STATISTICS:
+        check_statistics(checked)
+    check_settled(checked, context.roster, parcel, context.clock())
     last = terms_blocks(terms).count - 1
     kept = context.attempts.blocks(terms.attempt)
     blocks = check_cohort(checked, {**kept, last: check_block(checked, _pieces(checked, parcel), last)})
@@ -230,6 +243,19 @@ def open_attempt(context: WitnessContext, attempt: str, shares: Mapping[str, byt
     Raises:
         AttemptError: not released here, or the shares are not those that the nodes' receipts name.
     """
+    checked, _, terms = released_terms(context, attempt, shares)
+    opened = open_sum(terms, bound=checked.grid.bound)
+    return OpenedAttempt(checked, checked.grid.counts(checked.layout, opened))
+
+
+def released_terms(
+    context: WitnessContext, attempt: str, shares: Mapping[str, bytes]
+) -> tuple[CheckedTerms, bytes, list[NDArray[np.uint32]]]:
+    """Terms and root of a released attempt, and all parts of its sum, the witness's own among them.
+
+    Args:
+        attempt, shares: as in `open_attempt`, which raises likewise.
+    """
     record = load_record(context, attempt)
     state = record.state
     named = {party: digest(data) for party, data in shares.items()}
@@ -239,10 +265,8 @@ def open_attempt(context: WitnessContext, attempt: str, shares: Mapping[str, byt
             field="shares",
             remedy="hand over the shares of a released attempt exactly as the nodes sent them",
         )
-    checked = read_terms(record.terms, context.roster)
-    terms = [np.frombuffer(data, dtype="<u4").astype(np.uint32) for data in (*shares.values(), state.term)]
-    opened = open_sum(terms, bound=checked.grid.bound)
-    return OpenedAttempt(checked, checked.grid.counts(checked.layout, opened))
+    parts = [np.frombuffer(data, dtype="<u4").astype(np.uint32) for data in (*shares.values(), state.term)]
+    return read_terms(record.terms, context.roster), state.h, parts
 
 
 def _pieces(checked: CheckedTerms, parcel: Parcel) -> dict[str, NodeSlice]:
@@ -259,7 +283,7 @@ def _accept_all(state: WitnessAttempt, checked: CheckedTerms, tokens: list[str])
 
 
 def _term(context: WitnessContext, record: WitnessRecord, checked: CheckedTerms, parcel: Parcel) -> bytes:
-    """`A_kᵀA_l` of all pairs, scaled, minus the witness's mask with every node; of an evaluation these masks alone."""
+    """`A_kᵀA_l` of all pairs, scaled, minus the witness's mask with every node; of a plain sum these masks alone."""
     state = record.state
     accepted = read_acceptances(parcel.text("acceptances").split(), checked, state.h)
     for token, party in zip(parcel.text("acceptances").split(), accepted, strict=True):
@@ -271,7 +295,7 @@ def _term(context: WitnessContext, record: WitnessRecord, checked: CheckedTerms,
             nodes={party: each.key for party, each in accepted.items()},
             h=state.h,
             attempt=state.attempt,
-            n=terms_histogram(checked.terms).n_cells,
+            n=plain_sum(checked.terms)[0],
             width=32,
         )
         return term.astype("<u4", copy=False).tobytes()

@@ -13,9 +13,10 @@ from models.card_content import CardFacts, ExactFigures, Release, Training
 from models.card_curves import exact_roc
 from models.evaluation import calibration_table, histogram_metrics, parity, score_histogram
 from models.evaluation_result import Estimate, EvaluationResult, GroupResult, ScoreBand
-from models.fit import FitOptions
+from models.fit_options import FitOptions
 from models.schema_file import load_schema
-from models.scorecard import Scorecard, train
+from models.scorecard import Scorecard
+from models.scorecard_fit import train
 from models.tables import OpenedTable, feature_bins, from_codes
 
 CONFIG = Path(__file__).parents[1] / "configs" / "give-me-some-credit.yaml"
@@ -106,12 +107,22 @@ class CardWorld:
                     observed=Estimate(value=rate, low=0.6 * rate, high=min(1.4 * rate, 1.0)) if known else None,
                 )
             )
-        group = GroupResult(
+        shop = GroupResult(
             group="shop",
             count_good=2000.0,
             count_bad=400.0,
-            mean_pd=0.17,
+            mean_pd=Estimate(value=0.17, low=0.165, high=0.175),
             default_rate=Estimate(value=0.166, low=0.15, high=0.18),
+            approved=Estimate(value=0.62, low=0.60, high=0.64),
+            auc=Estimate(value=0.81, low=0.78, high=0.84),
+        )
+        inn = GroupResult(
+            group="inn",
+            count_good=900.0,
+            count_bad=300.0,
+            mean_pd=Estimate(value=0.24, low=0.23, high=0.25),
+            default_rate=Estimate(value=0.25, low=0.22, high=0.28),
+            approved=Estimate(value=0.41, low=0.37, high=0.45),
         )
         return EvaluationResult(
             model_id=self.artefact.model_id,
@@ -124,7 +135,7 @@ class CardWorld:
             auc=Estimate(value=figures.auc.value, low=figures.auc.low, high=figures.auc.high),
             ks=Estimate(value=figures.ks.value, low=figures.ks.low, high=figures.ks.high),
             bands=tuple(bands),
-            groups={"sector": (group,)},
+            groups={"sector": (shop, inn)},
             nodes=12,
         )
 

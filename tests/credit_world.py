@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bins import ABSENT, DEFAULTED, PERFORMING, UNLABELLED
+from models.codes import ABSENT, DEFAULTED, PERFORMING, UNLABELLED
 from models.tables import FeatureBins, OpenedTable, from_codes
 
 FEATURES = (

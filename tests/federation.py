@@ -21,6 +21,7 @@ from crypto.parcel import Parcel
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Cosignature, Terms
 from hub.campaign_plan import CampaignPlan, CampaignStore, NoStore, Progress, ReleasedTable
+from hub.clock import Clock, utc_now
 from hub.cohort import Cohort, Holding
 from hub.grids.base import UnansweredError
 from hub.grids.channel import Channel, from_records, to_records
@@ -28,7 +29,8 @@ from hub.grids.local import LocalGrid
 from hub.manifests import Manifest, build_manifest, table_terms
 from hub.scorecard_stage import run_scorecard_stage
 from hub.simulation import WITNESS_ID, Budget, Federation, NodeData
-from models.bins import ABSENT, UNLABELLED
+from models.codes import ABSENT, UNLABELLED
+from models.quantile_bins import on_grid
 from models.schema import Schema
 from models.tables import feature_bins, from_codes
 from nodes import table_stage, witness_stage
@@ -111,6 +113,7 @@ def make_world(
     budget: Budget | None = None,
     noise_off: bool = True,
     schema: Schema | None = None,
+    clock: Clock = utc_now,
 ) -> World:
     """Uneven nodes; every merchant has a bank, and with probability `absent` no node of another kind."""
     rng = np.random.default_rng(seed)
@@ -125,7 +128,7 @@ def make_world(
         holder = rng.choice(count, merchants, p=rng.dirichlet(np.full(count, 2.0)))
         if kind != "bank":
             holder[rng.random(merchants) < absent] = -1
-        widths = schema.widths(kind)
+        widths = on_grid(schema).widths(kind)
         codes = np.stack([rng.integers(0, width, merchants) for width in widths], axis=1).astype(np.uint8)
         if kind == "bank":  # something to learn
             codes[(outcome == 0) & (rng.random(merchants) < 0.7), 0] = 0
@@ -143,6 +146,7 @@ def make_world(
         state,
         budget=budget or Budget(10.0, 1e-5),
         insecure_noise_off=noise_off,
+        clock=clock,
     )
     return World(federation, pseudonyms, joined, outcome)
 

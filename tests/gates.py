@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from nodes import training
-from nodes.link import Handler
+from nodes.link_session import Handler
 from tests.served_world import Agent
 
 
@@ -35,5 +35,5 @@ class Gate:
         self.reached.set()
         if self._lose:
             raise RuntimeError(f"the {self._lose} is lost")
-        assert self.opened.wait(30)
+        assert self.opened.wait(240)
         return self._handler(body) if reply is None else reply

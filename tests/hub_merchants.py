@@ -31,9 +31,9 @@ from crypto.wire.party import MerchantKeyLeaf, VoprfAnswer, VoprfRequest
 from hub.demo.notices import shown, submissions
 from hub.errors import PeerUnreachable
 from models.artefact import ModelArtefact, PrivacyEntry, ScorecardEntry, fit_entry
-from models.fit import FitOptions
+from models.fit_options import FitOptions
 from models.schema_file import load_schema
-from models.scorecard import train
+from models.scorecard_fit import train
 from models.tables import feature_bins, from_codes
 from tests.assessments import assess
 from tests.hub_world import HubWorld, Member, WitnessLinks, merchant_batch

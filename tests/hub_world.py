@@ -60,6 +60,7 @@ class WitnessLinks:
     def __init__(self, member: Member) -> None:
         self.member = member
         self.reachable = True
+        self.time = START
         self.approved: set[str] = {member.party_id}
         self.size = 0
         self.root = hashlib.sha256(b"").digest()
@@ -98,7 +99,7 @@ class WitnessLinks:
             checkpoint.body(),
             self.member.party_id,
             self.member.identity,
-            cosignature_time=int(START.timestamp()),
+            cosignature_time=int(self.time.timestamp()),
         )
         return CheckpointCosignature(line=line, known_size=self.size)
 

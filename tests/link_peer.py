@@ -78,7 +78,7 @@ class LinkPeer:
     ) -> None:
         if not self.closed.is_set():
             self.socket.close()
-            self.closed.wait(5)
+            self.closed.wait(60)
         self._session.__exit__(None, None, None)
 
     def _greet(self) -> None:
@@ -137,7 +137,7 @@ class LinkPeer:
         if not self.closed.is_set():
             self.send(answer)
 
-    def wait_for(self, what: Callable[[], bool], seconds: float = 5.0) -> bool:
+    def wait_for(self, what: Callable[[], bool], seconds: float = 60.0) -> bool:
         """Wait until something holds; False when it does not in time."""
         deadline = time.monotonic() + seconds
         while not what():

@@ -11,7 +11,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance
 
-EXAMPLES = 12
+EXAMPLES = 8
 NOT_ASKED = [positive_data_acceptance]
 """What is well formed is refused all the same where it is not signed, or names nothing that exists."""
 Headers = Callable[[schemathesis.Case], Any]

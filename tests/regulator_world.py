@@ -14,6 +14,7 @@ from crypto.canonical import canonical_bytes
 from crypto.checkpoint import Checkpoint, assemble, sign_note
 from crypto.errors import ProofError
 from crypto.jws import generate_merchant_key, peek_payload, sign_merchant
+from crypto.key_line import KeyLine
 from crypto.keys import BoxKey, IdentityKey
 from crypto.log_index import commit
 from crypto.merkle import consistency_proof, leaf_hash
@@ -29,7 +30,7 @@ from models.web.rights import Role
 from models.web.signin import Browser
 from nodes.errors import PolicyRefusal
 from nodes.gateway import add_problems
-from nodes.journal import Decision, Journal
+from nodes.journal import Decided, Decision, Journal
 from nodes.ledger import Ledger
 from nodes.store import Store
 from nodes.web.regulator import UPLOADS, install_desk
@@ -80,7 +81,11 @@ class RegulatorWorld:
         self.leaves: list[bytes] = []
         self.opened: list[OpenedEntry] = []
         self.cosigner = CheckpointCosigner(
-            self.store, hub_key=self.hub.public, witness_id="witness", identity=self.witness, clock=self.clock
+            self.store,
+            hub_keys=lambda: KeyLine.of(self.hub.public),
+            witness_id="witness",
+            identity=self.witness,
+            clock=self.clock,
         )
         self.mirror = Mirror(open_mirror(base), cosigned=self.cosigner.known, log=self, clock=self.clock)
         self.access = AccessWorld(base, origin=origin, roles=(Role.OWNER, Role.REGULATOR, Role.INSPECTOR))
@@ -160,13 +165,8 @@ class RegulatorWorld:
         queries = [each for each in entries if each.type == "query" and party in str(each.facts["sources"])]
         for entry in queries[1:] if lacking else queries:
             with store.session() as session:
-                journal.queries(
-                    session,
-                    request_hash=bytes.fromhex(str(entry.facts["request_hash"])),
-                    facts={},
-                    decisions=[Decision(0, "answered")],
-                    time=entry.time,
-                )
+                request_hash = bytes.fromhex(str(entry.facts["request_hash"]))
+                journal.queries(session, [Decided(request_hash, {}, [Decision(0, "answered")])], entry.time)
         journal.note("model-release", {"model_id": "m"})
         text = "".join(line.to_json() + "\n" for line in journal.lines())
         store.close()
@@ -275,6 +275,6 @@ class RegulatorWorld:
             overviews=Overviews(self.mirror, checkpoints, Spending(self.store, ledger), self.roster, clock=self.clock),
             approvals=self.approvals,
             models=self.models,
-            hub_key=self.hub.public,
-            witness_key=self.witness.public,
+            roster=self.roster,
+            identity=self.witness,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -41,6 +42,8 @@ class Relay:
     def __init__(self, world: ScoringWorld) -> None:
         self.world = world
         self.models: dict[str, bytes] = {}
+        self.tables: dict[str, bytes] = {}
+        """Path → the noisy table of a model."""
         self.submissions: list[MerchantKeySubmission] = []
         self.deletions: list[DeletionReport] = []
         """Statements as they came; nothing is verified."""
@@ -59,6 +62,8 @@ class Relay:
         self.seen: list[tuple[str, ScoreRequest]] = []
         """Source and request, as they were forwarded."""
         self._logged: dict[bytes, int] = {}
+        self._turn = threading.RLock()
+        """One query at a time, after `before`; tests may send others meanwhile."""
         self._cosigned = 0
         self._note = ""
 
@@ -75,6 +80,8 @@ class Relay:
             return self._deletions(DeletionSubmission.model_validate_json(request.content))
         if path in ("/v1/consents", "/v1/consent-events"):
             return self._acknowledge(path, ConsentSubmission.model_validate_json(request.content))
+        if path in self.tables:
+            return httpx.Response(200, content=self.tables[path])
         model_id = path.removeprefix("/v1/models/")
         if model_id in self.models:
             return httpx.Response(200, content=self.models[model_id])
@@ -127,6 +134,10 @@ class Relay:
         failure = self.before(request)
         if failure is not None:
             return failure
+        with self._turn:
+            return self._answered(token, request, request_hash)
+
+    def _answered(self, token: str, request: ScoreRequest, request_hash: bytes) -> httpx.Response:
         if self.refuse(request):
             return httpx.Response(422, json={"code": "query-refused", "title": "Refused"})
         if self.world.now >= request.expires_at:

@@ -22,13 +22,13 @@ kinds:
   bank:
     features:
       age: {title: {zh: 年龄, en: Age}, class: C2, bins: [30, 50]}
-      loans: {title: {zh: 贷款笔数, en: Loans}, class: C2, bins: [1, 3]}
+      loans: {title: {zh: 贷款笔数, en: Loans}, class: C2, bins: [1, 3], actionable: down}
   tax:
     features:
       income: {title: {zh: 收入, en: Income}, class: C2, bins: [100, 200]}
   utility:
     features:
-      late: {title: {zh: 欠费次数, en: Late bills}, class: C2, bins: [0, 2]}
+      late: {title: {zh: 欠费次数, en: Late bills}, class: C2, bins: [0, 2], actionable: down}
 """
 ROWS = {
     "bank": "id,age,loans,bad\nM001,25,0,1\nM002,40,2,0\nM003,60,5,\nC001,33,1,0\n",

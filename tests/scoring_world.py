@@ -80,7 +80,7 @@ class Merchant:
 
 
 class ScoringWorld:
-    """All parties below `base`. `now` is everybody's clock; sleeping and the time floor are noted in `slept`."""
+    """All parties below `base`. `now` is everybody's clock; there is no time floor."""
 
     def __init__(
         self,

@@ -35,8 +35,9 @@ from hub.demo.merchants import Merchant, consent_of
 from hub.demo.notices import submissions
 from hub.link import WS_MAX_BYTES
 from hub.services import Hub
-from models.bins import UNLABELLED
-from models.schema import Schema
+from models.codes import UNLABELLED
+from models.quantile_bins import on_grid
+from models.schema import FeatureSpec, Schema
 from nodes.config import NodeConfig
 from nodes.fingerprint import party_fingerprint
 from nodes.keys import create_keys
@@ -49,17 +50,28 @@ from tests.federation import small_schema
 from tests.hub_world import Member, merchant_batch
 
 NODES = {"bank": 3, "tax": 2, "utility": 2}
-WAIT_S = 30.0
+WAIT_S = 120.0
 _ORDINAL = ("-1", "0.5", "2", "")
 _NOMINAL = ("a", "b", "c", "elsewhere", "")
 
 
-def wait_until(ready: Callable[[], bool], *, what: str, seconds: float = WAIT_S) -> None:
+def wait_until(ready: Callable[[], bool], *, what: str, seconds: float = WAIT_S, pause: float = 0.02) -> None:
+    """Ask every `pause` seconds; what asks the hub by HTTP takes its time from what it waits for."""
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come within {seconds:.0f} s")
-        time.sleep(0.02)
+        time.sleep(pause)
+
+
+def _cell(feature: FeatureSpec, code: int) -> str:
+    """A value in this bin."""
+    if not feature.ordinal:
+        return _NOMINAL[code]
+    edges = feature.spec.bins or ()
+    if edges == (0, 1):
+        return _ORDINAL[code]
+    return "" if code > len(edges) else str(edges[code] if code < len(edges) else edges[-1] + 1)
 
 
 def free_port() -> int:
@@ -231,10 +243,11 @@ class ServedWorld:
         state: dict[str, Any] = self.http.get(f"/v1/campaigns/{campaign_id}").raise_for_status().json()
         return state
 
-    def ended(self, campaign_id: str, *, seconds: float = 90.0) -> dict[str, Any]:
+    def ended(self, campaign_id: str, *, seconds: float = 240.0) -> dict[str, Any]:
         """The campaign once it has ended."""
         done = ("succeeded", "failed", "aborted")
-        wait_until(lambda: self.state(campaign_id)["status"] in done, what=f"the end of {campaign_id}", seconds=seconds)
+        what = f"the end of {campaign_id}"
+        wait_until(lambda: self.state(campaign_id)["status"] in done, what=what, seconds=seconds, pause=0.2)
         return self.state(campaign_id)
 
     def campaign_pid(self, campaign_id: str) -> int:
@@ -269,7 +282,7 @@ class ServedWorld:
             if kind == "tax":
                 holder[rng.random(merchants) < 0.3] = -1
             self.sources[kind] = [f"{kind}-{index + 1}" if index >= 0 else None for index in holder]
-            widths = self.schema.widths(kind)
+            widths = on_grid(self.schema).widths(kind)
             self.codes[kind] = np.stack([rng.integers(0, width, merchants) for width in widths], 1).astype(np.uint8)
         risk = 0.02 + 0.32 * self.codes["bank"][:, 0]
         self.outcome = np.where(rng.random(merchants) < risk, 0, 1).astype(np.uint8)
@@ -277,17 +290,14 @@ class ServedWorld:
 
     def _write_table(self, party: str, kind: str) -> Path:
         path = self.base / f"{party}.csv"
-        features = self.schema.features(kind)
+        features = on_grid(self.schema).features(kind)
         labelled = kind == self.schema.label.kind
         with path.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["id", *(each.name for each in features), *(["bad"] if labelled else [])])
             for row, held in enumerate(self.sources[kind]):
                 if held == party:
-                    values = [
-                        (_ORDINAL if each.ordinal else _NOMINAL)[self.codes[kind][row, column]]
-                        for column, each in enumerate(features)
-                    ]
+                    values = [_cell(each, self.codes[kind][row, column]) for column, each in enumerate(features)]
                     writer.writerow(
                         [self.ids[row], *values, *([("1", "0", "")[self.outcome[row]]] if labelled else [])]
                     )
@@ -369,11 +379,13 @@ class ServedWorld:
         )
         self.hub.enrolment.enrol(sign_model(request, identity, typ="enrolment", kid=party.party_id))
 
-    def _consent(self) -> None:
+    def _enrol_merchants(self, countersigner: str) -> None:
+        """Merchants with keys of their own, which the platform signed and a source that knows them countersigned."""
+        label = self.schema.label.kind
         self.pseudonyms = np.zeros((len(self.ids), 32), dtype=np.uint8)
-        for row, bank in enumerate(self.sources["bank"]):
-            assert bank is not None
-            merchant = self.agents[bank].runtime.pseudonyms.merchant_of(self.ids[row])
+        for row, source in enumerate(self.sources[label]):
+            assert source is not None
+            merchant = self.agents[source].runtime.pseudonyms.merchant_of(self.ids[row])
             assert merchant is not None
             self.pseudonyms[row] = np.frombuffer(merchant, dtype=np.uint8)
         self.merchants = [
@@ -386,10 +398,12 @@ class ServedWorld:
             for row in range(len(self.ids))
         ]
         leaves = [MerchantKeyLeaf(pseudonym=each.pseudonym, jwk=merchant_public(each.jwk)) for each in self.merchants]
-        bank = next(party for party in self.agents if party.startswith("bank"))
-        own = self.agents[bank].runtime
-        countersigner = Member(bank, "bank", own.identity, own.box)
-        self.hub.merchant_keys.store(merchant_batch(leaves, self.platform, countersigner, batch_id="ab" * 16))
+        own = self.agents[countersigner].runtime
+        signer = Member(countersigner, own.config.kind, own.identity, own.box)
+        self.hub.merchant_keys.store(merchant_batch(leaves, self.platform, signer, batch_id="ab" * 16))
+
+    def _consent(self) -> None:
+        self._enrol_merchants(next(party for party in self.agents if party.startswith("bank")))
         signed = [
             consent_of(
                 each,

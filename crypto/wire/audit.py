@@ -6,13 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crypto.wire.base import Hash, Moment, PartyId, WireModel
+from crypto.wire.base import Hash, Moment, PartyId, Token, WireModel
 
 EntryType = Literal[
     "hub-initialised",
     "enrolment-token",
     "enrolment",
     "key-rotation",
+    "party-revoked",
+    "hub-restored",
+    "feed-moved",
     "roster",
     "merchant-keys",
     "notice",
@@ -33,6 +36,7 @@ EntryType = Literal[
     "table-opened",
     "evaluation-points",
     "histogram-opened",
+    "bins-opened",
     "campaign-ended",
     "assessment",
     "model-registered",
@@ -86,6 +90,22 @@ class CheckpointOffer(WireModel):
     old_size: Annotated[int, Field(ge=0)]
     proof: tuple[Hash, ...]
     note: str
+
+
+class LogTailRequest(WireModel):
+    """Hub to witness: entries from index `start`, at most `limit`, up to the checkpoint that you cosigned last."""
+
+    start: Annotated[int, Field(ge=0)]
+    limit: Annotated[int, Field(ge=0, le=1000)]
+
+
+class LogTail(WireModel):
+    """Witness to hub: the checkpoint that it cosigned last, entries of its own copy of the log, its newest roster."""
+
+    size: Annotated[int, Field(ge=0)]
+    note: str | None = None
+    entries: tuple[str, ...] = ()
+    roster: Token | None = None
 
 
 class CheckpointCosignature(WireModel):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SUITE: Literal["digua-1"] = "digua-1"
+_FIRST_YEAR, _LAST_YEAR = 1970, 2999
 Suite = Literal["digua-1"]
 
 
@@ -22,6 +23,9 @@ class WireModel(BaseModel):
 def _whole_seconds_utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("a time needs an offset, e.g. 2026-01-31T08:00:00Z")
+    # At the ends of the calendar another offset, or a day more, is no date: that would be an error of Python's own.
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ValueError(f"a time lies in the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return moment.astimezone(UTC).replace(microsecond=0)
 
 

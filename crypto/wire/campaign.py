@@ -19,9 +19,11 @@ from crypto.wire.base import (
     Suite,
     WireModel,
 )
+from crypto.wire.bins import BinsTerms
 from crypto.wire.evaluation import EvaluationTerms
+from crypto.wire.statistics import StatisticsTerms
 
-Stage = Literal["encoder", "scorecard", "evaluation"]
+Stage = Literal["bins", "encoder", "scorecard", "evaluation", "statistics"]
 
 
 class RosterEntry(WireModel):
@@ -93,7 +95,7 @@ class PrivacyTerms(WireModel):
 
 
 class TablesTerms(WireModel):
-    """Scorecard stage: standard deviations of the total noise, in counts."""
+    """Scorecard and statistics stages: standard deviations of the total noise, in counts."""
 
     sigma_class: Annotated[float, Field(ge=0)]
     sigma_pair: Annotated[float, Field(ge=0)]
@@ -143,10 +145,16 @@ class Terms(WireModel):
     tables: TablesTerms | None = None
     encoder: EncoderTerms | None = None
     evaluation: EvaluationTerms | None = None
+    bins: BinsTerms | None = None
+    statistics: StatisticsTerms | None = None
+    bins_attempt: Identifier | None = None
+    """Of a later stage: the released attempt of this campaign whose opened counts gave the schema its bins."""
     evaluation_due: bool = False
     """The model that this stage gives is released for scoring only after an evaluation stage of it."""
     encoders_used: dict[KindName, ModelId] = {}
     """Scorecard and evaluation: encoder artefacts whose binned output is one more feature of that kind."""
+    earlier: Annotated[tuple[ModelId, ...], Field(max_length=4)] = ()
+    """Scorecard: released models, the newest first, whose opened tables are counted with this one in the fit."""
     issued_at: Moment
     deadline: Moment
 

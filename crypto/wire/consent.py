@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -166,14 +166,27 @@ class ConsentItem(WireModel):
     merchant_key: MerchantKeyStatement
 
 
+ItemKind: TypeAlias = Literal[
+    "consent",
+    "consent-event",
+    "notice",
+    "roster",
+    "key-succession",
+    "model-release",
+    "model-withdrawal",
+    "model-rollback",
+]
+
+
 class FeedItem(WireModel):
     """One entry of a party's own feed; `seq` counts from 1 without gaps."""
 
     seq: Annotated[int, Field(ge=1)]
-    kind: Literal["consent", "consent-event", "notice", "roster", "model-release", "model-withdrawal", "model-rollback"]
+    kind: ItemKind
     consent: ConsentItem | None = None
     token: Token | None = None
-    """consent-event: the merchant's JWS; notice: the hub's; roster, releases, withdrawals, rollbacks: the witness's."""
+    """consent-event: the merchant's JWS; notice: the hub's; roster, releases, withdrawals, rollbacks: the witness's;
+    key-succession: by a key and the one that follows it."""
     model_id: Identifier | None = None
 
 

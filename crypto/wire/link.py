@@ -18,7 +18,9 @@ FrameType = Literal[
     "flower",
     "query",
     "voprf",
+    "charges",
     "cosign-checkpoint",
+    "log-tail",
     "cosign-roster",
     "release-model",
     "withdraw-model",
@@ -29,7 +31,11 @@ FrameType = Literal[
 
 
 class Frame(BaseModel):
-    """A frame in Python form. `body` is JSON of the type's model, or a Flower message's protobuf bytes."""
+    """A frame in Python form. `body` is JSON of the type's model, or a Flower message's protobuf bytes.
+
+    `trace` names the request that a frame belongs to, for the logs of both sides (W3C `traceparent`); nothing is
+    decided by it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,6 +43,7 @@ class Frame(BaseModel):
     id: Annotated[str, Field(min_length=1, max_length=64)]
     reply_to: str | None = None
     body: bytes
+    trace: Annotated[str, Field(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$")] | None = None
 
 
 class Challenge(WireModel):
@@ -59,10 +66,14 @@ class Hello(WireModel):
 
 
 class Welcome(WireModel):
-    """Hub to node: the link is up. `roster` is the newest cosigned roster, when there is one."""
+    """Hub to node: the link is up. `roster` is the newest cosigned roster, when there is one.
+
+    `successions` say which keys of hub and witness follow which; each is signed for itself.
+    """
 
     party_id: PartyId
     roster: Token | None
+    successions: tuple[Token, ...] = ()
 
 
 class FeedAck(WireModel):
@@ -89,11 +100,20 @@ class RoundShares(WireModel):
     receipts: dict[PartyId, Token]
 
 
+class EarlierTable(WireModel):
+    """A released scorecard, and the exact share bytes from which the witness opens its table again."""
+
+    artefact: str
+    attempt: Identifier
+    shares: dict[PartyId, bytes]
+
+
 class ReleaseProposal(WireModel):
     """Hub to witness: a model to release, with the nodes' exact share bytes, so that it can make the model again.
 
-    Scorecards come with the `shares` of their attempt by party, checked against the receipts that the witness holds;
-    encoders with all `rounds` in order.
+    Scorecards come with the `shares` of their attempt by party, checked against the receipts that the witness holds,
+    and with those of the `earlier` tables that were counted with theirs; encoders with all `rounds` in order, and with
+    the artefact of the model that they `start` from, if any.
     """
 
     artefact: str
@@ -103,6 +123,8 @@ class ReleaseProposal(WireModel):
     """Of the models of this campaign, for scope `release`."""
     shares: dict[PartyId, bytes] = {}
     rounds: tuple[RoundShares, ...] = ()
+    earlier: tuple[EarlierTable, ...] = ()
+    start: str | None = None
 
 
 class WithdrawalProposal(WireModel):

@@ -74,11 +74,15 @@ class ReceiptSeal(WireModel):
 
 
 class ReceiptFile(WireModel):
-    """A receipt as a file that verifies offline, under the hub's and the witness's keys alone."""
+    """A receipt as a file that verifies offline, under the hub's and the witness's keys alone.
+
+    `successions` lead from the keys that its reader knows to those that signed it; each is signed for itself.
+    """
 
     receipt: RecordReceipt
     proof: ReceiptProof
     seal: Token
+    successions: tuple[Token, ...] = ()
 
 
 class ReceiptFiles(WireModel):

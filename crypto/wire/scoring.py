@@ -25,13 +25,7 @@ from crypto.wire.consent import Purpose
 ANSWER_BYTES_PER_ITEM = 512
 """A sealed answer is padded to this many bytes an item, whatever it holds."""
 
-RefusalCode = Literal[
-    "signature-invalid",
-    "requester-unknown",
-    "request-expired",
-    "nonce-reused",
-    "request-too-large",
-    "feed-stale",
+ConsentCode = Literal[
     "consent-unknown",
     "consent-not-active",
     "consent-revoked",
@@ -46,6 +40,16 @@ RefusalCode = Literal[
     "category-not-consented",
     "separate-consent-missing",
     "adverse-notice-missing",
+]
+"""Refusals for which there is one remedy: the merchant's word."""
+RefusalCode = Literal[
+    "signature-invalid",
+    "requester-unknown",
+    "request-expired",
+    "nonce-reused",
+    "request-too-large",
+    "feed-stale",
+    ConsentCode,
     "frequency-exceeded",
     "source-set-changed",
     "too-few-sources",

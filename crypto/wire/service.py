@@ -50,7 +50,10 @@ class WitnessInfo(WireModel):
 
 
 class HubInfo(WireModel):
-    """Body of GET /v1/info. `origin` is the audit log's name in checkpoints."""
+    """Body of GET /v1/info. `origin` is the audit log's name in checkpoints, `sign_key` the key that holds now.
+
+    `successions` say which keys of hub and witness follow which; each is signed for itself.
+    """
 
     suite: Suite
     hub_id: PartyId
@@ -59,6 +62,9 @@ class HubInfo(WireModel):
     sign_key: Key
     voprf_key: Key
     witness: WitnessInfo | None
+    successions: tuple[Token, ...] = ()
+    former_keys: tuple[Key, ...] = ()
+    """The hub's keys before that one, newest first, for pages: they trust this answer as they trust the page."""
 
 
 class EnrolmentReceipt(WireModel):
@@ -66,6 +72,14 @@ class EnrolmentReceipt(WireModel):
 
     party_id: PartyId
     approved: bool
+
+
+class SuccessionReceipt(WireModel):
+    """Reply to POST /v1/key-successions: the witness's new key, and from when it holds."""
+
+    party_id: PartyId
+    new_key: Key
+    holds_from: Moment
 
 
 class MerchantKeysReceipt(WireModel):

@@ -1,4 +1,4 @@
-"""Tickets: a merchant asks one party for a human review, a correction or a deletion (PIPL 24, 46, 47)."""
+"""Tickets: a merchant asks one party for a review, an explanation, a correction or a deletion (PIPL 24, 46, 47)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PADDED_BYTES = 8192
 SEALED_BYTES = PADDED_BYTES + 48
 
 TicketId = Annotated[str, Field(pattern=r"^[a-f0-9]{32}$")]
-TicketKind = Literal["review", "correction", "deletion"]
+TicketKind = Literal["review", "explanation", "correction", "deletion"]
 TicketState = Literal["open", "answered", "closed"]
 TicketDecision = Literal["granted", "partly-granted", "declined"]
 SealedText = Annotated[bytes, Field(min_length=SEALED_BYTES, max_length=SEALED_BYTES)]

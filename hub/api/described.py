@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from hub.idempotency import HEADER, MAX_KEY
-from hub.problems import Problem
+from hub.problem_details import Problem
 from models.web.openapi import REF, complete
 
 JSON = "application/json"

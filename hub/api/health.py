@@ -10,7 +10,7 @@ from hub.api.dependencies import HubOf
 from hub.api.described import about
 from hub.api.views import HealthView
 from hub.errors import NotFoundError
-from hub.problems import language_of_request
+from hub.problem_details import language_of_request
 from models.i18n import catalogue
 from models.said import Said
 

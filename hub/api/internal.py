@@ -13,8 +13,11 @@ from crypto.wire.link import FrameType
 from hub.api.dependencies import HubOf, parse
 from hub.errors import PeerError, RequestError, RequestSizeError
 from hub.link import WS_MAX_BYTES
+from hub.peers import PeerLinks
 from hub.problems import respond
 from hub.relayed_links import INSTANCE, PREFIX, TIMEOUT
+from hub.replica_links import STATES, LinkStateView
+from hub.services import Hub
 
 
 def internal_only(request: Request, hub: HubOf) -> None:
@@ -33,11 +36,26 @@ class FeedNews(BaseModel):
     parties: tuple[PartyId, ...]
 
 
+def _links(hub: Hub) -> PeerLinks:
+    """Those of this process: who asks a replica has looked up where a party's link is (M2)."""
+    return hub.links if hub.replica_set is None else hub.link_server
+
+
 @router.get("/links")
 def list_links(hub: HubOf) -> Response:
     """Say which parties are connected to this process, and since when it is there."""
-    found = {"connected": sorted(hub.links.connected()), "since": hub.opened_at}
+    found = {"connected": sorted(_links(hub).connected()), "since": hub.opened_at}
     return JSONResponse(found, headers={INSTANCE: hub.instance})
+
+
+@router.get("/link-states")
+def list_states(hub: HubOf) -> Response:
+    """Say more of these links."""
+    found = {
+        party: LinkStateView(since=each.since, software=each.software, acked=each.acked)
+        for party, each in hub.link_server.states().items()
+    }
+    return Response(STATES.dump_json(found), media_type="application/json", headers={INSTANCE: hub.instance})
 
 
 @router.post("/links/{party_id}/{frame_type}")
@@ -57,7 +75,7 @@ async def relay(
             f"A frame is at most {WS_MAX_BYTES >> 20} MiB.", field="body", remedy="Send it in smaller parts."
         )
     try:
-        reply = await hub.links.request_async(party_id, frame_type, await request.body(), timeout)
+        reply = await _links(hub).request_async(party_id, frame_type, await request.body(), timeout)
     except PeerError as error:
         failure = respond(error, None)
         failure.headers[INSTANCE] = hub.instance

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from crypto.errors import ProofError
@@ -21,6 +21,16 @@ from hub.api.described import BYTES, TEXT, about
 from hub.errors import NotFoundError
 from hub.log_reading import MAX_PAGE
 from hub.log_search import MAX_FOUND, LogQuery
+
+
+def _written_out(value: object) -> object:
+    """A time is written as RFC 3339 has it; pydantic would take a bare number for seconds."""
+    if isinstance(value, str) and "-" not in value[1:]:
+        raise ValueError("must be a date and time with its zone, such as 2026-01-31T08:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 
 router = APIRouter(prefix="/v1/log", tags=["log"])
 
@@ -87,8 +97,8 @@ def search(
     campaign: Annotated[Identifier | None, Query()] = None,
     model: Annotated[Identifier | None, Query()] = None,
     type: Annotated[list[EntryType] | None, Query()] = None,
-    since: Annotated[AwareDatetime | None, Query()] = None,
-    until: Annotated[AwareDatetime | None, Query()] = None,
+    since: Annotated[Moment | None, Query()] = None,
+    until: Annotated[Moment | None, Query()] = None,
     commitment: Annotated[list[Sha256Hex] | None, Query(max_length=MAX_BY_GET)] = None,
     before: Annotated[int | None, Query(ge=0, lt=1 << 62)] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_FOUND)] = 50,

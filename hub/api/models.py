@@ -15,9 +15,13 @@ from hub.api.described import JOSE, about
 from hub.api.views import ModelList, RollbackList
 from hub.errors import NotFoundError
 from hub.model_rollbacks import RolledBack
-from hub.problems import language_of_request
+from hub.problem_details import language_of_request
 from models.card import Format
+from models.drift import reading_of
 from models.evaluation_result import EvaluationResult
+from models.points_table import MEDIA, PointsFormat, file_name
+from models.published_table import PublishedTable
+from models.web.headers import DOCUMENT_POLICY
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -52,9 +56,6 @@ def is_admin(request: Request, hub: HubOf) -> bool:
 
 
 Admin = Annotated[bool, Depends(is_admin)]
-PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
 
 
 @router.get("", **about(gives=ModelList, caller="administrator", optional=True, made=True))
@@ -115,8 +116,41 @@ def read_card(
     headers = {"Content-Language": language, "Vary": "Accept, Accept-Language, Authorization"}
     if chosen == "md":
         return PlainTextResponse(text, media_type="text/markdown", headers=headers)
-    headers["Content-Security-Policy"] = PAGE_POLICY
+    headers["Content-Security-Policy"] = DOCUMENT_POLICY
     return HTMLResponse(text, headers=headers)
+
+
+@router.get(
+    "/{model_id}/points",
+    **about(gives=("text/csv", MEDIA["xlsx"]), caller="administrator", optional=True),
+)
+def read_points(
+    hub: HubOf,
+    model_id: str,
+    request: Request,
+    admin: Admin,
+    form: Annotated[PointsFormat, Query(alias="format")] = "csv",
+    lang: Literal["zh", "en"] | None = None,
+) -> Response:
+    """Return a scorecard's table of points for a spreadsheet: points, shares, default rates, WoE and IV of each bin.
+
+    `lang` goes before Accept-Language. Shares, rates, WoE and IV come from the noisy table, with 95 % intervals.
+    """
+    language = lang or language_of_request(request.headers.get("accept-language"))
+    made = hub.cards.points(model_id, language, form, unreleased=admin)
+    return points_answer(made, model_id, form, language)
+
+
+@router.get("/{model_id}/table", **about(gives=PublishedTable, caller="administrator", optional=True))
+def read_table(hub: HubOf, model_id: str, admin: Admin) -> Response:
+    """Return the noisy table that a scorecard was fitted on; its digest is in the model, which the witness signed."""
+    return Response(hub.cards.table(model_id, unreleased=admin).model_dump_json(), media_type="application/json")
+
+
+@router.get("/{model_id}/stability", **about(gives=dict[str, Any], caller="administrator", optional=True, made=True))
+def read_stability(hub: HubOf, model_id: str, admin: Admin) -> dict[str, object]:
+    """Return what other noise on the same table would have made of a scorecard: refits, and how far they are apart."""
+    return asdict(hub.cards.stability(model_id, unreleased=admin))
 
 
 @router.get("/{model_id}/evaluation", **about(gives=EvaluationResult, caller="administrator", optional=True))
@@ -147,7 +181,9 @@ def read_comparison(
     found = hub.cards.compare(model_id, other, language, unreleased=admin)
     plain = asdict(found)
     if found.stability is not None:
-        plain["stability"]["beyond_noise"] = found.stability.beyond_noise
+        plain["stability"] |= {"beyond_noise": found.stability.beyond_noise, "reading": reading_of(found.stability)}
+    for each, line in zip(found.drift, plain["drift"], strict=True):
+        line["reading"] = each.reading
     return plain
 
 
@@ -187,6 +223,16 @@ def release(hub: HubOf, model_id: str, body: RawBody) -> Response:
 def withdraw(hub: HubOf, model_id: str, body: RawBody) -> Response:
     """Have the witness withdraw the model: nodes stop answering with it."""
     return PlainTextResponse(hub.models.withdraw(model_id, parse(body, WithdrawalOrder).reason), media_type=JOSE)
+
+
+def points_answer(made: bytes, model_id: str, form: PointsFormat, language: str) -> Response:
+    """A table of points as a file to keep."""
+    headers = {
+        "Content-Language": language,
+        "Content-Disposition": f'attachment; filename="{file_name(model_id, form)}"',
+        "Vary": "Accept-Language, Authorization",
+    }
+    return Response(made, media_type=MEDIA[form], headers=headers)
 
 
 def _form_of(accept: str | None) -> Format:

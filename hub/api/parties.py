@@ -6,11 +6,12 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
 from crypto.wire.party import MerchantKeySubmission
-from crypto.wire.service import EnrolmentReceipt, HubInfo, MerchantKeysReceipt
+from crypto.wire.service import EnrolmentReceipt, HubInfo, MerchantKeysReceipt, SuccessionReceipt
 from hub.api.dependencies import AdminOnly, HubOf, RawBody, TokenBody, answer, parse
 from hub.api.described import JOSE, about
 from hub.api.views import PartyList
 from hub.errors import NotFoundError
+from hub.restored_hub import known_sends
 
 router = APIRouter(prefix="/v1", tags=["parties"])
 
@@ -31,6 +32,18 @@ def enrol(hub: HubOf, token: TokenBody) -> Response:
 def rotate(hub: HubOf, token: TokenBody) -> Response:
     """Rotate keys with a JWS `key-rotation`."""
     return answer(hub.enrolment.rotate(token))
+
+
+@router.post("/key-successions", **about(takes="key-succession", gives=SuccessionReceipt))
+def announce_key(hub: HubOf, token: TokenBody) -> Response:
+    """Announce the witness's next signing key with a JWS `key-succession`."""
+    return answer(hub.witness_rotation.announce(token))
+
+
+@router.post("/charges", **about(takes="charges-question", gives=(JOSE,)))
+def read_charges(hub: HubOf, token: TokenBody) -> Response:
+    """Carry a node's JWS `charges-question` to the witness, and its answer, a JWS `charges`, back."""
+    return PlainTextResponse(known_sends(hub, token), media_type=JOSE)
 
 
 @router.get("/roster", **about(gives=(JOSE,)))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hub.problems import Problem
+from hub.problem_details import Problem
 from models.evaluation_result import Estimate
 
 

@@ -1,4 +1,4 @@
-"""`digua-hub campaign`: start, watch, list, show and abort campaigns of the running hub."""
+"""`digua-hub campaign`: plan, start, watch, list, show and abort campaigns of the running hub."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ import typer
 from hub import console
 from hub.admin_client import AdminClient
 from hub.commands.bars import Bars
+from hub.commands.plan import plan
 from hub.config import load_config
 from hub.errors import CampaignError
 from models.schema_file import load_campaign
 
-app = typer.Typer(no_args_is_help=True, help="Campaigns: start, watch, list, show, abort. 训练任务。")
+app = typer.Typer(no_args_is_help=True, help="Campaigns: plan, start, watch, list, show, abort. 训练任务。")
+app.command()(plan)
 
 ConfigOption = Annotated[Path, typer.Option(help="The hub's configuration. 配置文件。")]
 CaOption = Annotated[Path | None, typer.Option(help="PEM of the authority that signed the hub's certificate.")]

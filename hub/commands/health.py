@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import typer
@@ -33,22 +34,35 @@ def health(
             console.show_table("Alarms", ("Since", "Alarm", "What", "Remedy"), rows)
 
 
+def _not_ready(found: dict[str, Any]) -> HubAnswerError:
+    missing = [each for each in found["checks"] if each["blocking"] and not each["ok"]]
+    return HubAnswerError(
+        "The hub is not ready: " + " ".join(f"{each['name']}: {each['what']}" for each in missing),
+        field=str(missing[0]["name"]),
+        remedy=" ".join(str(each["remedy"]) for each in missing),
+    )
+
+
 def ask(config: HubConfig) -> dict[str, object]:
     """What the hub's health endpoint says.
 
     Raises:
-        HubAnswerError: nobody answers where the hub should listen, or it is not well.
+        HubAnswerError: nobody answers where the hub should listen, or it is not ready.
     """
     address = own_address(config)
     try:
-        answer = httpx.get(
-            f"{address}/v1/health",
+        with httpx.Client(
+            base_url=address,
             headers={"Accept-Language": language_from_env()},
             timeout=TIMEOUT_S,
             verify=own_certificate(config),
             trust_env=False,
-        )
-        answer.raise_for_status()
+        ) as client:
+            ready = client.get("/readyz")
+            if ready.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+                raise _not_ready(ready.json())
+            answer = client.get("/v1/health")
+            answer.raise_for_status()
     except httpx.HTTPError as problem:
         raise HubAnswerError(
             f"{address} does not answer as a healthy hub: {problem or type(problem).__name__}",

@@ -13,7 +13,7 @@ import typer
 
 from hub import console
 from hub.admin_client import AdminClient, HubAnswerError
-from hub.commands.comparison import show_comparison
+from hub.commands.comparison import show_comparison, show_stability
 from hub.config import load_config
 from models.i18n import language_from_env
 
@@ -46,6 +46,13 @@ class CardFormat(StrEnum):
 
     MD = "md"
     HTML = "html"
+
+
+class PointsForm(StrEnum):
+    """Forms of a table of points."""
+
+    CSV = "csv"
+    XLSX = "xlsx"
 
 
 @app.command("list")
@@ -161,6 +168,42 @@ def card(
     with AdminClient(load_config(config), ca_file=ca_file) as hub:
         text = hub.get(f"{_path(model_id)}/card", params=params).content
     _write(text, out, as_json=as_json, model_id=model_id)
+
+
+@app.command()
+def points(
+    model_id: ModelArgument,
+    out: Annotated[Path, typer.Option(help="File to write. 输出文件。")],
+    form: Annotated[
+        PointsForm | None, typer.Option("--format", help="csv or xlsx (Excel); by the name of --out without it.")
+    ] = None,
+    lang: Annotated[Language | None, typer.Option(help="zh or en; by DIGUA_LANG without it.")] = None,
+    config: ConfigOption = HUB_YAML,
+    ca_file: CaOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a scorecard's table of points for a spreadsheet, with evidence and intervals of each bin. 导出分值表。"""
+    named = PointsForm.XLSX if out.suffix.lower() == ".xlsx" else PointsForm.CSV
+    params = {"lang": lang or language_from_env(), "format": form or named}
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        made = hub.get(f"{_path(model_id)}/points", params=params).content
+    _write(made, out, as_json=as_json, model_id=model_id)
+
+
+@app.command()
+def stability(
+    model_id: ModelArgument,
+    config: ConfigOption = HUB_YAML,
+    ca_file: CaOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what other noise on the same table would have made of a scorecard. 噪声稳定性。"""
+    with AdminClient(load_config(config), ca_file=ca_file) as hub:
+        found = hub.get(f"{_path(model_id)}/stability").json()
+    if as_json:
+        console.show_json(found)
+    else:
+        show_stability(found)
 
 
 @app.command()

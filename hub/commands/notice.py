@@ -13,7 +13,6 @@ from hub import console
 from hub.admin_client import AdminClient
 from hub.config import load_config
 from hub.merchant_errors import NoticeError
-from hub.notices import statement_of
 
 app = typer.Typer(no_args_is_help=True, help="Privacy notices: add, list. 隐私告知。")
 
@@ -65,6 +64,8 @@ def add(
 @app.command("list")
 def list_notices(config: ConfigOption = HUB_YAML, ca_file: CaOption = None, as_json: JsonFlag = False) -> None:
     """List all registered notices. 列出已登记的隐私告知。"""
+    from hub.notices import statement_of  # noqa: PLC0415  (SQLAlchemy is slow to import)
+
     with AdminClient(load_config(config), ca_file=ca_file) as hub:
         statements = [statement_of(token) for token in hub.get("/v1/notices").json()["statements"]]
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -28,7 +27,7 @@ RoleOption = Annotated[list[Role] | None, typer.Option("--role", help="operator,
 def add(name: Name, role: RoleOption = None, config: ConfigOption = HUB_YAML, as_json: JsonFlag = False) -> None:
     """Add a person and print the one-time link to sign up by. 新增人员并打印一次性开户链接。"""
     with _open(config) as access:
-        _show_link(name, access.sign_up_link(access.people.add(name, role or _ROLES)), as_json=as_json)
+        console.show_link(name, access.sign_up_link(access.people.add(name, role or _ROLES)), as_json=as_json)
 
 
 @app.command("list")
@@ -67,7 +66,7 @@ def remove(name: Name, config: ConfigOption = HUB_YAML, as_json: JsonFlag = Fals
 def reset(name: Name, config: ConfigOption = HUB_YAML, as_json: JsonFlag = False) -> None:
     """Void a person's passkeys, password and sessions, and print a new one-time link. 重置并打印新的一次性链接。"""
     with _open(config) as access:
-        _show_link(name, access.sign_up_link(access.people.reset(name)), as_json=as_json)
+        console.show_link(name, access.sign_up_link(access.people.reset(name)), as_json=as_json)
 
 
 @contextmanager
@@ -77,11 +76,3 @@ def _open(config: ConfigOption) -> Iterator[Access]:
         yield make_access(hub)
     finally:
         hub.close()
-
-
-def _show_link(name: str, link: str, *, as_json: bool) -> None:
-    if as_json:
-        console.show_json({"name": name, "link": link, "valid_hours": 24})
-        return
-    console.say("Hand this link to {name} over a safe channel; it works once, for 24 hours:", name=name)
-    sys.stdout.write(link + "\n")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from hub import console
 from hub.commands.bars import Bars
 from hub.errors import SimulationError
+from models.explanation import lines_of
+from models.i18n import LANGUAGES
 
 if TYPE_CHECKING:
+    from crypto.wire.campaign import Stage
     from hub.campaign_plan import Progress as Event
 
 _FIGURES = (
@@ -67,7 +70,7 @@ def simulate(
         epsilon=epsilon,
         delta=delta,
         nodes=node_counts(nodes),
-        stages=cast(tuple[Literal["encoder", "scorecard", "evaluation"], ...], _stages(stages)),
+        stages=cast("tuple[Stage, ...]", _stages(stages)),
         parity=tuple(parity or ()),
         holdout=holdout,
         seed=seed,
@@ -95,6 +98,9 @@ def simulate(
         (f"{console.text('Seconds')}: {name}", f"{done.report['seconds'][name]:.1f}") for name in _timed(done.report)
     ]
     console.show_table("Simulation", ("Figure", "Value"), rows)
+    if done.example is not None:
+        for lang in LANGUAGES:
+            console.show_lines("What one merchant would be told", lines_of(done.example, lang), lang)
 
 
 def _timed(report: dict[str, Any]) -> list[str]:
@@ -114,11 +120,12 @@ def _figure(value: object) -> str:
 def _stages(given: str) -> tuple[str, ...]:
     stages = tuple(part.strip() for part in given.split(",") if part.strip())
     training = stages[:-1] if stages[-1:] == ("evaluation",) else stages
+    training = training[1:] if training[:1] == ("bins",) else training
     if training not in {("encoder",), ("scorecard",), ("encoder", "scorecard")}:
         raise SimulationError(
             f"stages {given} are unknown",
             field="stages",
-            remedy="use encoder, scorecard, or encoder,scorecard, and evaluation after them if wanted",
+            remedy="use encoder, scorecard, or encoder,scorecard, and evaluation after them if wanted; bins come first",
         )
     return stages
 

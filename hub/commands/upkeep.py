@@ -14,6 +14,7 @@ from hub import console
 from hub.config import load_config
 from hub.db import open_database
 from hub.services import Hub
+from models.ops.tracing import start_tracing
 
 ConfigOption = Annotated[Path, typer.Option(help="The hub's configuration. 配置文件。")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -65,12 +66,16 @@ def serve(config: ConfigOption = HUB_YAML) -> None:
     """Serve until SIGTERM. 启动服务。"""
     from hub import serving  # noqa: PLC0415
 
-    serving.configure_logging()
-    hub = Hub.open(load_config(config))
+    serving.configure_logging()  # what the configuration itself is refused for is logged, too
+    loaded = load_config(config)
+    serving.configure_logging(loaded.logs)
+    stop_tracing = start_tracing(loaded.tracing, service="digua-hub", name=loaded.hub_id)
+    hub = Hub.open(loaded)
     try:
         serving.serve(hub)
     finally:
         hub.close()
+        stop_tracing()
 
 
 def migrate(config: ConfigOption = HUB_YAML) -> None:
@@ -115,18 +120,18 @@ def parties(config: ConfigOption = HUB_YAML, as_json: JsonFlag = False) -> None:
         console.show_table("Parties", ("Party", "Kind", "Region", "Title", "Approved"), shown)
 
 
-def doctor(config: ConfigOption = HUB_YAML, as_json: JsonFlag = False) -> None:
-    """Rebuild the log from its entries and compare. 自检。Exit code 1 where anything is wrong."""
-    from hub.doctor import examine  # noqa: PLC0415
-
+def revoke(
+    party: Annotated[str, typer.Argument(help="The party's id. 参与方编号。")],
+    reason: Annotated[str, typer.Option(help="For the public log; names no person. 原因，写入公开日志。")],
+    config: ConfigOption = HUB_YAML,
+    as_json: JsonFlag = False,
+) -> None:
+    """Revoke a party: refused from now on, its keys for good. 吊销参与方。"""
     hub = Hub.open(load_config(config))
-    complaints = examine(hub)
+    gone = hub.revocation.revoke(party, reason)
     hub.close()
     if as_json:
-        console.show_json({"ok": not complaints, "complaints": complaints})
-    elif complaints:
-        console.show_table("The stored log is NOT whole", ("Finding",), [(each,) for each in complaints])
-    else:
-        console.say("Keys, database and log belong together and are whole.")
-    if complaints:
-        raise typer.Exit(1)
+        console.show_json({"party_id": gone.party_id, "kind": gone.kind, "sign_key": fingerprint(gone.sign_key)})
+        return
+    console.say("{party} is revoked: queries, campaigns and its link are refused from now on.", party=gone.party_id)
+    console.say("The roster follows once the witness has signed it. Consents that name it stay stored, unused.")

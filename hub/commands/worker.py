@@ -41,6 +41,7 @@ def worker(
     if leashed:
         threading.Thread(target=_hold_leash, args=(stopping,), name="leash", daemon=True).start()
     loaded = load_config(config)
+    configure_logging(loaded.logs)
     hub = Hub.open(loaded)
     try:
         Supervisor(
@@ -59,7 +60,7 @@ def campaign_process(config: ConfigOption = HUB_YAML) -> None:
     from hub.campaign_process import main  # noqa: PLC0415  (Flower is slow to import)
     from hub.serving import configure_logging  # noqa: PLC0415
 
-    configure_logging()
+    configure_logging(load_config(config).logs)
     raise typer.Exit(main(config, sys.stdin))
 
 

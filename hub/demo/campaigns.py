@@ -19,7 +19,8 @@ from hub.demo.errors import DemoError
 from hub.demo.federation import Federation
 from hub.evaluation_cohort import OTHERS
 from models.artefact import ModelArtefact
-from models.bins import ABSENT, UNLABELLED, encode
+from models.bins import encode
+from models.codes import ABSENT, UNLABELLED
 from models.encoder_scores import encoder_logits
 from models.encoder_spec import EncoderSpec
 from models.evaluation import auc, ks

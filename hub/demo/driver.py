@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hub.demo import campaigns, people
 from hub.demo.data import NODES, Population, populations, write_node_file
-from hub.demo.errors import DemoError
+from hub.demo.explanations import explain_one
 from hub.demo.federation import PLATFORM, WITNESS, Federation
 from hub.demo.pages import Door, check_doors
 from hub.demo.processes import ProcessGroup
 from hub.demo.queries import run_queries
 from hub.demo.report import CampaignReport, EvaluationReport, Report, print_summary
+from hub.demo.steps import Steps, own_folder
 from models.datasets import default_cache
 from models.schema_file import load_campaign, load_schema
 
@@ -31,7 +26,6 @@ CROSS, CONSORTIUM = "give-me-some-credit.yaml", "gmsc-bank-consortium.yaml"
 CAMPAIGNS = {"consortium": "campaign-bank-consortium.yaml", "cross": "campaign-cross-source.yaml"}
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _QUERIES = 20
-_MARK = ".digua-demo"
 
 
 @dataclass
@@ -44,6 +38,7 @@ class Demo:
     seed: int = 0
     console: Console = field(default_factory=Console)
     report: Report = field(init=False)
+    steps: Steps = field(init=False)
     example: dict[str, object] | None = field(init=False, default=None)
     doors: list[Door] = field(init=False, default_factory=list)
 
@@ -55,8 +50,8 @@ class Demo:
         """
         started = time.monotonic()
         self.report = Report(merchants=self.merchants)
-        self._empty_folder()
-        with ProcessGroup(self.out / "logs") as group:
+        self.steps = Steps(self.console, self.report.steps)
+        with own_folder(self.out), ProcessGroup(self.out / "logs") as group:
             federation = Federation(self.out, group, CONFIGS)
             self._run_steps(federation)
             self.report.seconds = round(time.monotonic() - started, 1)
@@ -68,54 +63,42 @@ class Demo:
                 self._wait_for_interrupt(federation)
         return self.report
 
-    def _empty_folder(self) -> None:
-        """Take away an earlier run's files, and nobody else's."""
-        mark = self.out / _MARK
-        if mark.exists():
-            shutil.rmtree(self.out)
-        elif self.out.exists() and any(self.out.iterdir()):
-            raise DemoError(
-                f"{self.out} holds files that the demo did not make",
-                field="out",
-                remedy="name an empty folder with --out",
-            )
-        self.out.mkdir(parents=True, exist_ok=True)
-        mark.write_text("Made by digua-hub demo, which empties this folder when it runs again.\n", encoding="utf-8")
-
     def _run_steps(self, federation: Federation) -> None:
         cross_schema, consortium_schema = load_schema(CONFIGS / CROSS), load_schema(CONFIGS / CONSORTIUM)
-        with self.step("真实数据 real records, one file a node"):
+        with self.steps.step("真实数据 real records, one file a node"):
             cross, consortium = populations(cross_schema, consortium_schema, self.merchants, default_cache(), self.seed)
             datasets = self._write_files(federation, cross, consortium)
-        with self.step("枢纽与见证方 hub and witness"):
+        with self.steps.step("枢纽与见证方 hub and witness"):
             federation.start_hub()
             federation.register_notices()
             federation.start_witness()
-        with self.step("密钥与登记 keys, enrolment, approval by name"):
+        with self.steps.step("密钥与登记 keys, enrolment, approval by name"):
             federation.make_nodes(datasets)
             federation.approve([node.party_id for node in (*NODES, PLATFORM)])
-        with self.step("假名 nodes start and pseudonymise their identifiers"):
+        with self.steps.step("假名 nodes start and pseudonymise their identifiers"):
             federation.run_nodes()
             pseudonyms = people.pseudonymise(federation, [cross, consortium])
         merchants = people.merchants_of(cross, pseudonyms)
         members = people.merchants_of(consortium, pseudonyms)
-        with self.counted("商户密钥 merchants' keys (synthetic)", len(merchants) + len(members)) as tick:
+        with self.steps.counted("商户密钥 merchants' keys (synthetic)", len(merchants) + len(members)) as tick:
             people.enrol_keys(federation, [*merchants, *members], tick)
         plans = [*people.plans_of(merchants, recipients=True), *people.plans_of(members, recipients=False)]
-        with self.counted("同意书 consents, each signed (synthetic)", len(plans)) as tick:
+        with self.steps.counted("同意书 consents, each signed (synthetic)", len(plans)) as tick:
             signed = people.submit_consents(federation, plans, tick)
             people.write_wallet(signed, self.out / "consents.csv")
         for name, population in (("consortium", consortium), ("cross", cross)):
             self._campaign(federation, name, population, pseudonyms, signed)
-        with self.step("查询 queries: consented, unconsented, revoked"):
+        with self.steps.step("查询 queries: consented, unconsented, revoked"):
             queries = run_queries(federation, signed, _QUERIES)
             self.report.answered, self.report.refused = queries.answered, dict(queries.refused)
             self.report.revoked_refused = queries.revoked_refused
             self.report.revocation_seconds = queries.revocation_seconds
             self.example = queries.example
-        with self.step("离线验证 offline verification by the regulator"):
+        with self.steps.step("评分说明 a merchant at the counters of its sources"):
+            self.report.explained = explain_one(federation, queries)
+        with self.steps.step("离线验证 offline verification by the regulator"):
             self._verify(federation)
-        with self.step("页面 pages for regulator, bank, operator, merchant"):
+        with self.steps.step("页面 pages for regulator, bank, operator, merchant"):
             self.doors = federation.doors()
             self.report.pages = check_doors(self.doors)
 
@@ -142,7 +125,7 @@ class Demo:
     ) -> None:
         file, _ = load_campaign(CONFIGS / CAMPAIGNS[name])
         title = {"consortium": "银行联盟 bank consortium", "cross": "跨机构评分卡 cross-source"}[name]
-        with self.step(f"{title}: {' + '.join(file.stages)}") as show:
+        with self.steps.step(f"{title}: {' + '.join(file.stages)}") as show:
             trained = campaigns.run_campaign(federation, CONFIGS / CAMPAIGNS[name], show)
             salt = base64.urlsafe_b64decode(trained.holdout_salt + "=" * (-len(trained.holdout_salt) % 4))
             scorable = people.scorable_by_own_bank(signed)
@@ -188,32 +171,4 @@ class Demo:
         for party_id, gateway in federation.gateways.items():
             self.console.print(f"本地接口 gateway of {party_id}: {gateway.url} (openapi.json; token: {gateway.token})")
         self.console.print(f"见证方 witness: {WITNESS.party_id} · 文件 files: {self.out} · Ctrl-C 结束 ends it")
-        done = threading.Event()
-        signal.signal(signal.SIGTERM, lambda *_: done.set())
-        with contextlib.suppress(KeyboardInterrupt):
-            while not done.wait(1.0):
-                for party in federation.group.parties.values():
-                    party.check()
-
-    @contextlib.contextmanager
-    def step(self, title: str) -> Iterator[Callable[[str], None]]:
-        """A step of unknown length: spinner, then its seconds."""
-        start = time.monotonic()
-        with self.console.status(title) as status:
-            yield lambda text: status.update(f"{title} · {text}")
-        self._finish(title, start)
-
-    @contextlib.contextmanager
-    def counted(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A step with a count: bar, then its seconds."""
-        start = time.monotonic()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(title, total=total)
-            yield lambda count: progress.advance(task, count)
-        self._finish(title, start)
-
-    def _finish(self, title: str, start: float) -> None:
-        seconds = time.monotonic() - start
-        self.report.steps[title] = round(seconds, 1)
-        self.console.print(f"[green]✓[/green] {title} [dim]{seconds:.1f} s[/dim]")
+        federation.group.wait_for_interrupt()

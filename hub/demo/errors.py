@@ -10,3 +10,11 @@ class DemoError(HubError):
 
     code = "demo-failed"
     title = "The demo could not go on"
+
+
+class DemoUsageError(DemoError):
+    """An option was named that the demo asked for has no use for."""
+
+    code = "demo-usage"
+    status = 422
+    title = "The option does not belong to this demo"

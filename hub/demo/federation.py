@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -45,9 +46,11 @@ class Federation:
         root: the demo's output folder; party P lives in `root/P`.
         group: where processes are started.
         configs: the shipped configuration samples (schemas, campaigns).
+        nodes: data nodes.
     """
 
-    def __init__(self, root: Path, group: ProcessGroup, configs: Path) -> None:
+    def __init__(self, root: Path, group: ProcessGroup, configs: Path, nodes: Sequence[Node] = NODES) -> None:
+        self.nodes = tuple(nodes)
         self.root = root
         self.group = group
         self.configs = configs
@@ -110,7 +113,7 @@ class Federation:
 
     def make_nodes(self, datasets: dict[str, dict[str, Path]]) -> None:
         """Make and enrol the data nodes and the platform. `datasets`: party → schema file name → its own CSV."""
-        parties = [*NODES, PLATFORM]
+        parties = [*self.nodes, PLATFORM]
         with ThreadPoolExecutor(max_workers=2) as pool:
             list(pool.map(lambda node: self._init(node, datasets.get(node.party_id, {})), parties))
             list(pool.map(self.enrol, parties))
@@ -126,7 +129,7 @@ class Federation:
 
     def run_nodes(self) -> None:
         """Run every node's agent, each from its own folder."""
-        parties = [*NODES, PLATFORM]
+        parties = [*self.nodes, PLATFORM]
         for node in parties:
             self._run(node)
         self.group.wait_until(

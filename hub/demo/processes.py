@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -115,6 +116,15 @@ class ProcessGroup:
                     f"{what} did not happen within {seconds:.0f} s", remedy=f"look at the logs in {self.logs}"
                 )
             time.sleep(0.1)
+
+    def wait_for_interrupt(self) -> None:
+        """Watch all parties until Ctrl-C or SIGTERM; DemoError where one of them ends before."""
+        done = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: done.set())
+        with contextlib.suppress(KeyboardInterrupt):
+            while not done.wait(1.0):
+                for party in self.parties.values():
+                    party.check()
 
     def stop(self) -> None:
         """Ask each process to end (SIGTERM), then end those that did not."""

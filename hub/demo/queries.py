@@ -17,13 +17,14 @@ REVOCATION_SECONDS = 2.0
 
 @dataclass
 class Queries:
-    """What came of the queries."""
+    """What came of the queries; `answers` are who asked, about whom, and the answer."""
 
     answered: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     revoked_refused: bool = False
     revocation_seconds: float | None = None
     example: dict[str, Any] | None = None
+    answers: list[tuple[str, Signed, dict[str, Any]]] = field(default_factory=list)
 
 
 def ask(federation: Federation, queries: Queries, party_id: str, signed: Signed) -> dict[str, Any]:
@@ -33,6 +34,7 @@ def ask(federation: Federation, queries: Queries, party_id: str, signed: Signed)
     found: dict[str, Any] = answer.json()
     if answer.is_success:
         queries.answered += 1
+        queries.answers.append((party_id, signed, found))
         queries.example = queries.example or found
     else:
         for code in set((found.get("refusals") or {party_id: found.get("code", "unknown")}).values()):

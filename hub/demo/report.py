@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from hub.demo.campaigns import Measured
 from models.evaluation_result import Estimate, EvaluationResult
@@ -61,7 +62,11 @@ class CampaignReport:
 
 @dataclass
 class Report:
-    """Fields of `report.json`. `auc` and `epsilon` are the cross-source campaign's."""
+    """Fields of `report.json`. `auc` and `epsilon` are the cross-source campaign's.
+
+    Attributes:
+        explained: party → language → what it told one merchant.
+    """
 
     merchants: int
     data_set: str = "Give Me Some Credit (real borrowers); ids, keys and consents are synthetic"
@@ -80,6 +85,7 @@ class Report:
     steps: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     peak_memory_mib: int = 0
+    explained: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     url: str = ""
     pages: int = 0
 
@@ -120,6 +126,9 @@ def print_summary(console: Console, report: Report, example: dict[str, object] |
     if example is not None:
         shown = {key: example[key] for key in ("score", "pd", "band", "reasons", "epsilon") if key in example}
         console.print(Panel(json.dumps(shown, ensure_ascii=False), title="一次评分 one consented score"))
+    for lang in ("zh", "en"):
+        for party, told in report.explained.items():
+            console.print(Panel(Text("\n".join(told[lang])), title=f"评分说明 explained by {party}"))
 
 
 def _evaluated(found: EvaluationReport) -> str:
@@ -146,10 +155,11 @@ def _print_evaluation(console: Console, result: EvaluationResult) -> None:
         for title in ("组 group", "商户 merchants", "预测 predicted", "观测 observed", approved, "AUC"):
             table.add_column(title, justify="right")
         for group in groups:
-            predicted = "–" if group.mean_pd is None else f"{group.mean_pd:.1%}"
             size = f"{max(group.count_good + group.count_bad, 0):,.0f}"
             auc = "–" if group.auc is None else _figure(group.auc, 3)
-            table.add_row(group.group, size, predicted, _share(group.default_rate), _share(group.approved), auc)
+            table.add_row(
+                group.group, size, _share(group.mean_pd), _share(group.default_rate), _share(group.approved), auc
+            )
         console.print(table)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
+import structlog
 from flwr.app import Error, Message, RecordDict
 from flwr.app.metadata import Metadata
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
@@ -22,6 +23,7 @@ from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.serverapp.grid import Grid
 from flwr.supercore.run import Run
 
+_LOG = structlog.get_logger("hub.grids")
 DEFAULT_TTL_S = 3600.0
 
 
@@ -151,7 +153,11 @@ class RequestGrid(Grid):
         except UndeliveredError as failure:
             return Message(Error(failure.code, failure.reason), reply_to=message)
         self._count(node_id, received=len(answer))
-        reply = message_from_proto(ProtoMessage.FromString(answer))
+        try:
+            reply = message_from_proto(ProtoMessage.FromString(answer))
+        except Exception as malformed:  # Flower's readers raise whatever a malformed field leads them to
+            _LOG.info("reply-unreadable", count=node_id, type=type(malformed).__name__)
+            return Message(Error(ErrorCode.REPLY_MESSAGE_UNAVAILABLE, "an unreadable reply"), reply_to=message)
         if reply.metadata.reply_to_message_id != message.metadata.message_id:
             return Message(Error(ErrorCode.REPLY_MESSAGE_UNAVAILABLE, "a reply to another message"), reply_to=message)
         return reply

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Mapping
 
+import structlog
 from flwr.app import Context
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
@@ -15,7 +15,7 @@ from flwr.proto.message_pb2 import Message as ProtoMessage
 
 from hub.grids.base import RequestGrid, UndeliveredError
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("hub.grids.local")
 _WORKERS = max(2, min(8, os.cpu_count() or 1))
 
 
@@ -42,7 +42,7 @@ class LocalGrid(RequestGrid):
             try:
                 reply = app(message, context)
             except Exception as failure:
-                _LOG.debug("node %d failed", node_id, exc_info=True)
+                _LOG.debug("node-failed", count=node_id, exc_info=True)
                 raise UndeliveredError(
                     ErrorCode.CLIENT_APP_RAISED_EXCEPTION, f"{type(failure).__name__}: {failure}"
                 ) from failure

@@ -19,10 +19,10 @@ from hub.campaign_run import CampaignRun
 from hub.campaign_services import CampaignServices
 from hub.engines import GridLease
 from hub.errors import SuperLinkError
-from hub.problems import describe
+from hub.problem_details import describe
 from hub.superlink.api import SuperLinkApi, SuperLinkAwayError
 from hub.superlink.course import MAX_FAILURES, Act, Course, Seen
-from models.campaign_file import EngineName
+from models.stages import EngineName
 
 _LOOK_S = 1.0
 _logger = structlog.get_logger("hub.superlink")

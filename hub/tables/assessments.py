@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hub.tables.base import Base, BigId, Bytes, LongText, Seconds
+from hub.declarative import BigId, Bytes, LongText, Seconds
+from hub.tables.base import Base
 
 
 class AssessmentRow(Base):

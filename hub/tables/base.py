@@ -1,40 +1,19 @@
-"""The declarative base, column types for every database, and the whole schema."""
+"""The hub's declarative base, and its whole schema."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
-from sqlalchemy import BigInteger, Integer, LargeBinary, MetaData, String, Text
+from sqlalchemy import MetaData
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.types import TypeEngine
 
-BigId: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
-"""A 64-bit key; SQLite numbers rows by itself only in a plain INTEGER."""
-Seconds = BigInteger
-"""Whole seconds since 1970-01-01T00:00:00Z."""
-PartyName = String(64)
-Bytes = LargeBinary
-LongText = Text
+from hub.declarative import all_tables, named
 
 
 class Base(DeclarativeBase):
-    """Names constraints the same everywhere, so that migrations can find them."""
+    """Of the hub's database."""
 
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(column_0_label)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
+    metadata = named()
 
 
 def load_tables() -> MetaData:
     """Import every module of `hub.tables` and return the metadata of all their tables."""
-    package = importlib.import_module("hub.tables")
-    for module in pkgutil.iter_modules(package.__path__, "hub.tables."):
-        importlib.import_module(module.name)
-    return Base.metadata
+    return all_tables("hub.tables", Base)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hub.tables.base import Base, Bytes, LongText, PartyName, Seconds
+from hub.declarative import Bytes, LongText, PartyName, Seconds
+from hub.tables.base import Base
 
 
 class DeletionRow(Base):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hub.tables.base import Base, BigId, LongText, PartyName
+from hub.declarative import BigId, LongText, PartyName
+from hub.tables.base import Base
 
 
 class FeedCounterRow(Base):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hub.tables.base import Base, LongText, Seconds
+from hub.declarative import LongText, Seconds
+from hub.tables.base import Base
 
 
 class NoticeRow(Base):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from sqlalchemy import Boolean, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hub.tables.base import Base, BigId, Bytes, LongText, PartyName, Seconds
+from hub.declarative import BigId, Bytes, LongText, PartyName, Seconds
+from hub.tables.base import Base
 
 
 class HubIdentityRow(Base):
-    """One row, written by `init`: start-up compares it with the key files."""
+    """One row, written by `init`: start-up compares it with the key files. `sign_key` is the newest announced."""
 
     __tablename__ = "hub_identity"
 
@@ -18,6 +19,19 @@ class HubIdentityRow(Base):
     origin: Mapped[str] = mapped_column(String(255))
     sign_key: Mapped[bytes] = mapped_column(Bytes)
     voprf_key: Mapped[bytes] = mapped_column(Bytes)
+
+
+class KeySuccessionRow(Base):
+    """A statement that a key of the hub's or the witness's follows another; each key has one successor."""
+
+    __tablename__ = "key_successions"
+
+    party_id: Mapped[str] = mapped_column(PartyName, primary_key=True)
+    old_key: Mapped[bytes] = mapped_column(Bytes, primary_key=True)
+    new_key: Mapped[bytes] = mapped_column(Bytes)
+    holds_from: Mapped[int] = mapped_column(Seconds)
+    token: Mapped[str] = mapped_column(LongText)
+    announced_at: Mapped[int] = mapped_column(Seconds)
 
 
 class EnrolmentTokenRow(Base):
@@ -48,6 +62,19 @@ class PartyRow(Base):
     voprf_key: Mapped[bytes | None] = mapped_column(Bytes)
     enrolled_at: Mapped[int] = mapped_column(Seconds)
     changed_at: Mapped[int] = mapped_column(Seconds)
+
+
+class RevokedKeyRow(Base):
+    """An identity key that no party may use any more, and whose it was."""
+
+    __tablename__ = "revoked_keys"
+
+    sign_key: Mapped[bytes] = mapped_column(Bytes, primary_key=True)
+    party_id: Mapped[str] = mapped_column(PartyName, index=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    title: Mapped[str] = mapped_column(String(120))
+    reason: Mapped[str] = mapped_column(LongText)
+    revoked_at: Mapped[int] = mapped_column(Seconds)
 
 
 class RosterRow(Base):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hub.tables.base import Base, Bytes, PartyName, Seconds
+from hub.declarative import Bytes, PartyName, Seconds
+from hub.tables.base import Base
 
 
 class VoprfUseRow(Base):

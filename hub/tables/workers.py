@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from hub.tables.base import Base, Seconds
+from hub.declarative import Seconds
+from hub.tables.base import Base
 
 
 class WorkerRow(Base):

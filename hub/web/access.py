@@ -28,4 +28,5 @@ def make_access(hub: Hub) -> Access:
         key_file=hub.config.pages_key_file,
         clock=hub.clock,
         anchor=anchor,
+        counts=None if hub.replica_set is None else hub.replica_set.windows,
     )

@@ -160,7 +160,7 @@ def save_record(hub: HubOf, merchant: Merchant) -> Response:
 @router.post("/delivery")
 def count_delivery(hub: HubOf, merchant: Merchant, record: RecordId) -> Response:
     """Say how many of a consent's parties hold its last change."""
-    deliveries = Deliveries(hub.db, hub.consents, hub.link_server.acknowledged)
+    deliveries = Deliveries(hub.db, hub.consents, hub.link_view.acknowledged)
     response = answer(deliveries.of(merchant, record))
     response.headers.update(_NO_STORE)
     return response

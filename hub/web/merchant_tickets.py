@@ -13,6 +13,7 @@ from hub.web.merchant_views import Named, Parties, consents_of, queries_of
 
 KINDS: Mapping[str, str] = {
     "review": "Have a person look at a decision",
+    "explanation": "Explain how my data count",
     "correction": "Correct data",
     "deletion": "Delete data",
 }

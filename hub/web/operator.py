@@ -13,7 +13,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from crypto.checkpoint import parse_note
 from hub.alarms import Refusal
 from hub.api.dependencies import HubOf
-from hub.api.models import PAGE_POLICY
 from hub.clock import seconds
 from hub.log_reading import latest_checkpoint
 from hub.models import ModelSummary
@@ -22,6 +21,7 @@ from hub.services import Hub
 from hub.spending import Spending
 from models.web.access import needs
 from models.web.formats import significant
+from models.web.headers import DOCUMENT_POLICY
 from models.web.language import language_of_reader
 from models.web.listing import Choice, Column, Ident, Link, Moment, State, arrange
 from models.web.pages import NavItem, PagesOf
@@ -48,6 +48,11 @@ def campaign_path(campaign_id: str) -> str:
 def card_path(model_id: str) -> str:
     """Where a model's card is, for the operator."""
     return f"/operator/models/{model_id}/card"
+
+
+def model_path(model_id: str) -> str:
+    """Where a model's page is."""
+    return f"/operator/models/{model_id}"
 
 
 def campaign_link(campaign_id: str | None) -> Link | None:
@@ -99,7 +104,7 @@ MODELS = (
     Column[ModelSummary](
         "line",
         "Line",
-        lambda model: model.line,
+        lambda model: Link(model.line, model_path(model.model_id)),
         key=lambda model: (model.line, model.version),
     ),
     Column[ModelSummary](
@@ -150,7 +155,7 @@ class HeadView:
 
 def spending_of(hub: Hub) -> Spending:
     """The hub's reader of costs."""
-    return Spending(hub.db, hub_id=hub.config.hub_id, sign_key=hub.keys.identity.public)
+    return Spending(hub.db, hub_id=hub.config.hub_id, hub_keys=hub.keys.identity.line)
 
 
 def head_view(hub: Hub) -> HeadView:
@@ -211,7 +216,7 @@ def read_card(request: Request, hub: HubOf, _person: Watcher, model_id: str) -> 
     """Show a model's card, released or not; NotFoundError where there is no such model."""
     language = language_of_reader(request)
     text = hub.cards.card(model_id, language, "html", unreleased=True)
-    return HTMLResponse(text, headers={"Content-Language": language, "Content-Security-Policy": PAGE_POLICY})
+    return HTMLResponse(text, headers={"Content-Language": language, "Content-Security-Policy": DOCUMENT_POLICY})
 
 
 @router.get("/log")

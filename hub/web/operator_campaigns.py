@@ -12,6 +12,7 @@ from crypto.errors import CryptoError
 from hub.api.dependencies import HubOf
 from hub.budget_plan import budget_plan
 from hub.errors import CampaignStateError, HubError
+from hub.plan_warnings import COUNTS
 from hub.services import Hub
 from hub.spending import CampaignCost
 from hub.web.operator import Watcher, campaign_link, campaign_path, card_path, spending_of
@@ -216,6 +217,7 @@ def _campaign_page(
         status,
         view=view,
         own=campaign_path(view.line.campaign_id),
+        reported=view.line.state == "succeeded" and "statistics" in view.line.stages,
         stages=stages_said(view.line.stages),
         tone=TONES.get(view.line.state),
         failure=None if failure is None else page_problem(pages, request, failure.model_dump(mode="json")),
@@ -226,9 +228,8 @@ def _campaign_page(
 
 def _planned(request: Request, hub: Hub, pages: Pages, campaign_text: str, schema_text: str) -> Response:
     order, schema = read_order(campaign_text, schema_text)
-    spent = spending_of(hub).by_node()
     try:
-        plan = budget_plan(hub, order, schema, spent)
+        plan = budget_plan(hub, order, schema)
     except (HubError, ModelsError, CryptoError) as error:
         raise refused_order(error) from error
     hindrance = None if plan.hindrance is None else problem_of(pages, request, plan.hindrance)
@@ -239,6 +240,8 @@ def _planned(request: Request, hub: Hub, pages: Pages, campaign_text: str, schem
         schema=schema,
         stages=stages_said(order.stages),
         plan=plan,
+        told=plan.forecast,
+        counts_said=COUNTS,
         hindrance=hindrance,
         campaign_text=campaign_text,
         schema_text=schema_text,

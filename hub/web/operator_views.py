@@ -8,7 +8,7 @@ from datetime import datetime
 
 from hub.campaign_book import UNFINISHED, Campaign, CampaignBook
 from hub.campaign_plan import Progress
-from hub.problems import Problem
+from hub.problem_details import Problem
 from hub.services import Hub
 from hub.waiting import Wait
 from hub.web.operator_words import Reason, reason_of
@@ -117,7 +117,7 @@ def campaign_view(hub: Hub, campaign_id: str) -> CampaignView:
         line=_line(campaign, taken=taken),
         schema=campaign.schema.name,
         delta=campaign.order.delta,
-        holdout=campaign.order.holdout,
+        holdout=campaign.order.held_out,
         engine=campaign.order.engine,
         run_by=campaign.run_by if taken else None,
         unfinished=unfinished,

@@ -36,6 +36,10 @@ REASONS: dict[str, Reason] = {
         "The node's privacy budget does not allow it",
         "Order with a smaller epsilon, or ask the node's owner whether the limit is to be raised.",
     ),
+    "yearly-budget-exceeded": Reason(
+        "The yearly budget for programme statistics does not allow it",
+        "Wait until the time that the node names, or order fewer cells or a smaller epsilon.",
+    ),
     "schema-unknown": Reason(
         "The node has no table under this schema", "Have its owner add the campaign's schema file to node.yaml."
     ),
@@ -60,6 +64,9 @@ REASONS: dict[str, Reason] = {
     "encoder-unknown": Reason("The node does not hold the encoder", "Start the campaign anew, with its encoder stage."),
     "encoder-not-released": Reason(
         "The witness has not released the encoder", "Ask the witness's owner; the release has to come first."
+    ),
+    "bins-not-released": Reason(
+        "The witness has not released the bins", "Ask the witness's owner; the release has to come first."
     ),
     "model-not-released": Reason(
         "The witness has not released the model", "Ask the witness's owner; the release has to come first."

@@ -5,13 +5,19 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 
 from hub.services import Hub
-from hub.web import merchant, operator, operator_campaigns
+from hub.web import merchant, operator, operator_campaigns, operator_models, operator_statistics
 from hub.web.access import make_access
 from models.web.app import install_pages
 from models.web.language import APIS
 from models.web.pages import Alarm, NavItem, Pages
 
-ROUTERS: tuple[APIRouter, ...] = (merchant.router, operator.router, operator_campaigns.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    merchant.router,
+    operator.router,
+    operator_campaigns.router,
+    operator_models.router,
+    operator_statistics.router,
+)
 """The parts; each is a module of this package."""
 NAV: tuple[NavItem, ...] = (*merchant.NAV, *operator.NAV)
 UPLOADS: dict[str, int] = {**operator_campaigns.UPLOADS}

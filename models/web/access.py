@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from anyio import to_thread
 from fastapi import Depends
+from limits.storage import Storage as CountStorage
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
@@ -52,6 +53,7 @@ class Access:
         key_file: the pages' secret; made where it is absent.
         clock: the time.
         anchor: writes the access record's hashes into the site's log.
+        counts: storage of counted attempts, where several processes serve the site.
 
     Raises:
         AccessStateError: the key file cannot be used.
@@ -68,6 +70,7 @@ class Access:
         key_file: Path,
         clock: Clock,
         anchor: Anchor | None = None,
+        counts: CountStorage | None = None,
     ) -> None:
         self.site = site
         self.name = name
@@ -76,6 +79,7 @@ class Access:
         self.sessions = Sessions(storage, tables, clock=clock)
         self.passkeys = Passkeys(storage, tables, site, name=name, clock=clock)
         self.looks = Looks(storage, tables, self.vault, clock=clock, anchor=anchor)
+        self.throttle = Throttle(counts, self.vault.count_key if counts is not None else None)
         self.desk = SignInDesk(
             storage,
             tables,
@@ -83,7 +87,7 @@ class Access:
             people=self.people,
             sessions=self.sessions,
             passkeys=self.passkeys,
-            throttle=Throttle(),
+            throttle=self.throttle,
             clock=clock,
         )
 

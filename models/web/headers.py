@@ -21,6 +21,10 @@ CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+DOCUMENT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+"""Of documents that are one file with their own style and no script: model cards, reports of programme statistics."""
 _ALWAYS = {
     "x-content-type-options": "nosniff",
     # To this site itself the referrer goes: with `no-referrer` browsers would hide the Origin of its own forms too.

@@ -14,7 +14,7 @@ from models.i18n import LANGUAGES, Language
 COOKIE = "digua_lang"
 PARAMETER = "lang"
 ONE_YEAR = 365 * 24 * 3600
-APIS = ("/v1/", "/internal/")
+APIS = ("/v1/", "/internal/", "/healthz", "/readyz", "/metrics")
 """Paths of programs, whose language goes by Accept-Language."""
 
 

@@ -101,16 +101,20 @@ class Pages:
         self.catalogues = tuple(catalogue(each) for each in dict.fromkeys((self.name, "models")))
         self.environment = make_environment(self.package)
 
-    def render(self, request: Request, template: str, status_code: int = 200, **context: Any) -> HTMLResponse:
+    def render(
+        self, request: Request, template: str, status_code: int = 200, *, anew: str | None = None, **context: Any
+    ) -> HTMLResponse:
         """Make a page.
 
         Args:
             request: whose reader's language, person and form token are used: ``request.state.person`` and
                 ``request.state.csrf_token``, which the access layer sets.
             template: below the package's ``templates``, or ``web/…`` of the shared ones.
+            anew: where the page can be opened anew, if that is not the address of the form that brought it.
             context: what the template names; a missing name is an error.
         """
         language = language_of_reader(request)
+        url = request.url if anew is None else request.url.replace(path=anew, query="")
         person = getattr(request.state, "person", None)
         token = _voice.set(_Voice(language, self.catalogues, getattr(request.state, "csrf_token", "")))
         try:
@@ -118,10 +122,10 @@ class Pages:
                 request=request,
                 lang=language,
                 html_lang=TAGS[language],
-                path=request.url.path,
-                languages={each: address_in(request.url, each) for each in TAGS},
+                path=url.path,
+                languages={each: address_in(url, each) for each in TAGS},
                 person=person,
-                nav=self.nav_for(request.url.path, person),
+                nav=self.nav_for(url.path, person),
                 alarms=self.alarms(),
                 app_title=self.title,
                 **context,

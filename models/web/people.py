@@ -88,42 +88,55 @@ class PeopleBook:
             FormInvalid: the name or a role cannot be had here.
             PersonKnown: there is somebody of this name.
         """
+        with self._storage.session() as session:
+            return self.add_in(session, name, roles)[1]
+
+    def add_in(self, session: Session, name: str, roles: Iterable[Role]) -> tuple[str, str]:
+        """Make an account in the caller's transaction; the person's id and the token. Raises as `add`."""
         given = self._checked(name, roles)
         person_id = secrets.token_hex(16)
         people = self._tables.people
-        with self._storage.session() as session:
-            if session.execute(select(people.c.person_id).where(people.c.name == name)).first() is not None:
-                raise PersonKnown(
-                    f"{name} has an account already.", field="name", remedy="Choose another name, or reset this one."
-                )
-            session.execute(
-                insert(people).values(
-                    person_id=person_id,
-                    name=name,
-                    roles=" ".join(sorted(given)),
-                    added_at=self._now(),
-                )
+        if session.execute(select(people.c.person_id).where(people.c.name == name)).first() is not None:
+            raise PersonKnown(
+                f"{name} has an account already.", field="name", remedy="Choose another name, or reset this one."
             )
-            return self._issue(session, person_id)
+        session.execute(
+            insert(people).values(
+                person_id=person_id,
+                name=name,
+                roles=" ".join(sorted(given)),
+                added_at=self._now(),
+            )
+        )
+        return person_id, self._issue(session, person_id)
 
     def reset(self, name: str) -> str:
         """Void a person's passkeys, password and sessions, and return a new one-time token; PersonUnknown."""
         with self._storage.session() as session:
-            person = self._find(session, name)
-            self._void(session, person.person_id)
-            session.execute(
-                update(self._tables.people)
-                .where(self._tables.people.c.person_id == person.person_id)
-                .values(password_hash=None, totp_sealed=None, totp_step=None, joined_at=None)
-            )
-            return self._issue(session, person.person_id)
+            return self.reset_in(session, name)[1]
+
+    def reset_in(self, session: Session, name: str) -> tuple[Person, str]:
+        """As `reset`, in the caller's transaction; whose it was, and the token."""
+        person, people = self._find(session, name), self._tables.people
+        self._void(session, person.person_id)
+        session.execute(
+            update(people)
+            .where(people.c.person_id == person.person_id)
+            .values(password_hash=None, totp_sealed=None, totp_step=None, joined_at=None)
+        )
+        return person, self._issue(session, person.person_id)
 
     def remove(self, name: str) -> None:
         """Delete an account with all that belongs to it, sessions first; PersonUnknown. Records of looks stay."""
         with self._storage.session() as session:
-            person = self._find(session, name)
-            self._void(session, person.person_id)
-            session.execute(delete(self._tables.people).where(self._tables.people.c.person_id == person.person_id))
+            self.remove_in(session, name)
+
+    def remove_in(self, session: Session, name: str) -> Person:
+        """As `remove`, in the caller's transaction; whose it was."""
+        person = self._find(session, name)
+        self._void(session, person.person_id)
+        session.execute(delete(self._tables.people).where(self._tables.people.c.person_id == person.person_id))
+        return person
 
     def all(self) -> list[Account]:
         """Everybody, by name."""

@@ -1,131 +1,44 @@
 """Who may do what: one table over every endpoint of the hub, of a node's gateway and of a node's pages.
 
 It is documentation (docs/rights.md is made from it), the check itself (`models.web.access.needs` asks it), and a test
-(tests/unit/test_rights_table.py walks every route of every application for every role). Whoever adds a route adds it to
-the row of the right that it needs; a row's `who` is the only place where a role gets a right.
+(tests/integration/test_rights_*.py walk every route of every application for every role). Whoever adds a route adds it
+to the row of the right that it needs; a row's `who` is the only place where a role gets a right.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Literal
 
-Site = Literal["hub", "gateway", "bank", "witness"]
-"""The hub; a node's gateway for its owner's systems; a node's pages, which at the witness are the regulator's."""
-SITES: tuple[Site, ...] = ("hub", "gateway", "bank", "witness")
-PAGE_SITES: tuple[Site, ...] = ("hub", "bank", "witness")
+from models.web.rights_platform import PLATFORM_RIGHTS
+from models.web.rights_terms import PAGE_SITES, ROLES_AT, SITES, Caller, Grant, Right, Role, Site, at
 
-
-class Role(StrEnum):
-    """What a person is; one may be several."""
-
-    OPERATOR = "operator"
-    OWNER = "owner"
-    RISK_OFFICER = "risk-officer"
-    DATA_STEWARD = "data-steward"
-    COUNTER_CLERK = "counter-clerk"
-    REGULATOR = "regulator"
-    INSPECTOR = "inspector"
-
-
-ROLES_AT: dict[Site, tuple[Role, ...]] = {
-    "hub": (Role.OPERATOR,),
-    "gateway": (),
-    "bank": (Role.OWNER, Role.RISK_OFFICER, Role.DATA_STEWARD, Role.COUNTER_CLERK),
-    "witness": (Role.OWNER, Role.REGULATOR, Role.INSPECTOR),
-}
-"""Roles that exist at a site; a person's account is at one site."""
-
-
-class Caller(StrEnum):
-    """What a machine, or somebody without an account, shows instead of a sign-in."""
-
-    ANYONE = "anyone"
-    MERCHANT = "merchant-signature"
-    PARTY = "party-signature"
-    WITNESS = "witness-signature"
-    ADMIN = "admin-token"
-    INTERNAL = "internal-token"
-    GATEWAY = "gateway-token"
-    INVITED = "one-time-token"
-
-
-Who = Role | Caller
-
-
-class Right(StrEnum):
-    """What endpoints ask for."""
-
-    # Anybody
-    READ_PUBLIC = "read-public"
-    SIGN_IN = "sign-in"
-    MERCHANT_PAGES = "merchant-pages"
-    # Machines
-    ENROL = "enrol"
-    JOIN = "join"
-    PARTY_REQUESTS = "party-requests"
-    MERCHANT_REQUESTS = "merchant-requests"
-    ADMINISTER = "administer"
-    READ_ASSESSMENTS = "read-assessments"
-    HUB_PROCESSES = "hub-processes"
-    USE_GATEWAY = "use-gateway"
-    # All people
-    OWN_ACCOUNT = "own-account"
-    # The hub's operator
-    WATCH_HUB = "watch-hub"
-    ORDER_CAMPAIGN = "order-campaign"
-    ABORT_CAMPAIGN = "abort-campaign"
-    # A bank, or another party
-    ASK_SCORES = "ask-scores"
-    READ_CONSENTS = "read-consents"
-    TAKE_CONSENTS = "take-consents"
-    READ_USAGE = "read-usage"
-    READ_LEDGER = "read-ledger"
-    CHECK_DATA = "check-data"
-    ANSWER_TICKETS = "answer-tickets"
-    # The witness
-    OVERSEE = "oversee"
-    OPEN_COMMITMENTS = "open-commitments"
-    INSPECTION_FILE = "inspection-file"
-    RECONCILE = "reconcile"
-    APPROVE = "approve"
-    # Those who watch the watchers
-    READ_LOOKS = "read-looks"
-
-
-@dataclass(frozen=True)
-class Grant:
-    """One row.
-
-    Attributes:
-        right: what is granted.
-        allows: what that is, a sentence.
-        who: whom it is granted to.
-        endpoints: `(site, "METHOD /path")` of every route that asks for it; `WS` for a WebSocket.
-    """
-
-    right: Right
-    allows: str
-    who: frozenset[Who]
-    endpoints: tuple[tuple[Site, str], ...]
-
-
-def _at(sites: Site | Iterable[Site], *routes: str) -> tuple[tuple[Site, str], ...]:
-    places: tuple[Site, ...] = (sites,) if isinstance(sites, str) else tuple(sites)
-    return tuple((site, route) for site in places for route in routes)
-
+__all__ = [
+    "PAGE_SITES",
+    "RIGHTS",
+    "ROLES_AT",
+    "SITES",
+    "Caller",
+    "Grant",
+    "Right",
+    "Role",
+    "Site",
+    "grant_at",
+    "grant_of",
+    "may",
+]
 
 RIGHTS: tuple[Grant, ...] = (
     Grant(
         Right.READ_PUBLIC,
-        "Read what is public: who the hub is, the roster, the audit log and its proofs, released models, assets.",
+        "Read what is public: who the hub is, the roster, the audit log and its proofs, released models, published "
+        "statistics, assets.",
         frozenset({Caller.ANYONE}),
-        _at(
+        at(
             "hub",
             "GET /v1/openapi.json",
             "GET /v1/health",
+            "GET /healthz",
+            "GET /readyz",
             "GET /v1/info",
             "GET /v1/roster",
             "GET /v1/log/checkpoint",
@@ -144,19 +57,25 @@ RIGHTS: tuple[Grant, ...] = (
             "GET /v1/models/{model_id}/comparison",
             "GET /v1/models/{model_id}/release",
             "GET /v1/models/{model_id}/evaluation",
+            "GET /v1/models/{model_id}/points",
+            "GET /v1/models/{model_id}/stability",
+            "GET /v1/models/{model_id}/table",
+            "GET /v1/programme-statistics",
+            "GET /v1/programme-statistics/{campaign_id}",
             "GET /v1/notices",
             "GET /v1/notices/{sha256}",
             "GET /static/hub/{path}",
         )
-        + _at("gateway", "GET /health", "GET /openapi.json")
-        + _at(PAGE_SITES, "GET /", "GET /static/web/{path}")
-        + _at(("bank", "witness"), "GET /static/nodes/{path}"),
+        + at("gateway", "GET /health", "GET /openapi.json")
+        + at("platform", "GET /v1/openapi.json", "GET /healthz", "GET /readyz", "GET /static/hub/{path}")
+        + at(PAGE_SITES, "GET /", "GET /static/web/{path}")
+        + at(("bank", "witness"), "GET /static/nodes/{path}"),
     ),
     Grant(
         Right.SIGN_IN,
         "Sign in and out, and sign up with a one-time link.",
         frozenset({Caller.ANYONE}),
-        _at(
+        at(
             PAGE_SITES,
             "GET /signin",
             "POST /signin",
@@ -173,22 +92,24 @@ RIGHTS: tuple[Grant, ...] = (
         Right.ENROL,
         "Enrol a party, under a one-time token from the hub's operator.",
         frozenset({Caller.INVITED}),
-        _at("hub", "POST /v1/enrolments"),
+        at("hub", "POST /v1/enrolments"),
     ),
     Grant(
         Right.JOIN,
         "Bring a merchant's new key, under the one-time token of an invitation; it enrols nothing by itself.",
         frozenset({Caller.INVITED}),
-        _at("hub", "POST /v1/invitations/key", "POST /v1/invitations/state"),
+        at("hub", "POST /v1/invitations/key", "POST /v1/invitations/state"),
     ),
     Grant(
         Right.PARTY_REQUESTS,
         "Act as an enrolled party: link, queries, pseudonyms, keys, consents that name it; each request signed.",
         frozenset({Caller.PARTY}),
-        _at(
+        at(
             "hub",
             "WS /v1/link",
             "POST /v1/key-rotations",
+            "POST /v1/key-successions",
+            "POST /v1/charges",
             "POST /v1/merchant-keys",
             "POST /v1/voprf",
             "POST /v1/deletions",
@@ -209,7 +130,7 @@ RIGHTS: tuple[Grant, ...] = (
         Right.MERCHANT_REQUESTS,
         "Act as a merchant, on its own records alone: consents, changes of them, its record; each request signed.",
         frozenset({Caller.MERCHANT}),
-        _at(
+        at(
             "hub",
             "POST /v1/consents",
             "POST /v1/consent-events",
@@ -237,13 +158,14 @@ RIGHTS: tuple[Grant, ...] = (
         Right.ADMINISTER,
         "Administer the hub from its command line: parties, campaigns, releases.",
         frozenset({Caller.ADMIN}),
-        _at(
+        at(
             "hub",
             "GET /v1/parties",
             "POST /v1/campaigns",
             "GET /v1/campaigns",
             "GET /v1/campaigns/{campaign_id}",
             "POST /v1/campaigns/{campaign_id}/abort",
+            "POST /v1/campaigns/plan",
             "POST /v1/notices",
             "POST /v1/assessments",
             "GET /v1/assessments",
@@ -256,24 +178,31 @@ RIGHTS: tuple[Grant, ...] = (
         Right.READ_ASSESSMENTS,
         "Read the report of an impact assessment.",
         frozenset({Caller.ADMIN, Caller.WITNESS}),
-        _at("hub", "GET /v1/assessments/{sha256}"),
+        at("hub", "GET /v1/assessments/{sha256}"),
+    ),
+    Grant(
+        Right.READ_METRICS,
+        "Collect the hub's metrics: counts, times and sizes, nothing about a merchant.",
+        frozenset({Caller.COLLECTOR}),
+        at("hub", "GET /metrics"),
     ),
     Grant(
         Right.HUB_PROCESSES,
         "Reach the parties' links from the hub's other processes.",
         frozenset({Caller.INTERNAL}),
-        _at(
+        at(
             "hub",
             "GET /v1/internal/links",
+            "GET /v1/internal/link-states",
             "POST /v1/internal/links/{party_id}/{frame_type}",
             "POST /v1/internal/feeds",
         ),
     ),
     Grant(
         Right.USE_GATEWAY,
-        "Ask for scores, and for merchants' consents, from the owner's own systems.",
+        "Ask for scores and merchants' consents, and read published statistics, from the owner's own systems.",
         frozenset({Caller.GATEWAY}),
-        _at(
+        at(
             "gateway",
             "POST /score",
             "GET /models",
@@ -288,13 +217,15 @@ RIGHTS: tuple[Grant, ...] = (
             "DELETE /v1/consents/requests/{request_id}",
             "POST /v1/consents/status",
             "POST /v1/consents/revoke-link",
+            "GET /v1/programme-statistics",
+            "GET /v1/programme-statistics/{campaign_id}",
         ),
     ),
     Grant(
         Right.OWN_ACCOUNT,
         "See and change one's own account: passkeys, password, sessions.",
         frozenset(Role),
-        _at(
+        at(
             PAGE_SITES,
             "GET /account",
             "POST /account/password",
@@ -303,21 +234,26 @@ RIGHTS: tuple[Grant, ...] = (
             "POST /account/passkeys/remove",
             "POST /account/signout-everywhere",
         )
-        + _at("bank", "GET /bank"),
+        + at("bank", "GET /bank"),
     ),
     Grant(
         Right.WATCH_HUB,
         "Watch nodes, campaigns, models, the budget plan and the audit log's head.",
         frozenset({Role.OPERATOR}),
-        _at(
+        at(
             "hub",
             "GET /operator",
             "GET /operator/nodes",
             "GET /operator/campaigns",
             "GET /operator/campaigns/{campaign_id}",
+            "GET /operator/campaigns/{campaign_id}/statistics",
+            "GET /operator/campaigns/{campaign_id}/statistics.csv",
             "GET /operator/budget",
             "GET /operator/models",
+            "GET /operator/models/{model_id}",
             "GET /operator/models/{model_id}/card",
+            "GET /operator/models/{model_id}/comparison",
+            "GET /operator/models/{model_id}/points",
             "GET /operator/log",
         ),
     ),
@@ -325,19 +261,19 @@ RIGHTS: tuple[Grant, ...] = (
         Right.ORDER_CAMPAIGN,
         "Order a campaign.",
         frozenset({Role.OPERATOR}),
-        _at("hub", "GET /operator/campaigns/new", "POST /operator/campaigns/plan", "POST /operator/campaigns"),
+        at("hub", "GET /operator/campaigns/new", "POST /operator/campaigns/plan", "POST /operator/campaigns"),
     ),
     Grant(
         Right.ABORT_CAMPAIGN,
         "Abort a campaign.",
         frozenset({Role.OPERATOR}),
-        _at("hub", "POST /operator/campaigns/{campaign_id}/abort"),
+        at("hub", "POST /operator/campaigns/{campaign_id}/abort"),
     ),
     Grant(
         Right.MERCHANT_PAGES,
         "Open the merchant's pages; what they ask for is signed in the browser.",
         frozenset({Caller.ANYONE}),
-        _at(
+        at(
             "hub",
             "GET /merchant",
             "GET /merchant/join",
@@ -356,7 +292,7 @@ RIGHTS: tuple[Grant, ...] = (
         Right.ASK_SCORES,
         "Score merchants who consented, one or a file of them, with reasons.",
         frozenset({Role.RISK_OFFICER}),
-        _at(
+        at(
             "bank",
             "GET /bank/score",
             "POST /bank/score",
@@ -375,7 +311,7 @@ RIGHTS: tuple[Grant, ...] = (
         Right.READ_CONSENTS,
         "See what merchants consented to at this party.",
         frozenset({Role.RISK_OFFICER, Role.COUNTER_CLERK}),
-        _at(
+        at(
             "bank",
             "GET /bank/consents",
             "POST /bank/consents",
@@ -386,16 +322,17 @@ RIGHTS: tuple[Grant, ...] = (
         Right.READ_USAGE,
         "See how many queries were asked and how they ended; no merchant is named.",
         frozenset({Role.RISK_OFFICER, Role.DATA_STEWARD, Role.OWNER}),
-        _at(
+        at(
             "bank",
             "GET /bank/usage",
+            "GET /bank/models/{model_id}/points",
         ),
     ),
     Grant(
         Right.READ_LEDGER,
         "See the privacy ledger, this node's contribution and its journal.",
         frozenset({Role.DATA_STEWARD, Role.OWNER}),
-        _at(
+        at(
             "bank",
             "GET /bank/ledger",
             "GET /bank/ledger.csv",
@@ -409,7 +346,7 @@ RIGHTS: tuple[Grant, ...] = (
         Right.CHECK_DATA,
         "Check the quality of this node's data; no values are shown.",
         frozenset({Role.DATA_STEWARD}),
-        _at(
+        at(
             "bank",
             "GET /bank/data",
             "POST /bank/data",
@@ -420,11 +357,12 @@ RIGHTS: tuple[Grant, ...] = (
         Right.ANSWER_TICKETS,
         "Answer merchants' requests for human review, correction and deletion.",
         frozenset({Role.RISK_OFFICER}),
-        _at(
+        at(
             "bank",
             "GET /bank/tickets",
             "GET /bank/tickets/{ticket_id}",
             "POST /bank/tickets/{ticket_id}/open",
+            "POST /bank/tickets/{ticket_id}/explain",
             "POST /bank/tickets/{ticket_id}/answer",
         ),
     ),
@@ -432,7 +370,7 @@ RIGHTS: tuple[Grant, ...] = (
         Right.OVERSEE,
         "See campaigns, budgets, the verified log, its proofs and consent histories; no merchant is named.",
         frozenset({Role.REGULATOR, Role.INSPECTOR}),
-        _at(
+        at(
             "witness",
             "GET /regulator",
             "GET /regulator/log",
@@ -450,25 +388,25 @@ RIGHTS: tuple[Grant, ...] = (
         Right.OPEN_COMMITMENTS,
         "Find a merchant's entries with the salts that the merchant handed over.",
         frozenset({Role.REGULATOR, Role.INSPECTOR}),
-        _at("witness", "GET /regulator/merchant", "POST /regulator/merchant"),
+        at("witness", "GET /regulator/merchant", "POST /regulator/merchant"),
     ),
     Grant(
         Right.INSPECTION_FILE,
         "Make a signed inspection file.",
         frozenset({Role.REGULATOR, Role.INSPECTOR}),
-        _at("witness", "GET /regulator/inspection", "POST /regulator/inspection"),
+        at("witness", "GET /regulator/inspection", "POST /regulator/inspection"),
     ),
     Grant(
         Right.RECONCILE,
         "Compare a node's journal with the log.",
         frozenset({Role.REGULATOR, Role.INSPECTOR}),
-        _at("witness", "GET /regulator/reconciliation", "POST /regulator/reconciliation"),
+        at("witness", "GET /regulator/reconciliation", "POST /regulator/reconciliation"),
     ),
     Grant(
         Right.APPROVE,
         "Approve or refuse parties and model releases.",
         frozenset({Role.REGULATOR}),
-        _at(
+        at(
             "witness",
             "POST /regulator/parties/{party_id}/approve",
             "POST /regulator/parties/{party_id}/withdraw",
@@ -476,11 +414,12 @@ RIGHTS: tuple[Grant, ...] = (
             "POST /regulator/models/{model_id}/refuse",
         ),
     ),
+    *PLATFORM_RIGHTS,
     Grant(
         Right.READ_LOOKS,
         "Read who looked at personal data, when and why.",
         frozenset({Role.OWNER, Role.OPERATOR, Role.INSPECTOR, Role.REGULATOR}),
-        _at(PAGE_SITES, "GET /access-record"),
+        at(PAGE_SITES, "GET /access-record"),
     ),
 )
 

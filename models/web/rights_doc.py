@@ -14,9 +14,9 @@ _HEAD = """\
 > 测试逐一核对每个地址 × 每个角色：允许的可用，其余一律拒绝；表中没有的地址，测试不通过。
 
 Made from `models/web/rights.py` by `python -m models.web.rights_doc docs/rights.md`; do not edit it. The same table is
-what pages ask at run time; `tests/integration/test_rights_hub.py` and `test_rights_nodes.py` walk every route of every
-application for every role and credential: what the table grants works, all else is refused, and a route that the
-table does not know fails.
+what pages ask at run time; `tests/integration/test_rights_hub.py`, `test_rights_nodes.py` and
+`test_rights_platform.py` walk every route of every application for every role and credential: what the table grants
+works, all else is refused, and a route that the table does not know fails.
 
 ## Who
 
@@ -30,14 +30,17 @@ _CALLERS = {
     Caller.WITNESS: "the witness's signature, likewise",
     Caller.ADMIN: "the administrator's token (`admin_token_file`)",
     Caller.INTERNAL: "the token of the hub's own processes (`internal_token_file`)",
+    Caller.COLLECTOR: "the collector's token (`metrics_token_file`)",
     Caller.GATEWAY: "the gateway's token (`gateway.token_file`)",
     Caller.INVITED: "a one-time token that a person handed over",
+    Caller.API_KEY: "a key of the platform's API (`digua-hub platform key-make`)",
 }
 _SITES: dict[Site, str] = {
     "hub": "The hub",
     "gateway": "The gateway of a node",
     "bank": "Pages of a node",
     "witness": "Pages of the witness",
+    "platform": "The Two Small platform",
 }
 
 

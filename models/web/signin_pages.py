@@ -57,7 +57,7 @@ async def sign_in(
     request: Request, name: Text = "", password: Text = "", code: Text = "", next: Text = "", again: Text = ""
 ) -> Response:
     """Sign in with a password and a code."""
-    access = await _own_form(request)
+    access = await own_form(request)
     try:
         entry = await to_thread.run_sync(access.desk.by_password, name.strip(), password, code, access.browser(request))
     except (SignInRefused, TooManyAttempts) as error:
@@ -68,14 +68,14 @@ async def sign_in(
 @router.post("/signin/passkey/options")
 async def begin_passkey(request: Request) -> Response:
     """Begin signing in with a passkey."""
-    access = await _own_form(request)
+    access = await own_form(request)
     return options_of(await to_thread.run_sync(access.desk.begin_passkey, access.browser(request)))
 
 
 @router.post("/signin/passkey")
 async def sign_in_by_passkey(request: Request) -> Response:
     """Finish it."""
-    access, given = await _own_form(request), await answer_of(request)
+    access, given = await own_form(request), await answer_of(request)
     entry = await to_thread.run_sync(
         access.desk.by_passkey, given.ceremony_id, given.credential, access.browser(request)
     )
@@ -93,7 +93,7 @@ async def read_sign_up(request: Request, token: str) -> Response:
 @router.post("/signup/{token}")
 async def sign_up(request: Request, token: str, password: Text = "", repeated: Text = "", code: Text = "") -> Response:
     """Sign up with a password and an authenticator app; the recovery codes are shown this once."""
-    access = await _own_form(request)
+    access = await own_form(request)
     browser = access.browser(request)
     try:
         entry, codes = await to_thread.run_sync(access.desk.join_by_password, token, password, repeated, code, browser)
@@ -109,14 +109,14 @@ async def sign_up(request: Request, token: str, password: Text = "", repeated: T
 @router.post("/signup/{token}/passkey/options")
 async def begin_joining(request: Request, token: str) -> Response:
     """Begin making the first passkey."""
-    access = await _own_form(request)
+    access = await own_form(request)
     return options_of(await to_thread.run_sync(access.desk.begin_joining, token, access.browser(request)))
 
 
 @router.post("/signup/{token}/passkey")
 async def join_by_passkey(request: Request, token: str) -> Response:
     """Finish it."""
-    access, given = await _own_form(request), await answer_of(request)
+    access, given = await own_form(request), await answer_of(request)
     entry = await to_thread.run_sync(
         access.desk.join_by_passkey, token, given.ceremony_id, given.credential, given.label, access.browser(request)
     )
@@ -149,7 +149,7 @@ def sign_in_page(
     request: Request, *, next: str, again: bool = False, name: str = "", error: WebError | None = None
 ) -> Response:
     """The form, with what was wrong with it."""
-    return _before(
+    return open_page(
         request,
         "access/signin.html.j2",
         status=200 if error is None else error.status,
@@ -166,7 +166,7 @@ def sign_up_page(request: Request, token: str, link: SignUp, *, error: WebError 
     access = access_of(request)
     uri = totp_uri(link.totp_secret, name=link.person.name, issuer=access.name)
     spaced = " ".join(link.totp_secret[at : at + 4] for at in range(0, len(link.totp_secret), 4))
-    return _before(
+    return open_page(
         request,
         "access/signup.html.j2",
         status=200 if error is None else error.status,
@@ -179,7 +179,7 @@ def sign_up_page(request: Request, token: str, link: SignUp, *, error: WebError 
     )
 
 
-def _before(request: Request, template: str, *, status: int, **context: Any) -> Response:
+def open_page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
     """A page for whoever has no session: its forms carry the token of a cookie that is set now, if there is none."""
     access = access_of(request)
     cookie = access.cookie(request, BEFORE)
@@ -193,7 +193,7 @@ def _before(request: Request, template: str, *, status: int, **context: Any) -> 
     return page
 
 
-async def _own_form(request: Request) -> Access:
+async def own_form(request: Request) -> Access:
     """ForgedForm unless it comes from a page of ours."""
     access = access_of(request)
     check_origin(request, access.site)

@@ -2,7 +2,8 @@
 
 Counted are attempts by address, and failures by account. So that strangers cannot shut a person out, a browser in which
 the account signed in before has a count of its own ("device cookies", OWASP); all others share those of their address
-and of the account. Counts live in memory: whoever could restart the process needs no password.
+and of the account. Counts live in memory, where no other storage is given: whoever could restart the process needs no
+password.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from hashlib import blake2b
 
 from limits import RateLimitItem, parse_many
-from limits.storage import MemoryStorage
+from limits.storage import MemoryStorage, Storage
 from limits.strategies import MovingWindowRateLimiter
 
 from models.web.errors import TooManyAttempts
@@ -30,11 +31,16 @@ _REQUESTS = tuple(parse_many("30/minute"))
 
 
 class Throttle:
-    """Counts of one process."""
+    """Counts attempts.
 
-    def __init__(self) -> None:
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._key = secrets.token_bytes(32)
+    Args:
+        storage: for moving windows; this process's memory where it is the only one.
+        key: of 32 bytes, under which names are blurred; the same for all processes that share the storage.
+    """
+
+    def __init__(self, storage: Storage | None = None, key: bytes | None = None) -> None:
+        self._limiter = MovingWindowRateLimiter(storage or MemoryStorage())
+        self._key = key or secrets.token_bytes(32)
 
     def attempt(self, account: str, address: str, device: str | None) -> None:
         """Count an attempt before it is looked at, so that many at a time are no way around; TooManyAttempts.

@@ -34,6 +34,8 @@ class Vault:
         self._sealing = AESGCM(_derive(secret, b"seal"))
         self._signing = _derive(secret, b"sign")
         self._blurring = _derive(secret, b"blur")
+        self.count_key = _derive(secret, b"count")
+        """For counts of attempts that several processes share."""
 
     def seal(self, plain: bytes, owner: str) -> bytes:
         """Encrypt for storage (AES-256-GCM); it opens for the same owner only."""

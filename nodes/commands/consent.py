@@ -115,8 +115,8 @@ def fetch_receipt(
     with open_services(config, roster=True) as services:
         runtime = services.runtime
         body = runtime.hub.request("GET", f"/v1/consents/{record_id}/receipt", signed=True)
-        keys = runtime.roster.hub_sign_key, runtime.roster.witness_sign_key
-    facts = _checked(body, *keys)
+        hub_keys, witness_keys = runtime.roster.hub_keys, runtime.roster.witness_keys
+    facts = _checked(body, hub_keys.newest, witness_keys.newest)
     try:
         out.write_bytes(body)
     except OSError as problem:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from models.errors import SchemaError
 from models.i18n import Language, language_from_env
 from models.schema import Schema
 from models.schema_file import load_schema
+from nodes.checks.sources import place_of
 from nodes.commands.setup import ConfigOption
 from nodes.config import NodeConfig, load_node_config
 from nodes.console import (
@@ -30,7 +30,7 @@ from nodes.console import (
 from nodes.dataset_config import DatasetConfig
 from nodes.errors import ConfigError, SourceError
 from nodes.frozen_counts import FrozenCounts, KeptCounts
-from nodes.own_files import STORE_FILE, open_store
+from nodes.own_files import STORE_FILE, open_store, write_private
 from nodes.quality import OUTCOMES, WARNINGS, as_plain, assess
 from nodes.sources.configured import source_of
 from nodes.sources.table import NodeTable
@@ -65,7 +65,7 @@ def check_data(
             )
         reports = [_report(each, loaded, as_json=as_json, bins=bins) for each in chosen]
         if out is not None:
-            _write(out, reports)
+            write_private(out, json.dumps({"datasets": reports}, ensure_ascii=False, indent=2))
         if as_json:
             print_json({"datasets": reports})
         if any(report["problem"] is not None for report in reports):
@@ -74,7 +74,7 @@ def check_data(
 
 def _report(dataset: DatasetConfig, config: NodeConfig, *, as_json: bool, bins: bool) -> dict[str, Any]:
     facts: dict[str, Any] = {
-        "source": _place(dataset),
+        "source": place_of(dataset),
         "schema_file": str(dataset.schema_file),
         "problem": None,
     }
@@ -113,23 +113,6 @@ def _follows(dataset: DatasetConfig, wanted: str) -> bool:
         return load_schema(dataset.schema_file).name == wanted
     except SchemaError:
         return False
-
-
-def _place(dataset: DatasetConfig) -> str:
-    if dataset.sql is not None:
-        return dataset.sql.url or str(dataset.sql.url_file)
-    return str(dataset.file)
-
-
-def _write(path: Path, reports: list[dict[str, Any]]) -> None:
-    text = json.dumps({"datasets": reports}, ensure_ascii=False, indent=2) + "\n"
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as problem:
-        raise ConfigError(
-            f"{path} cannot be written: {problem.strerror}", field="out", remedy="check the path and its permissions"
-        ) from problem
 
 
 def _print(report: dict[str, Any], *, bins: bool) -> None:

@@ -1,4 +1,4 @@
-"""`merchants`: pseudonyms and keys of merchants, at the platform and at the bank that countersigns (0, 1)."""
+"""`merchants`: pseudonyms and keys of merchants (0, 1), and what a merchant at the counter is told of its score."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from rich.progress import Progress as Bars
 
 from crypto.identifiers import IdentifierType, normalise
 from crypto.wire.party import MerchantKeyLeaf, MerchantKeySubmission
+from models.explanation import lines_of
+from models.i18n import LANGUAGES, Language, language_from_env
 from nodes.batch_files import read_file
 from nodes.commands.opened import open_services
 from nodes.commands.setup import ConfigOption
 from nodes.console import JsonOption, err, print_facts, print_json, reported, say
 from nodes.errors import ConfigError
 from nodes.merchant_keys import MerchantKeyDraft, check_submission, countersign, draft_batch
+from nodes.own_files import write_private
 from nodes.pseudonyms import Progress
 
 app = typer.Typer(help="Merchants' pseudonyms and keys. 商户假名与密钥。", no_args_is_help=True)
@@ -148,6 +151,31 @@ def submit(batch: BatchOption, config: ConfigOption = Path("node.yaml"), as_json
         )
     facts = {"batch_id": signed.batch_id, "stored": signed.size}
     print_json(facts) if as_json else print_facts(facts)
+
+
+@app.command()
+@reported
+def explain(
+    merchant: Annotated[str, typer.Option("--id", help="The identifier of the merchant who asks. 到场商户的标识。")],
+    config: ConfigOption = Path("node.yaml"),
+    score: Annotated[int | None, typer.Option(help="Its score, where it is known. 该商户的评分（如已知）。")] = None,
+    model_id: Annotated[str | None, typer.Option(help="The newest model without it. 指定模型。")] = None,
+    lang: Annotated[Language | None, typer.Option(help="zh or en; by DIGUA_LANG without it. 语言。")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write, for its owner alone. 输出文件。")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell a merchant at the counter how this party's data about it count. 向到场商户说明本机构数据的计分情况。"""
+    with open_services(config, roster=True) as services:
+        found = services.explanations.explain(merchant, author="command line", model_id=model_id, score=score)
+    lines = lines_of(found, lang or language_from_env())
+    if out is not None:
+        write_private(out, "\n".join(lines))
+    if as_json:
+        print_json({each: lines_of(found, each) for each in LANGUAGES})
+    elif out is None:
+        typer.echo("\n".join(lines))
+    else:
+        print_facts({"file": str(out)})
 
 
 def _id_type(text: str) -> IdentifierType:

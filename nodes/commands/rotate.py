@@ -6,11 +6,12 @@ from pathlib import Path
 
 import typer
 
-from nodes.commands.setup import CONFIG_FILE, ConfigOption, public_facts
+from nodes.commands.setup import ConfigOption, public_facts
 from nodes.config import load_node_config
 from nodes.console import JsonOption, print_facts, print_json, reported, say
 from nodes.fingerprint import party_fingerprint
 from nodes.hub_client import HubClient
+from nodes.initialisation import CONFIG_FILE
 from nodes.keys import load_keys
 from nodes.own_files import hold_alone
 from nodes.rotation import rotate as rotate_keys

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import threading
@@ -12,9 +11,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import structlog
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from crypto.errors import CryptoError
+from models.ops.tracing import start_tracing
+from models.web.tls import on_hangup
 from nodes.commands.setup import ConfigOption
 from nodes.config import load_node_config
 from nodes.console import JsonOption, err, reported, say
@@ -32,10 +34,11 @@ from nodes.services import Services, equip
 from nodes.witness.mirror_follower import MirrorFollower
 
 if TYPE_CHECKING:
+    from nodes.monitor import MonitorServer
     from nodes.supernode import SuperNode
     from nodes.web.server import PageServer
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.commands.run")
 
 LOOK_SECONDS = 30.0
 """How often the tables are looked at for new identifiers."""
@@ -44,8 +47,10 @@ LOOK_SECONDS = 30.0
 @reported
 def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -> None:
     """Run the node until SIGTERM or Ctrl-C. 运行节点，直到收到终止信号。"""
-    configure_logs(as_json=as_json)
-    runtime = NodeRuntime.open(load_node_config(config))
+    loaded = load_node_config(config)
+    configure_logs(loaded.logs, as_json=as_json)
+    stop_tracing = start_tracing(loaded.tracing, service="digua-node", name=loaded.party_id)
+    runtime = NodeRuntime.open(loaded)
     services = equip(runtime)
     stopping = stop_on_signals()
     with runtime.exclusive():
@@ -54,17 +59,22 @@ def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -
         desk = BatchDesk(services.batches)
         gateway = open_gateway(services, link, desk)
         pages = open_pages(services, link, desk)
+        if pages is not None:
+            on_hangup(pages.renew_certificate)
+        monitor = open_monitor(services, link)
         link.start()
         data_life = DataLifeLoop(services.data_life)
         data_life.start()
         supernode = join_superlink(services)
         follower = follow_log(services)
-        _LOG.info("%s is running; its link goes to %s", runtime.config.party_id, runtime.config.hub.url)
+        _LOG.info("node-up", party=runtime.config.party_id, at=runtime.config.hub.url)
         try:
             keep_pseudonyms(runtime, stopping, bars=sys.stderr.isatty() and not as_json)
         finally:
             if follower is not None:
                 follower.stop()
+            if monitor is not None:
+                monitor.stop()
             if pages is not None:
                 pages.stop()
             if gateway is not None:
@@ -75,7 +85,8 @@ def run(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -
             data_life.stop()
             link.stop()
             runtime.close()
-    _LOG.info("%s has stopped", runtime.config.party_id)
+            stop_tracing()
+    _LOG.info("node-stopped", party=runtime.config.party_id)
 
 
 def open_gateway(services: Services, link: Link, desk: BatchDesk) -> GatewayServer | None:
@@ -89,6 +100,22 @@ def open_gateway(services: Services, link: Link, desk: BatchDesk) -> GatewayServ
         return None
     app = create_gateway(services, desk, token=gateway_token(config.gateway), connected=lambda: link.connected)
     server = GatewayServer(app, config.gateway, desk)
+    server.start()
+    return server
+
+
+def open_monitor(services: Services, link: Link) -> MonitorServer | None:
+    """Answer this machine's monitoring where the configuration says so.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    config = services.runtime.config.monitor
+    if config is None:
+        return None
+    from nodes.monitor import MonitorServer, create_monitor  # noqa: PLC0415  (only where it is used)
+
+    server = MonitorServer(create_monitor(services, config, connected=lambda: link.connected), config)
     server.start()
     return server
 
@@ -177,15 +204,15 @@ def keep_pseudonyms(runtime: NodeRuntime, stopping: threading.Event, *, bars: bo
             with _progress(bars) as report:
                 new = runtime.datasets.pseudonymise(report)
             if new:
-                _LOG.info("%d identifiers were pseudonymised", new)
+                _LOG.info("identifiers-pseudonymised", count=new)
         except (CryptoError, NodeError) as problem:
-            _LOG.error("pseudonyms: %s (%s); %s", problem, problem.code, problem.remedy or "")
+            _LOG.error("pseudonyms-late", code=problem.code, reason=problem.message, remedy=problem.remedy)
 
 
 @contextmanager
 def _progress(bars: bool) -> Iterator[Report]:
     if not bars:
-        yield lambda done, of: _LOG.info("pseudonyms: %d of %d", done, of)
+        yield lambda done, of: _LOG.info("pseudonyms", done=done, of=of)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err(), transient=True) as progress:

@@ -1,4 +1,4 @@
-"""`tickets`: what merchants ask this party for: a human review, a correction, a deletion."""
+"""`tickets`: what merchants ask this party for: a human review, an explanation, a correction, a deletion."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Annotated, Any, cast, get_args
 import typer
 
 from crypto.wire.ticket import TicketDecision
+from models.i18n import Language, language_from_env
 from nodes.commands.opened import open_services
 from nodes.commands.setup import ConfigOption
 from nodes.console import JsonOption, print_facts, print_json, print_table, reported, say
 from nodes.errors import ConfigError
+from nodes.own_files import write_private
 from nodes.tickets import ReceivedTicket
 
 app = typer.Typer(
-    help="Merchants' tickets: review, correction, deletion. 商户申请：复核、更正、删除。", no_args_is_help=True
+    help="Merchants' tickets: review, explanation, correction, deletion. 商户申请：复核、说明、更正、删除。",
+    no_args_is_help=True,
 )
 
 TicketId = Annotated[str, typer.Argument(help="The ticket's id. 申请编号。")]
@@ -86,6 +89,28 @@ def answer(
         received = services.tickets.find(ticket_id)
         services.tickets.answer(received, cast("TicketDecision", decision), words, author=BY)
     facts = {"ticket": ticket_id, "decision": say(decision)}
+    print_json(facts) if as_json else print_facts(facts)
+
+
+@app.command()
+@reported
+def explain(
+    ticket_id: TicketId,
+    out: Annotated[Path, typer.Option(help="File for the draft, for its owner alone. 草稿文件。")],
+    config: ConfigOption = Path("node.yaml"),
+    score: Annotated[int | None, typer.Option(help="The merchant's score, where it is known. 该商户的评分。")] = None,
+    model_id: Annotated[str | None, typer.Option(help="The newest model without it. 指定模型。")] = None,
+    lang: Annotated[Language | None, typer.Option(help="zh or en; by DIGUA_LANG without it. 语言。")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draft the answer to a ticket that asks why; `answer` sends it. 起草评分说明，核对后用 answer 答复。"""
+    with open_services(config, roster=True) as services:
+        received = services.tickets.find(ticket_id)
+        words = services.explanations.draft(
+            received, author=BY, lang=lang or language_from_env(), model_id=model_id, score=score
+        )
+    write_private(out, words)
+    facts = {"ticket": ticket_id, "file": str(out)}
     print_json(facts) if as_json else print_facts(facts)
 
 

@@ -12,17 +12,12 @@ from nodes.commands.setup import ConfigOption
 from nodes.config import NodeConfig, load_node_config
 from nodes.console import JsonOption, print_facts, print_json, print_table, reported, say
 from nodes.errors import ConfigError
-from nodes.ledger import Ledger
 from nodes.own_files import open_store
 from nodes.witness.approvals import Approvals
-from nodes.witness.budget import programme
-
-app = typer.Typer(help="The witness's decisions. 见证方事务。", no_args_is_help=True)
 
 PartyName = Annotated[str, typer.Argument(help="The party's id. 机构编号。")]
 
 
-@app.command()
 @reported
 def approve(
     party: PartyName,
@@ -41,7 +36,6 @@ def approve(
     print_json(facts) if as_json else print_facts({**facts, "approved": say("yes")})
 
 
-@app.command()
 @reported
 def revoke(party: PartyName, config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -> None:
     """Take an approval back; rosters signed from now on lack the party. 撤销批准。"""
@@ -55,7 +49,6 @@ def revoke(party: PartyName, config: ConfigOption = Path("node.yaml"), as_json: 
     print_json(facts) if as_json else print_facts({**facts, "was_approved": say("yes" if was_approved else "no")})
 
 
-@app.command("list")
 @reported
 def list_parties(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -> None:
     """List approved parties and those that the hub proposes. 列出已批准与待批准的机构。"""
@@ -82,10 +75,12 @@ def list_parties(config: ConfigOption = Path("node.yaml"), as_json: JsonOption =
     print_table("", columns, [tuple(value or "–" for value in line.values()) for line in lines])
 
 
-@app.command()
 @reported
 def ledger(config: ConfigOption = Path("node.yaml"), as_json: JsonOption = False) -> None:
     """Show what the whole programme has cost a merchant at most. 显示整个计划的隐私开销。"""
+    from nodes.ledger import Ledger  # noqa: PLC0415  (the accountant is slow to import)
+    from nodes.witness.budget import programme  # noqa: PLC0415
+
     loaded = witness_config(config)
     store = open_store(loaded)
     try:

@@ -7,16 +7,13 @@ from typing import Annotated
 
 import typer
 
-import nodes.commands.witness_models  # noqa: F401  (its commands stand in the same group)
 from crypto.checkpoint import parse_note
-from nodes.commands.witness import app
 from nodes.config import key_from_text
 from nodes.console import JsonOption, print_facts, print_json, reported, say
 from nodes.errors import ConfigError
 from nodes.witness.inspection import read_inspection, verify_inspection
 
 
-@app.command("verify-inspection")
 @reported
 def verify_file(
     file: Annotated[Path, typer.Argument(help="An inspection file. 检查文件。")],

@@ -14,7 +14,7 @@ import typer
 from models.card import render_card
 from models.i18n import language_from_env
 from nodes.commands.setup import ConfigOption
-from nodes.commands.witness import app, witness_config
+from nodes.commands.witness import witness_config
 from nodes.console import JsonOption, print_facts, print_json, print_table, reported, say
 from nodes.journal import Journal
 from nodes.own_files import open_store
@@ -47,7 +47,6 @@ class CardLanguage(StrEnum):
     EN = "en"
 
 
-@app.command("models")
 @reported
 def list_models(config: ConfigOption = NODE_YAML, as_json: JsonOption = False) -> None:
     """List models that wait for approval, and those signed. 列出待批准与已签署的模型。"""
@@ -79,7 +78,6 @@ def list_models(config: ConfigOption = NODE_YAML, as_json: JsonOption = False) -
     print_table("", ("model", "state", "campaign", "epsilon", "reason"), rows)
 
 
-@app.command("model-card")
 @reported
 def model_card(
     model: ModelName,
@@ -98,7 +96,6 @@ def model_card(
         out.write_text(text, encoding="utf-8")
 
 
-@app.command("approve-model")
 @reported
 def approve_model(model: ModelName, config: ConfigOption = NODE_YAML, as_json: JsonOption = False) -> None:
     """Let a model out for scoring; the hub's operator then asks for the release again. 批准模型发布。"""
@@ -109,7 +106,6 @@ def approve_model(model: ModelName, config: ConfigOption = NODE_YAML, as_json: J
     print_json(facts) if as_json else print_facts({**facts, "approved": say("yes"), "epsilon": facts["epsilon"] or "–"})
 
 
-@app.command("refuse-model")
 @reported
 def refuse_model(
     model: ModelName,

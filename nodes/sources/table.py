@@ -12,8 +12,10 @@ import polars as pl
 
 from crypto.errors import IdentifierError
 from crypto.identifiers import IdentifierType, masked, normalise
-from models.adverse import day_of, too_old
-from models.bins import CellProblem, Codes, bin_frame, outcome_checked, text_values
+from models.adverse import day_of, days_of, too_old
+from models.bins import CellProblem, bin_frame, outcome_checked, text_values
+from models.codes import Codes
+from models.quantile_bins import on_grid
 from models.said import Said, said
 from models.schema import Schema
 from nodes.clock import system_clock
@@ -34,6 +36,7 @@ class NodeTable:
         outcome: (n,) 0 defaulted, 1 performing, 2 no label; ``None`` where the kind has no label.
         outside: (F,) values outside the feature's ``range``.
         too_old: column of an adverse fact → values that are past the five-year limit and were left out.
+        ends: column of an adverse fact → (n,) days of its end, null where it has none.
     """
 
     ids: list[str]
@@ -41,6 +44,7 @@ class NodeTable:
     outcome: Codes | None
     outside: tuple[int, ...]
     too_old: Mapping[str, int] = field(default_factory=dict)
+    ends: Mapping[str, pl.Series] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -50,7 +54,8 @@ class NodeTable:
 
         Args:
             source: where the rows are.
-            schema: the campaign's public schema.
+            schema: the campaign's public schema; where its bins are still to come from quantiles, codes are cells of
+                the grids (`models.quantile_bins.on_grid`).
             kind: this node's kind.
             block_rows: rows held as text at a time.
             today: adverse facts that are past the limit on this day are left out, as if their cells were empty; the
@@ -60,6 +65,7 @@ class NodeTable:
             SourceError: columns are missing, or cells do not fit: up to 20 problems are named at once.
             SchemaError: the schema has no such kind.
         """
+        schema = on_grid(schema)
         features = schema.features(kind)
         labelled = schema.label.kind == kind
         wanted = [schema.id.column, *schema.columns(kind)]
@@ -70,6 +76,7 @@ class NodeTable:
         _check_columns(source, wanted, kind)
         day = today or day_of(system_clock())
         old = dict.fromkeys(ends, 0)
+        ended: dict[str, list[pl.Series]] = {column: [] for column in ends}
 
         ids = _Identifiers(schema.id.type, schema.id.column)
         report = _Report()
@@ -86,6 +93,7 @@ class NodeTable:
             for column, ended_at in ends.items():
                 past, problems = too_old(kept[ended_at], day)
                 report.add_cells(problems, numbers.tolist())
+                ended[column].append(days_of(kept[ended_at])[0])
                 facts = kept[column]
                 old[column] += int((past & text_values(facts).is_not_null().to_numpy()).sum())
                 kept = kept.with_columns(facts.set(pl.Series(past), None))
@@ -105,7 +113,8 @@ class NodeTable:
             )
         report.refuse(source.name)
         outcome_or_none = np.concatenate(outcomes) if labelled else None
-        return cls(ids.values, np.concatenate(codes), outcome_or_none, tuple(outside.tolist()), old)
+        days = {column: pl.concat(parts) for column, parts in ended.items() if parts}
+        return cls(ids.values, np.concatenate(codes), outcome_or_none, tuple(outside.tolist()), old, days)
 
 
 @dataclass

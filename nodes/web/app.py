@@ -12,6 +12,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from models.web.app import install_pages
+from models.web.observed import Observed
 from models.web.pages import Pages
 from models.web.rights import Site
 from nodes.gateway import add_problems
@@ -51,4 +52,5 @@ def create_pages(services: Services, *, connected: Callable[[], bool], desk: Bat
     install_pages(app, access, pages, uploads=UPLOADS[site])
     for part in PARTS[site]:
         part(app, pages, services)
+    app.add_middleware(Observed, name="pages", told=config.logs is not None and config.logs.requests)
     return app

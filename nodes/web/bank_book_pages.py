@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
+from models.points_table import MEDIA, PointsFormat, file_name
 from models.web.access import needs
 from models.web.listing import Column, Ident, Listing, State, arrange
 from models.web.people import Person
@@ -52,6 +53,22 @@ def usage(request: Request, person: Watcher, days: str = "30") -> Response:
     return pages_of(request).render(
         request, "bank/usage.html.j2", sheet=sheet, listing=listing, days=chosen, choices=DAYS
     )
+
+
+@router.get("/models/{model_id}/points")
+def points(
+    request: Request,
+    person: Watcher,
+    model_id: str,
+    form: Annotated[PointsFormat, Query(alias="format")] = "xlsx",
+) -> Response:
+    """Give a released scorecard's table of points as a file; it holds nothing of any merchant."""
+    made = desks_of(request).usage.points(model_id, form, lang_of(request))
+    headers = {
+        "Content-Disposition": f'attachment; filename="{file_name(model_id, form)}"',
+        "Cache-Control": "no-store",
+    }
+    return Response(made, media_type=MEDIA[form], headers=headers)
 
 
 @router.get("/ledger")

@@ -13,6 +13,7 @@ import numpy as np
 from sqlalchemy import func, select
 
 from models.artefact import ModelArtefact
+from models.divergence import Divergence
 from models.evidence import evidence_of
 from models.schema import Schema
 from models.scorecard import Scorecard
@@ -21,6 +22,7 @@ from nodes.charges import stage_of
 from nodes.frozen_counts import CampaignRows, FrozenCounts
 from nodes.model_book import BookedModel
 from nodes.services import Services
+from nodes.settled_tables import SettledTables
 from nodes.tables.ledger import SentRow
 from nodes.training_context import TrainingData
 from nodes.web.bank_words import listed, moment, say
@@ -55,7 +57,8 @@ class FeatureWeight:
     Attributes:
         span: between its best and its worst points.
         share: of the spans of all features of the model (0 to 100).
-        information_value: on this node's own labelled rows; None where it has no labels, or too few.
+        information: its information value on this node's own labelled rows, less what chance adds, with its 95 %
+            interval; None where it has no labels, or too few.
     """
 
     title: str
@@ -63,7 +66,7 @@ class FeatureWeight:
     high: int
     span: int
     share: float
-    information_value: float | None
+    information: Divergence | None
 
 
 @dataclass(frozen=True)
@@ -133,13 +136,14 @@ class ContributionDesk:
 
     def _models(self, lang: str) -> Iterable[ModelWeights]:
         kind, runtime = self._services.runtime.config.kind, self._services.runtime
+        tables = SettledTables(runtime.training_data, kind)
         for line in self._services.models.list():
             if not line.usable or line.artefact is None or line.artefact.scorecard is None:
                 continue
             model = self._services.models.get(line.model_id)
             if model is None or kind not in model.card.kinds:
                 continue
-            data = runtime.training_data(model.artefact.schema_sha256)
+            data = tables.under(model.artefact.schema_sha256, model.artefact.schema_of)
             yield model_weights(model, kind, data, lang)
 
 
@@ -176,7 +180,7 @@ def model_weights(model: BookedModel, kind: str, data: TrainingData | None, lang
             high=max(entry.points),
             span=span,
             share=round(100 * span / total, 1),
-            information_value=values.get(entry.feature.name),
+            information=values.get(entry.feature.name),
         )
         for entry, span in zip(model.card.features, spans, strict=True)
         if entry.feature.kind == kind
@@ -187,7 +191,7 @@ def model_weights(model: BookedModel, kind: str, data: TrainingData | None, lang
     )
 
 
-def information_values(schema: Schema, card: Scorecard, kind: str, data: TrainingData | None) -> dict[str, float]:
+def information_values(schema: Schema, card: Scorecard, kind: str, data: TrainingData | None) -> dict[str, Divergence]:
     """Information values of a kind's own features on own labelled rows; empty without labels of both sorts.
 
     Own rows are exact and never leave the node, so no noise is in them; encoders' outputs are left out.
@@ -212,7 +216,7 @@ def information_values(schema: Schema, card: Scorecard, kind: str, data: Trainin
         sigma_pair=0.0,
     )
     found = zip(blocks, evidence_of(table), strict=True)
-    return {block.name: round(each.information_value, 4) for block, each in found}
+    return {block.name: each.information for block, each in found if each.information is not None}
 
 
 def _title(schema: Schema, kind: str, name: str, lang: str) -> str:

@@ -5,7 +5,6 @@ The same check as `digua-node check-data`; nothing is sent, and no value of any 
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 import polars as pl
+import structlog
 
 from crypto.errors import CryptoError
 from models.drift import MOVED, MOVED_MUCH
@@ -31,7 +31,7 @@ from nodes.sources.table import NodeTable
 from nodes.web.bank_scores import percent
 from nodes.web.bank_words import moment, refused_error, say
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.web.bank_quality")
 JobState = Literal["none", "running", "finished"]
 
 
@@ -144,7 +144,7 @@ class QualityDesk:
             for dataset in self._runtime.config.datasets:
                 job.checked.append(self._check(dataset, job))
         except Exception:
-            _LOG.exception("the check of the tables failed")
+            _LOG.exception("data-check-failed")
         finally:
             job.ended_at = self._runtime.now()
             with self._lock:

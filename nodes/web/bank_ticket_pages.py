@@ -13,7 +13,8 @@ from starlette.responses import RedirectResponse, Response
 
 from crypto.errors import CryptoError
 from crypto.wire.ticket import TEXT_CHARACTERS, TicketDecision
-from models.i18n import catalogue, title_of
+from models.errors import ModelsError
+from models.i18n import LANGUAGES, catalogue, language_of, title_of
 from models.web.access import needs
 from models.web.language import language_of_reader
 from models.web.listing import Column, Ident, Moment, State, Term, arrange
@@ -21,6 +22,7 @@ from models.web.people import Person
 from models.web.problems import PageProblem
 from models.web.rights import Right
 from nodes.errors import NodeError, PeerError
+from nodes.explanations import EXPLAINED
 from nodes.tickets import ReceivedTicket
 from nodes.web.bank import look_at, pages_of
 from nodes.web.state import services_of
@@ -28,10 +30,16 @@ from nodes.web.state import services_of
 router = APIRouter(prefix="/bank/tickets")
 Officer = Annotated[Person, needs(Right.ANSWER_TICKETS)]
 
-KINDS = {"review": "Human review", "correction": "Correction of data", "deletion": "Deletion of data"}
+KINDS = {
+    "review": "Human review",
+    "explanation": "Explanation of the score",
+    "correction": "Correction of data",
+    "deletion": "Deletion of data",
+}
 SUBJECTS = {"query": "A query, by its place in the log", "consent": "A consent", "record": "This bank's own record"}
 STATES = {"open": "To be answered", "answered": "Answered", "closed": "Closed by the merchant"}
 _TONES = {"open": "warn", "answered": "good", "closed": "neutral"}
+LANGUAGE_NAMES = {"zh": "中文", "en": "English"}
 DECISIONS = {"granted": "Granted", "partly-granted": "Granted in part", "declined": "Not granted"}
 COLUMNS: tuple[Column[ReceivedTicket], ...] = (
     Column(
@@ -69,6 +77,34 @@ def open_ticket(request: Request, ticket_id: str, person: Officer) -> Response:
     """Open a ticket's text: a look at personal data."""
     received = services_of(request).tickets.find(ticket_id)
     return _ticket(request, received, text=_read(request, received, person))
+
+
+@router.post("/{ticket_id}/explain")
+def draft_explanation(
+    request: Request,
+    ticket_id: str,
+    person: Officer,
+    score: Annotated[str, Form()] = "",
+    words_in: Annotated[str, Form()] = "zh",
+) -> Response:
+    """Draft an answer that says how this bank's data about the merchant count; nothing is sent."""
+    received = services_of(request).tickets.find(ticket_id)
+    text = _read(request, received, person)
+    problem, words = None, ""
+    if score.strip() and not score.strip().isdecimal():
+        problem = PageProblem(title="", detail="A score is a whole number.")
+    else:
+        try:
+            words = services_of(request).explanations.draft(
+                received,
+                author=person.person_id,
+                lang=language_of(words_in),
+                score=int(score) if score.strip() else None,
+            )
+        except (CryptoError, ModelsError, NodeError) as error:
+            problem = _problem(error, request)
+    status = 200 if problem is None else 422
+    return _ticket(request, received, text=text, problem=problem, words=words, known=score, status=status)
 
 
 @router.post("/{ticket_id}/answer")
@@ -110,6 +146,7 @@ def _ticket(
     problem: PageProblem | None = None,
     chosen: str = "",
     words: str = "",
+    known: str = "",
     status: int = 200,
 ) -> Response:
     return pages_of(request).render(
@@ -127,10 +164,13 @@ def _ticket(
         chosen=chosen,
         words=words,
         longest=TEXT_CHARACTERS,
+        explained=received.ticket.kind in EXPLAINED,
+        known=known,
+        draft_languages=[(lang, LANGUAGE_NAMES[lang]) for lang in LANGUAGES],
     )
 
 
-def _problem(error: CryptoError | NodeError, request: Request) -> PageProblem:
+def _problem(error: CryptoError | ModelsError | NodeError, request: Request) -> PageProblem:
     code = (error.peer_code if isinstance(error, PeerError) else None) or error.code
     title = title_of(code, language_of_reader(request), catalogue("nodes")) or code
     return PageProblem(title=title, detail=error.message, remedy=error.remedy, code=code, field=error.field)

@@ -8,8 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from models.card_content import CardFacts
+from models.points_table import PointsFormat, points_csv, points_table
 from models.web.problems import PageProblem
+from nodes.errors import PolicyRefusal
 from nodes.journal import JournalLine
+from nodes.model_drift import known_table
 from nodes.requester import CODE, QUERY_ENDED, QUERY_SENT
 from nodes.services import Services
 from nodes.web.bank_words import BEIJING, PURPOSES, moment, refused, say
@@ -43,7 +47,7 @@ class UsageDay:
 
 @dataclass(frozen=True)
 class ModelUse:
-    """A released model, and how often this bank asked for it in the time shown."""
+    """A released model, and how often this bank asked for it in the time shown; `points`: it has a table of them."""
 
     model_id: str
     campaign: str
@@ -51,6 +55,7 @@ class ModelUse:
     released: str
     state: str
     usable: bool
+    points: bool
     epsilon: float | None
     asked: int
 
@@ -112,6 +117,30 @@ class UsageDesk:
             models=tuple(self._models(per_model, lang)),
         )
 
+    def points(self, model_id: str, form: PointsFormat, lang: str) -> bytes:
+        """A released scorecard's table of points as a file; evidence is in it where the hub gives the noisy table.
+
+        Raises:
+            PolicyRefusal: the node has no such model.
+            ArtefactError: it is no scorecard, or the hub's table is not the model's.
+        """
+        model = self._services.models.get(model_id)
+        if model is None:
+            raise PolicyRefusal(
+                "model-unknown",
+                f"this node has no released model {model_id}",
+                field="model_id",
+                remedy="take an id from the list of models",
+            )
+        model.artefact.card()  # refuses an encoder before the hub is asked
+        table = known_table(self._services.runtime.hub, model)
+        made = points_table(CardFacts(model.artefact, table=table, complete=False), lang)
+        if form == "csv":
+            return points_csv(made)
+        from models.points_workbook import points_workbook  # noqa: PLC0415  (only where one is made)
+
+        return points_workbook(made)
+
     def _models(self, asked: Counter[str], lang: str) -> Iterable[ModelUse]:
         for listed in self._services.models.list():
             if listed.withdrawn:
@@ -128,6 +157,7 @@ class UsageDesk:
                 released=moment(listed.issued_at),
                 state=say(lang, "model is " + state),
                 usable=listed.usable,
+                points=artefact is not None and artefact.scorecard is not None,
                 epsilon=None if artefact is None else artefact.privacy.epsilon,
                 asked=asked[listed.model_id],
             )

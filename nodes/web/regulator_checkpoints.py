@@ -8,7 +8,6 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from crypto.canonical import canonical_bytes
-from crypto.checkpoint import parse_note
 from crypto.wire.audit import ConsistencyProof
 from models.web.access import needs
 from models.web.pages import PagesOf
@@ -50,7 +49,7 @@ def checkpoints(request: Request, pages: PagesOf, desk: DeskOf, _: Reader) -> Re
         refused=desk.checkpoints.refused(),
         proof=proof,
         hashes=[] if proof is None else [each.hex() for each in proof.hashes],
-        signers=() if proof is None else desk.signers(parse_note(proof.new)[0].origin),
+        signers=() if proof is None else desk.signers(proof.new),
         problem=problem,
         old=params.get("old", "")[:20],
         new=params.get("new", "")[:20],

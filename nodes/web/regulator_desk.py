@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,9 +10,13 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crypto.checkpoint import NoteSignature, parse_note
+from crypto.key_line import KeyLine
+from crypto.keys import Signer as KeySigner
 from models.web.pages import Alarm, Pages
 from models.web.problems import problem_of
 from nodes.errors import ConfigError
+from nodes.roster import RosterBook
 from nodes.services import Services
 from nodes.witness.approvals import Approvals
 from nodes.witness.checkpoints import CosignedCheckpoints
@@ -57,8 +62,8 @@ class RegulatorDesk:
     overviews: Overviews
     approvals: Approvals
     models: ModelApprovals
-    hub_key: bytes
-    witness_key: bytes
+    roster: RosterBook
+    identity: KeySigner
 
     @classmethod
     def of(cls, services: Services) -> RegulatorDesk:
@@ -91,13 +96,23 @@ class RegulatorDesk:
             overviews=Overviews(witness.mirror, witness.checkpoints, spending, runtime.roster, clock=runtime.clock),
             approvals=witness.approvals,
             models=ModelApprovals(runtime.store, services.journal, clock=runtime.clock),
-            hub_key=runtime.roster.hub_sign_key,
-            witness_key=runtime.identity.public,
+            roster=runtime.roster,
+            identity=runtime.identity,
         )
 
-    def signers(self, origin: str) -> tuple[Signer, Signer]:
-        """Whose signatures a checkpoint carries: the hub's under the log's name, and this witness's."""
-        return Signer(origin, self.hub_key, "Hub"), Signer(self.party_id, self.witness_key, "Witness")
+    @property
+    def witness_key(self) -> bytes:
+        """The key that this witness signs with now, 32 bytes."""
+        return self.identity.public
+
+    def signers(self, note: str) -> tuple[Signer, Signer]:
+        """Whose signatures a checkpoint carries: the hub's under the log's name, and this witness's, with the keys that
+        they had then."""
+        checkpoint, lines = parse_note(note)
+        return (
+            Signer(checkpoint.origin, _signer(lines, self.roster.hub_keys), "Hub"),
+            Signer(self.party_id, _signer(lines, self.roster.witness_keys), "Witness"),
+        )
 
     def alarms(self) -> list[Alarm]:
         """What every page says until it is mended."""
@@ -113,6 +128,11 @@ class RegulatorDesk:
             text = "This witness refused a checkpoint that the hub offered: its log does not extend what was cosigned."
             found.append(Alarm(text, "Keep the evidence, and demand an explanation.", "/regulator/checkpoints#refused"))
         return found
+
+
+def _signer(lines: Sequence[NoteSignature], keys: KeyLine) -> bytes:
+    """The key of a line that signed a note; the newest where none did."""
+    return next((key for key in keys.publics if any(line.kind(key) is not None for line in lines)), keys.newest)
 
 
 def desk_of(request: Request) -> RegulatorDesk:

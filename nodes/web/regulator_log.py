@@ -12,7 +12,6 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from crypto.canonical import canonical_bytes
-from crypto.checkpoint import parse_note
 from models.web.access import needs
 from models.web.pages import PagesOf
 from models.web.people import Person
@@ -100,7 +99,6 @@ def entry(request: Request, index: Index, pages: PagesOf, desk: DeskOf, _: Reade
         proved = desk.evidence.entry(index)
     except EvidenceMissing as problem:
         return refused(pages, request, problem, 404)
-    origin = parse_note(proved.checkpoint.note)[0].origin
     what = proved.found.entry
     facts = [] if what is None else sorted(what.facts.items())
     return pages.render(
@@ -113,7 +111,7 @@ def entry(request: Request, index: Index, pages: PagesOf, desk: DeskOf, _: Reade
         hashes=[each.hex() for each in proved.proof.hashes],
         checkpoint=proved.checkpoint,
         cosigned_at=datetime.fromtimestamp(proved.checkpoint.time, UTC),
-        signers=desk.signers(origin),
+        signers=desk.signers(proved.checkpoint.note),
         last=proved.checkpoint.size - 1,
         type_text=type_text,
     )

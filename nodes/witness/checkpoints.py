@@ -6,20 +6,30 @@ Its last checkpoint is on disk before the line leaves, so that not even a crash 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 from sqlalchemy import func, select, update
+from sqlalchemy.dialects.sqlite import insert
 
 from crypto.canonical import canonical_bytes
 from crypto.checkpoint import Checkpoint, assemble, parse_note, sign_note, verify_note
 from crypto.errors import ProofError
-from crypto.keys import IdentityKey
+from crypto.key_line import KeyLine
+from crypto.keys import Signer
 from crypto.merkle import EMPTY_ROOT, verify_consistency
 from crypto.wire.audit import CheckpointCosignature, CheckpointOffer
 from nodes.clock import Clock, system_clock
 from nodes.store import Store
 from nodes.tables.witness import CosignedCheckpointRow, CosignedLogRow, RefusedCheckpointRow
+
+_KNOWN = select(CosignedLogRow.origin, CosignedLogRow.size, CosignedLogRow.root).where(CosignedLogRow.id == 1)
+_FIRST = insert(CosignedLogRow).values(id=1)
+_NEXT = update(CosignedLogRow).where(CosignedLogRow.id == 1)
+_END = update(RefusedCheckpointRow).where(RefusedCheckpointRow.open).values(open=False)
+_KEEP = insert(CosignedCheckpointRow).on_conflict_do_nothing(index_elements=["size"])
+"""One of the same size is kept already: the hub asked again."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +98,22 @@ class CheckpointCosigner:
     """Handles `cosign-checkpoint`."""
 
     def __init__(
-        self, store: Store, *, hub_key: bytes, witness_id: str, identity: IdentityKey, clock: Clock = system_clock
+        self,
+        store: Store,
+        *,
+        hub_keys: Callable[[], KeyLine],
+        witness_id: str,
+        identity: Signer,
+        clock: Clock = system_clock,
     ) -> None:
         """Args:
         store: the witness's.
-        hub_key: the hub's pinned key.
+        hub_keys: gives the hub's keys, from the pinned one on.
         witness_id, identity: name and key of the cosignature.
         clock: its time.
         """
         self._store = store
-        self._hub_key = hub_key
+        self._hub_keys = hub_keys
         self._witness_id = witness_id
         self._identity = identity
         self._clock = clock
@@ -117,16 +133,17 @@ class CheckpointCosigner:
         There is no line where the hub starts from another size than the one cosigned last.
 
         Raises:
-            ProofError: not signed by the pinned hub key, of another log, or not an extension: a forked history.
+            ProofError: not signed by the hub's key of now, of another log, or not an extension: a forked history.
         """
         try:
             offer = CheckpointOffer.model_validate_json(body)
         except ValidationError as problem:
             raise ProofError("the offer is malformed", field="offer", remedy="offer the checkpoint again") from problem
         origin = parse_note(offer.note)[0].origin
-        checkpoint = verify_note(offer.note, {origin: self._hub_key}, required={origin})
+        checkpoint = verify_note(offer.note, {origin: self._hub_keys()}, required={origin}, moment=self._clock())
         with self._lock, self._store.session() as session:
-            row = session.get(CosignedLogRow, 1)
+            connection = session.connection()
+            row = connection.execute(_KNOWN).first()
             known = Checkpoint(origin, 0, EMPTY_ROOT) if row is None else Checkpoint(row.origin, row.size, row.root)
             if known.origin != origin:
                 raise ProofError(
@@ -137,19 +154,18 @@ class CheckpointCosigner:
             if offer.old_size != known.size or checkpoint.size < known.size:
                 return canonical_bytes(CheckpointCosignature(known_size=known.size))
             verify_consistency(known.size, known.root, checkpoint.size, checkpoint.root, offer.proof)
-            session.merge(CosignedLogRow(id=1, origin=origin, size=checkpoint.size, root=checkpoint.root))
-            session.execute(update(RefusedCheckpointRow).values(open=False))
+            told = {"origin": origin, "size": checkpoint.size, "root": checkpoint.root}
+            connection.execute(_FIRST if row is None else _NEXT, told)
+            connection.execute(_END)
             moment = int(self._clock().timestamp())
             line = sign_note(checkpoint.body(), self._witness_id, self._identity, cosignature_time=moment)
-            if session.get(CosignedCheckpointRow, checkpoint.size) is None:
-                session.add(
-                    CosignedCheckpointRow(
-                        size=checkpoint.size,
-                        root=checkpoint.root,
-                        note=assemble(checkpoint.body(), [_line_of(offer.note, origin), line]),
-                        cosigned_at=moment,
-                    )
-                )
+            kept = {
+                "size": checkpoint.size,
+                "root": checkpoint.root,
+                "note": assemble(checkpoint.body(), [_line_of(offer.note, origin), line]),
+                "cosigned_at": moment,
+            }
+            connection.execute(_KEEP, kept)
         return canonical_bytes(CheckpointCosignature(line=line, known_size=checkpoint.size))
 
     def _keep_refusal(self, body: bytes, problem: ProofError) -> None:

@@ -25,7 +25,9 @@ from crypto.secure_sum import open_sum
 from crypto.wire.campaign import RoundReceipt
 from crypto.wire.link import RoundShares
 from models.encoder_spec import EncoderSpec
-from models.encoder_step import apply_step, final_parameters, initial_parameters, initial_state
+from models.encoder_start import first_parameters
+from models.encoder_step import apply_step, final_parameters, initial_state
+from models.errors import DataError
 from nodes.errors import PolicyRefusal
 from nodes.rounds_check import is_try_of, read_spec
 from nodes.terms_check import CheckedTerms
@@ -35,7 +37,11 @@ _FLOOR = 1e-12
 
 
 def replay_encoder(
-    attempts: WitnessAttemptStore, run: WitnessRecord, checked: CheckedTerms, rounds: Sequence[RoundShares]
+    attempts: WitnessAttemptStore,
+    run: WitnessRecord,
+    checked: CheckedTerms,
+    rounds: Sequence[RoundShares],
+    start: bytes | None = None,
 ) -> NDArray[np.float64]:
     """(P,) the parameters that the run's rounds give.
 
@@ -44,6 +50,8 @@ def replay_encoder(
         run: its record of the run.
         checked: the run's terms.
         rounds: one counted try of each round, in order.
+        start: artefact of the model that the run started from, if its terms name one; that it was released is the
+            caller's to check.
 
     Raises:
         PolicyRefusal: `model-not-reproduced`: rounds are missing, a share is not one that its node receipted, this
@@ -52,7 +60,10 @@ def replay_encoder(
     spec = read_spec(checked)
     if len(rounds) != spec.rounds:
         raise not_reproduced(f"{len(rounds)} of the {spec.rounds} rounds were brought", "rounds")
-    parameters, state = initial_parameters(spec), initial_state(spec)
+    try:
+        parameters, state = first_parameters(spec, checked.schema, start), initial_state(spec)
+    except DataError as problem:
+        raise not_reproduced(problem.message, "start") from problem
     for each in rounds:
         opened = _open(attempts, run, checked, spec, state.step, each)
         _check_parameters(each, parameters, state.step)

@@ -24,14 +24,17 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from crypto.canonical import canonical_bytes
-from crypto.checkpoint import Checkpoint, parse_note, verify_note
+from crypto.checkpoint import Checkpoint, Verifiers, parse_note, verify_note
+from crypto.dated import verify_dated
 from crypto.errors import CryptoError, ProofError, SignatureError
-from crypto.jws import peek_kid, sign, verify, verify_model
-from crypto.keys import IdentityKey
+from crypto.jws import peek_kid, sign, verify
+from crypto.key_line import KeyLine
+from crypto.keys import Signer
 from crypto.log_index import indexed
 from crypto.merkle import leaf_hash, verify_inclusion
+from crypto.succession import line_of
 from crypto.wire.audit import LogEntry
-from crypto.wire.base import Hash, Moment, PartyId, WireModel
+from crypto.wire.base import Hash, Moment, PartyId, Token, WireModel
 from crypto.wire.party import Roster
 from nodes.errors import NodeError
 
@@ -88,9 +91,11 @@ class Inspection(WireModel):
     checkpoint: str
     roster: str
     entries: tuple[InspectedEntry, ...]
+    successions: tuple[Token, ...] = ()
+    """Which keys of hub and witness follow which; each is signed for itself."""
 
 
-def sign_inspection(content: Inspection, key: IdentityKey) -> bytes:
+def sign_inspection(content: Inspection, key: Signer) -> bytes:
     """The file's bytes."""
     payload = canonical_bytes(content)
     header, _, signature = sign(payload, key, typ=JWS_TYPE, kid=content.witness).split(".")
@@ -110,10 +115,11 @@ def verify_inspection(data: bytes, witness_key: bytes) -> Inspection:
     """
     content = _signed_content(data, witness_key)
     try:
-        roster = verify_model(content.roster, witness_key, Roster, typ="roster", kid=content.witness)
+        witnesses = line_of(witness_key, content.successions, content.witness)
+        roster = verify_dated(content.roster, witnesses, Roster, typ="roster", kid=content.witness)
     except CryptoError as problem:
         raise InspectionError("Y2", problem.message, field="roster") from problem
-    checkpoint = _checkpoint(content, roster, witness_key)
+    checkpoint = _checkpoint(content, roster, witnesses)
     before = checkpoint.size
     if content.found < len(content.entries):
         raise InspectionError("Y5", "it holds more entries than it says were found", field="found")
@@ -153,16 +159,29 @@ def _signed_content(data: bytes, witness_key: bytes) -> Inspection:
         raise InspectionError("Y1", "it holds more than content and a detached signature", field="content")
     token = f"{header}.{urlsafe_b64encode(payload).rstrip(b'=').decode()}.{signature}"
     try:
-        verify(token, witness_key, typ=JWS_TYPE)
+        # What it brings is signed for itself, and leads from the key that the reader knows to the one that signed.
         content = Inspection.model_validate_json(payload)
         named = peek_kid(token, typ=JWS_TYPE)
-    except SignatureError as problem:
+        witnesses = line_of(witness_key, content.successions, named)
+        signer = next((key.public for key in witnesses.keys if _signed(token, key.public)), witness_key)
+        verify(token, signer, typ=JWS_TYPE)
+        if not witnesses.holds(signer, content.made_at):
+            raise InspectionError("Y1", "the key that signed it did not hold then", field="signature")
+    except CryptoError as problem:
         raise InspectionError("Y1", problem.message, field="signature") from problem
     except ValidationError as problem:
         raise InspectionError("Y1", "its content is not that of this version", field="content") from problem
     if named != content.witness:
         raise InspectionError("Y1", "it is signed under another name than it says", field="witness")
     return content
+
+
+def _signed(token: str, public: bytes) -> bool:
+    try:
+        verify(token, public, typ=JWS_TYPE)
+    except SignatureError:
+        return False
+    return True
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -173,11 +192,12 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
-def _checkpoint(content: Inspection, roster: Roster, witness_key: bytes) -> Checkpoint:
+def _checkpoint(content: Inspection, roster: Roster, witnesses: KeyLine) -> Checkpoint:
     """Y3."""
     try:
         origin = parse_note(content.checkpoint)[0].origin
-        keys = {origin: roster.hub_sign_key, content.witness: witness_key}
+        hubs = line_of(roster.hub_sign_key, content.successions, roster.hub_id)
+        keys: Verifiers = {origin: hubs, content.witness: witnesses}
         return verify_note(content.checkpoint, keys, required=set(keys))
     except CryptoError as problem:
         raise InspectionError("Y3", problem.message, field="checkpoint") from problem

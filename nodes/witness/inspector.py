@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from crypto.keys import IdentityKey
+from crypto.keys import Signer
 from nodes.clock import Clock, system_clock
 from nodes.roster import RosterBook
 from nodes.witness.evidence import Evidence, EvidenceMissing
@@ -25,7 +25,7 @@ class Inspector:
         roster: RosterBook,
         *,
         witness_id: str,
-        identity: IdentityKey,
+        identity: Signer,
         clock: Clock = system_clock,
     ) -> None:
         self._evidence = evidence
@@ -64,6 +64,7 @@ class Inspector:
                 InspectedEntry(index=each.proof.index, entry=each.proof.entry, hashes=each.proof.hashes)
                 for each in proved
             ),
+            successions=self._roster.successions.tokens,
         )
         return sign_inspection(content, self._identity)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -54,6 +54,9 @@ MIRROR_STORE = StoreSort(
     remedy="remove the file: the mirror is made again from the hub's log",
 )
 _HASH = 32
+_TILE = select(MirrorTileRow.data).where(
+    MirrorTileRow.level == bindparam("level"), MirrorTileRow.index == bindparam("index")
+)
 
 
 class LogSource(Protocol):
@@ -118,8 +121,8 @@ class MirrorTiles:
 
     def read(self, level: int, index: int, width: int) -> bytes:
         """The first `width` hashes of a tile, or fewer."""
-        row = self._session.get(MirrorTileRow, (level, index))
-        return b"" if row is None else row.data[: width * _HASH]
+        data: bytes | None = self._session.connection().scalar(_TILE, {"level": level, "index": index})
+        return b"" if data is None else data[: width * _HASH]
 
 
 class Mirror:
@@ -257,7 +260,7 @@ class Mirror:
             row = session.get(MirrorHeadRow, 1)
             if (0 if row is None else row.size) != start:
                 return  # another process has kept this block meanwhile
-            session.execute(insert(MirrorEntryRow), entries)
+            session.connection().execute(insert(MirrorEntryRow), entries)
             keep_terms(session, start, found)
             for (level, place), data in tiles.items():
                 session.merge(MirrorTileRow(level=level, index=place, data=data))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
+
+import structlog
 
 from crypto.errors import CryptoError
 from nodes.errors import NodeError
 from nodes.witness.mirror import Mirror
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.witness.mirror_follower")
 
 LOOK_SECONDS = 1.0
 """How often it is compared with the newest cosigned checkpoint."""
@@ -46,7 +47,7 @@ class MirrorFollower:
                 self._mirror.catch_up(stopping=self._stopping.is_set)
             except (CryptoError, NodeError) as problem:
                 pause = PAUSE_SECONDS
-                _LOG.error("mirror of the log: %s (%s); %s", problem, problem.code, problem.remedy or "")
+                _LOG.error("mirror-behind", code=problem.code, reason=problem.message, remedy=problem.remedy)
             except Exception:
                 pause = PAUSE_SECONDS
-                _LOG.exception("mirror of the log")
+                _LOG.exception("mirror-failed")

@@ -15,6 +15,9 @@ UNREADABLE = "unreadable"
 """Stands for the type of a leaf that is in the log and is no entry of this version."""
 CHINA = timezone(timedelta(hours=8))
 
+_MOST_FAILURES = 1000
+"""Of one query; more than it can have sources is no figure but an attempt to break the sum."""
+
 Figure = Literal["queries", "refusals", "consents", "revocations"]
 
 
@@ -42,7 +45,7 @@ def figures_of(entry: LogEntry | None) -> Iterator[tuple[Figure, int]]:
         yield "queries", 1
     elif entry.type == "query-result":
         failures = entry.facts.get("failures")
-        if isinstance(failures, int) and failures > 0:
+        if isinstance(failures, int) and 0 < failures <= _MOST_FAILURES:
             yield "refusals", int(failures)
     elif entry.type == "consent":
         yield "consents", 1

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.orm import Session
 
 from crypto.log_index import (
@@ -30,6 +31,15 @@ from nodes.tables.mirror import (
     MirrorSpanRow,
 )
 from nodes.witness.mirror_index import parsed
+
+_STORED_BITS = select(MirrorBitsRow.bits).where(
+    MirrorBitsRow.term == bindparam("term"), MirrorBitsRow.block == bindparam("block")
+)
+_ADDED_BITS = insert(MirrorBitsRow)
+_KEEP_BITS = _ADDED_BITS.on_conflict_do_update(
+    index_elements=["term", "block"], set_={"bits": _ADDED_BITS.excluded.bits}
+)
+_KEEP_COMMITMENTS = insert(MirrorCommitmentRow)
 
 
 @dataclass(frozen=True)
@@ -157,15 +167,17 @@ class MirrorSearch:
 
 def keep_terms(session: Session, start: int, found: Sequence[IndexedEntry]) -> None:
     """Index entries from `start` on, in the transaction that keeps them."""
+    connection = session.connection()
+    grown = []
     for (name, block), bits in postings(start, found).items():
-        row = session.get(MirrorBitsRow, (name, block))
-        if row is None:
-            session.add(MirrorBitsRow(term=name, block=block, bits=bits_to_bytes(bits)))
-        else:
-            row.bits = bits_to_bytes(bits_from_bytes(row.bits) | bits)
+        stored = connection.scalar(_STORED_BITS, {"term": name, "block": block})
+        added = bits if stored is None else bits_from_bytes(stored) | bits
+        grown.append({"term": name, "block": block, "bits": bits_to_bytes(added)})
+    if grown:
+        connection.execute(_KEEP_BITS, grown)
     keys = {(commitment_key(each), index) for index, what in enumerate(found, start) for each in what.commitments}
     if keys:
-        session.execute(insert(MirrorCommitmentRow), [{"key": key, "index": index} for key, index in keys])
+        connection.execute(_KEEP_COMMITMENTS, [{"key": key, "index": index} for key, index in keys])
     for block in range(start // BLOCK, (start + len(found) - 1) // BLOCK + 1):
         first = max(block * BLOCK - start, 0)
         times = [what.time for what in found[first : (block + 1) * BLOCK - start] if what.time]

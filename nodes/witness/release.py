@@ -5,8 +5,11 @@ W2  Scorecards: the attempt's shares are those of the nodes' receipts, and open,
     table whose digest the artefact states.
 W3  The fit on that table, with the options that the artefact states, gives the same scorecard to the last point. Points
     of free choice could spell a merchant's bins in one score.
+    The same holds of earlier tables that were counted with it: each is opened again, was that of a model which this
+    witness released and did not withdraw, which the terms name, and whose bins are the same.
 W4  Encoders: every round opens again, from shares that the nodes receipted and the witness's own terms, and the steps
-    from the first parameters give the same weights. Else a hub could choose a function of its own as a feature.
+    from the first parameters, maybe those of a model that it released, give the same weights. Else a hub could choose a
+    function of its own as a feature.
 W5  Schema, cohort and the stated privacy are those of the terms that it cosigned.
 W6  The release is on disk before it leaves; a model that was withdrawn is not released again.
 W7  A model whose terms promise an evaluation gets scope `release` once an evaluation of it was released.
@@ -28,18 +31,18 @@ from crypto.jws import sign_model
 from crypto.wire.assessment import ImpactAssessment
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import ModelRelease, ModelWithdrawal, TablesMechanism, Terms
-from crypto.wire.link import ReleaseProposal, RoundShares, WithdrawalProposal
+from crypto.wire.link import EarlierTable, ReleaseProposal, WithdrawalProposal
 from models.artefact import CellsEntry, ModelArtefact, RoundsEntry, ScorecardEntry
-from models.errors import ModelsError
-from models.fit import FitOptions
-from models.scorecard import train
+from models.errors import DataError, ModelsError
+from models.fit_options import FitOptions
+from models.pooling import check_same_bins, pooled
 from models.tables import OpenedTable, feature_bins, from_vector
 from nodes.encoder_models import ReleasedEncoder
 from nodes.errors import PolicyRefusal
 from nodes.journal import Journal
 from nodes.store import Store
 from nodes.tables.witness import SignedReleaseRow
-from nodes.terms_check import read_terms
+from nodes.terms_check import CheckedTerms, read_terms
 from nodes.witness.encoder_replay import not_reproduced, replay_encoder, same_weights
 from nodes.witness.model_approvals import ModelApprovals
 from nodes.witness_stage import OpenedAttempt, WitnessContext, load_record, open_attempt
@@ -95,9 +98,9 @@ class ReleaseDesk:
             if proposal.attempt is None:
                 raise _refused("attempt-missing", "a model comes with the attempt that it was trained in", "attempt")
             if artefact.model_type == "scorecard":
-                terms = self._check_scorecard(artefact, proposal.attempt, dict(proposal.shares))
+                terms = self._check_scorecard(artefact, proposal.attempt, proposal)
             else:
-                terms = self._check_encoder(artefact, proposal.attempt, proposal.rounds)
+                terms = self._check_encoder(artefact, proposal.attempt, proposal)
             _check_terms(artefact, terms)
             assessment = None
             if proposal.scope == "release":
@@ -144,18 +147,24 @@ class ReleaseDesk:
             self._keep(proposal.model_id, WITHDRAWN, token)
         return token.encode()
 
-    def _check_scorecard(self, artefact: ModelArtefact, attempt: str, shares: dict[str, bytes]) -> Terms:
+    def _check_scorecard(self, artefact: ModelArtefact, attempt: str, proposal: ReleaseProposal) -> Terms:
         """W2, W3."""
-        opened = open_attempt(self._context, attempt, shares)
+        from models.scorecard_fit import train  # noqa: PLC0415  (every agent imports this module, the witness alone fits)
+
+        opened = open_attempt(self._context, attempt, dict(proposal.shares))
         table = opened_table(opened)
         if table.digest() != artefact.table_digest:
             raise not_reproduced("the artefact states another table than the opened one", "table")
+        before = self._earlier_tables(artefact, opened.checked, proposal.earlier)
         try:
-            card = train(table, FitOptions(**artefact.fit_options))
+            total, agreements = pooled(table, before)
+            card = train(total, FitOptions(**artefact.fit_options))
         except (ModelsError, TypeError) as problem:
             raise not_reproduced(
                 "the opened table cannot be fitted with the stated options", "fit_options"
             ) from problem
+        if [each.weight for each in artefact.earlier] != [float(f"{each.weight:.10g}") for each in agreements]:
+            raise not_reproduced("earlier tables were counted at other weights than they give", "earlier")
         if ScorecardEntry.of(card) != artefact.scorecard:
             raise not_reproduced("the fit on the opened table gives other points", "scorecard")
         terms = opened.checked.terms
@@ -163,7 +172,32 @@ class ReleaseDesk:
             raise not_reproduced("the artefact uses other encoders than its terms", "encoders_used")
         return terms
 
-    def _check_encoder(self, artefact: ModelArtefact, attempt: str, rounds: Sequence[RoundShares]) -> Terms:
+    def _earlier_tables(
+        self, artefact: ModelArtefact, checked: CheckedTerms, brought: Sequence[EarlierTable]
+    ) -> tuple[OpenedTable, ...]:
+        """W3: the earlier tables that an artefact names, each opened again."""
+        named = [each.model_id for each in artefact.earlier]
+        if named != [model_id for model_id in checked.terms.earlier if model_id in named]:
+            raise not_reproduced("the artefact counts other earlier models than its terms name", "earlier")
+        if len(brought) != len(named):
+            raise not_reproduced(f"{len(brought)} of {len(named)} earlier tables were brought", "earlier")
+        tables: list[OpenedTable] = []
+        for entry, given in zip(artefact.earlier, brought, strict=True):
+            model = ModelArtefact.from_bytes(given.artefact.encode())
+            if model.model_id != entry.model_id or model.encoders_used:
+                raise not_reproduced(f"{entry.model_id} is not the earlier model that was brought", "earlier")
+            self._require_released(model.model_id, "earlier")
+            try:
+                check_same_bins(checked.schema, model.schema_of())
+            except DataError as problem:
+                raise not_reproduced(f"{model.model_id}: {problem.message}", "earlier") from problem
+            table = opened_table(open_attempt(self._context, given.attempt, dict(given.shares)))
+            if not table.digest() == model.table_digest == entry.table_digest:
+                raise not_reproduced(f"attempt {given.attempt} opened another table than {model.model_id}", "earlier")
+            tables.append(table)
+        return tuple(tables)
+
+    def _check_encoder(self, artefact: ModelArtefact, attempt: str, proposal: ReleaseProposal) -> Terms:
         """W4."""
         encoder = ReleasedEncoder.of(artefact)
         record = load_record(self._context, attempt)
@@ -173,10 +207,21 @@ class ReleaseDesk:
             raise not_reproduced(f"attempt {attempt} trained no encoder", "attempt")
         if (stage.kind, stage.spec) != (encoder.kind, artefact.encoder.spec):
             raise not_reproduced("the encoder is not the one of the terms", "encoder")
-        due = replay_encoder(self._context.attempts, record, checked, rounds)
+        if encoder.spec.start is not None:
+            self._require_released(encoder.spec.start, "start")
+        start = None if proposal.start is None else proposal.start.encode()
+        due = replay_encoder(self._context.attempts, record, checked, proposal.rounds, start)
         if not same_weights(encoder.parameters, due):
             raise not_reproduced("the rounds that were run give other parameters", "encoder")
         return checked.terms
+
+    def _require_released(self, model_id: str, field: str) -> None:
+        """W3, W4: an earlier model that this one is made with."""
+        self._require_not_withdrawn(model_id)
+        with self._store.reading() as session:
+            scopes = [session.get(SignedReleaseRow, (model_id, scope)) for scope in ("evaluation", "release")]
+        if not any(scopes):
+            raise _refused("model-unknown", f"{model_id} was never released here", field)
 
     def _require_evaluated(self, model_id: str, terms: Terms) -> None:
         """W7."""

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from crypto.canonical import canonical_bytes
 from crypto.errors import SignatureError
 from crypto.jws import parse_canonical, sign_model
-from crypto.keys import IdentityKey
+from crypto.keys import Signer
 from crypto.wire.link import RosterProposal
 from crypto.wire.party import Party, Roster
 from nodes.errors import PolicyRefusal
@@ -31,7 +31,7 @@ class RosterSigner:
         *,
         me: Party,
         voprf_key: bytes,
-        identity: IdentityKey,
+        identity: Signer,
     ) -> None:
         """Args:
         store, approvals: the witness's.
@@ -92,13 +92,14 @@ class RosterSigner:
         ids = [party.party_id for party in roster.parties]
         if ids != sorted(set(ids)):
             raise _refused("roster-invalid", "the parties are not in order of distinct names")
-        if (roster.hub_id, roster.hub_sign_key) != (self._book.hub_id, self._book.hub_sign_key):
+        if roster.hub_id != self._book.hub_id or not self._book.hub_keys.holds(roster.hub_sign_key, roster.issued_at):
             raise _refused("hub-key-mismatch", "the roster names another hub or hub key than the pinned one")
         own = next((party for party in roster.parties if party.party_id == self._me.party_id), None)
         if (
             own is None
             or own.kind != "witness"
-            or (own.sign_key, own.box_key) != (self._me.sign_key, self._me.box_key)
+            or not self._book.witness_keys.holds(own.sign_key, roster.issued_at)
+            or own.box_key != self._me.box_key
             or roster.witness_voprf_key != self._voprf_key
         ):
             raise _refused("witness-key-mismatch", "the roster does not have this witness with its own keys")

@@ -11,10 +11,12 @@ from crypto.wire.party import Party
 from nodes.campaign_rules import CampaignRules
 from nodes.errors import ConfigError
 from nodes.journal import Journal
-from nodes.link import Handler
+from nodes.link_session import Handler
 from nodes.runtime import NodeRuntime
 from nodes.witness.approvals import Approvals
 from nodes.witness.checkpoints import CheckpointCosigner, CosignedCheckpoints
+from nodes.witness.known_sends import KnownSendsDesk
+from nodes.witness.log_tail import LogTailDesk
 from nodes.witness.mirror import HubLog, Mirror, open_mirror
 from nodes.witness.model_approvals import ModelApprovals
 from nodes.witness.release import ReleaseDesk
@@ -63,7 +65,7 @@ class WitnessService:
         )
         cosigner = CheckpointCosigner(
             runtime.store,
-            hub_key=runtime.roster.hub_sign_key,
+            hub_keys=lambda: runtime.roster.hub_keys,
             witness_id=config.party_id,
             identity=runtime.identity,
             clock=runtime.clock,
@@ -92,6 +94,14 @@ class WitnessService:
             "cosign-roster": signer.sign,
             "cosign-checkpoint": cosigner.cosign,
             "voprf": voprf.evaluate,
+            "log-tail": LogTailDesk(runtime.store, mirror.store).answer,
+            "charges": KnownSendsDesk(
+                runtime.store,
+                runtime.roster,
+                witness_id=config.party_id,
+                identity=runtime.identity,
+                clock=runtime.clock,
+            ).answer,
             "release-model": desk.release,
             "withdraw-model": desk.withdraw,
             "rollback-model": RollbackDesk(runtime.store, context, journal).roll_back,

@@ -5,10 +5,10 @@ Identifiers are public, so whoever may evaluate may test candidates: the quota, 
 
 from __future__ import annotations
 
-import logging
 import threading
 from datetime import timedelta
 
+import structlog
 from sqlalchemy import delete
 
 from crypto.canonical import canonical_bytes
@@ -23,7 +23,7 @@ from nodes.roster import RosterBook
 from nodes.store import Store
 from nodes.tables.witness import VoprfNonceRow, VoprfUseRow
 
-_LOG = logging.getLogger(__name__)
+_LOG = structlog.get_logger("nodes.witness.voprf")
 
 
 class VoprfEvaluator:
@@ -68,7 +68,7 @@ class VoprfEvaluator:
             raise _refused("voprf-misdirected", "the request is another party's, or for the hub's key")
         count = len(request.blinded)
         remaining = self._reserve(request, count)
-        _LOG.info("evaluating %d elements for %s, %d left", count, party.party_id, remaining)
+        _LOG.info("voprf-evaluation", count=count, party=party.party_id, left=remaining)
         return canonical_bytes(VoprfAnswer(evaluated=self._key.evaluate(list(request.blinded)), remaining=remaining))
 
     def _reserve(self, request: VoprfRequest, count: int) -> int:

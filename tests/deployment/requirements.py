@@ -6,7 +6,13 @@ import os
 import shutil
 import sys
 
-PACKAGES = {"ip": "iproute2", "bwrap": "bubblewrap", "setpriv": "util-linux", "nginx": "nginx-light"}
+PACKAGES = {
+    "ip": "iproute2",
+    "bwrap": "bubblewrap",
+    "setpriv": "util-linux",
+    "nginx": "nginx-light",
+    "systemd-analyze": "systemd",
+}
 """Program → Debian's package."""
 
 

@@ -50,7 +50,7 @@ class SuperLinkWorld(ServedWorld):
         self.supernodes: dict[str, SuperNode] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         sections = {
-            "campaigns": {"engines": ["agent", "superlink"], "trip_timeout_s": 20, "reconnect_s": 90}
+            "campaigns": {"engines": ["agent", "superlink"], "trip_timeout_s": 20, "reconnect_s": 180}
             | dict(campaigns or {}),
             "superlink": {
                 "managed": True,
@@ -107,7 +107,7 @@ class SuperLinkWorld(ServedWorld):
         command = [str(Path(sys.executable).parent / "digua-node"), "run", "--config", str(path)]
         self.processes[party] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(
-            lambda: b"let this node in" in (self.base / f"{party}.log").read_bytes(),
+            lambda: b"superlink-up" in (self.base / f"{party}.log").read_bytes(),
             what=f"{party} at the SuperLink",
             seconds=60,
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hub.campaign_record import CampaignRecord
-from hub.scorecard_model import opened_table
+from hub.opened_tables import opened_table
 from hub.simulation_run import SimulationOptions, simulate
 from hub.synthesis import SynthesisOptions, synthesise
 from hub.synthetic_files import SUFFIXES, Format
@@ -91,10 +91,8 @@ def served(world: LishuiWorld, source: Format, engine: str) -> Result:
     state = world.ended(campaign_id, seconds=240)
     assert state["status"] == "succeeded", state["failure"]
     assert state["engine"] == engine
-    witness = world.hub.parties.witness()
-    assert witness is not None
-    book, key = world.hub.campaigns.book, world.hub.keys.identity.public
-    released = CampaignRecord(book, campaign_id, hub_key=key, witness=witness).released()
+    book, key = world.hub.campaigns.book, world.hub.keys.identity
+    released = CampaignRecord(book, campaign_id, hub_key=key).released()
     assert released is not None
     content = world.hub.models.artefact(state["model_id"], unreleased=True)
     return Result(opened_table(released).digest(), ModelArtefact.from_bytes(content))

@@ -47,11 +47,7 @@ def api_of(world: SuperLinkWorld) -> SuperLinkApi:
 
 
 def opened_counts(world: SuperLinkWorld, campaign_id: str):
-    witness = world.hub.parties.witness()
-    assert witness is not None
-    record = CampaignRecord(
-        world.hub.campaigns.book, campaign_id, hub_key=world.hub.keys.identity.public, witness=witness
-    )
+    record = CampaignRecord(world.hub.campaigns.book, campaign_id, hub_key=world.hub.keys.identity)
     released = record.released()
     assert released is not None
     return released.counts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,19 @@ class Ended:
     missed: list[str]
 
 
-def run_campaign(world: FaultWorld, cells: Sequence[Cell], *, release: bool = False, **order: Any) -> Ended:
-    """Order a campaign, kill as the cells say, and wait until nothing is left to be done."""
+def run_campaign(
+    world: FaultWorld,
+    cells: Sequence[Cell],
+    *,
+    release: bool = False,
+    at_end: Callable[[], None] = lambda: None,
+    **order: Any,
+) -> Ended:
+    """Order a campaign, kill as the cells say, and wait until nothing is left to be done.
+
+    Args:
+        at_end: called when the campaign has ended, before what is left is waited for.
+    """
     world.until(world.connected, what="all links before the campaign")
     before = len(world.killed())
     world.order_kills(cells)
@@ -52,6 +63,7 @@ def run_campaign(world: FaultWorld, cells: Sequence[Cell], *, release: bool = Fa
         return state if state["status"] in ENDED else None
 
     state = world.until(ended, what=f"the end of {campaign_id}")
+    at_end()
     if release and state["status"] == "succeeded":
         world.post("/v1/assessments", submission(campaign_id).model_dump(mode="json"))
         world.post(f"/v1/models/{state['model_id']}/release", {"scope": "release"})
@@ -64,10 +76,8 @@ def run_campaign(world: FaultWorld, cells: Sequence[Cell], *, release: bool = Fa
 
 def released(world: FaultWorld, campaign_id: str, stage: Any = "scorecard") -> ReleasedTable:
     """What the campaign opened."""
-    witness = world.hub.parties.witness()
-    assert witness is not None
     book = world.hub.campaigns.book
-    record = CampaignRecord(book, campaign_id, hub_key=world.hub.keys.identity.public, witness=witness)
+    record = CampaignRecord(book, campaign_id, hub_key=world.hub.keys.identity)
     found = record.released(stage)
     assert found is not None
     return found
@@ -172,6 +182,7 @@ def check_log(world: FaultWorld, done: Ended) -> None:
         ("attempt-decision", "attempt"),
         ("table-opened", "attempt"),
         ("histogram-opened", "attempt"),
+        ("bins-opened", "attempt"),
         ("model-registered", "attempt"),
     ):
         named = [str(each[key]) for name, each in facts if name == kind]

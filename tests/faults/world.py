@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import secrets
 import signal
 import subprocess
@@ -32,13 +33,17 @@ from nodes.ledger import Charge, Ledger
 from nodes.store import Store
 from nodes.witness_attempts import WitnessAttemptStore, WitnessRecord
 from tests.faults.cells import WATCHED, Cell, points
+from tests.faults.relay import Relay
 from tests.served_world import ServedWorld, free_port
 
 HOOK = Path(__file__).parent / "killing"
 NODES = {"bank": 2, "tax": 2, "utility": 1}
 PARTIES = ("witness", "bank-1", "bank-2", "tax-1", "tax-2", "utility-1")
 REQUESTER = "bank-1"
+CALLER = "caller"
+"""Whoever calls the hub's API from this process, in the names of relays."""
 PATIENCE_S = 600.0
+CLOCKS = ("hub.clock:utc_now", "nodes.clock:system_clock")
 HUB_YAML = yaml.safe_dump(
     {
         "campaigns": {"worker": "external", "trip_timeout_s": 30, "reconnect_s": 60},
@@ -61,21 +66,28 @@ class FaultWorld:
         data: party → its table, for comparing with a campaign that nothing disturbs.
         withdrawn: rows of merchants who revoked their consent.
         deaths: how often each process was started again.
+        gone: processes that are not started again.
+        relays: through which each node, and `CALLER`, reaches the hub.
     """
+
+    hub_yaml = HUB_YAML
 
     def __init__(self, base: Path) -> None:
         self.base = base
         budgets = dict.fromkeys(PARTIES, 99.0)
-        self.made = ServedWorld(base, merchants=300, nodes=NODES, budgets=budgets, scores=60, hub_yaml=HUB_YAML)
+        self.made = ServedWorld(base, merchants=300, nodes=NODES, budgets=budgets, scores=60, hub_yaml=self.hub_yaml)
         self.data = {
             party: NodeData(party, party.partition("-")[0], self.made.training_data(party)) for party in PARTIES[1:]
         }
         self.withdrawn: set[int] = set()
+        self.gone: set[str] = set()
+        self.relays = {party: Relay(self.made.hub.config.listen.port) for party in (CALLER, *self.made.agents)}
         self.gateway = f"http://127.0.0.1:{self._configure()}"
         self.made.close()
         self.folder = base / "faults"
         self.folder.mkdir()
-        (self.folder / "points.json").write_text(json.dumps({"points": points(), "watched": list(WATCHED)}))
+        wrapped = {"points": points(), "watched": list(WATCHED), "clocks": CLOCKS}
+        (self.folder / "points.json").write_text(json.dumps(wrapped))
         hub_yaml = str(base / "hub" / "hub.yaml")
         self._commands = {
             "hub": [script("digua-hub"), "serve", "--config", hub_yaml],
@@ -84,6 +96,7 @@ class FaultWorld:
             party: [script("digua-node"), "run", "--config", str(base / party / "node.yaml")]
             for party in self.made.agents
         }
+        self._commands = self._more_commands() | self._commands
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.deaths = dict.fromkeys(self._commands, 0)
         self.hub = Hub.open(load_config(Path(hub_yaml)))  # to look at its database; nothing runs in it
@@ -99,6 +112,7 @@ class FaultWorld:
         for party, agent in self.made.agents.items():
             fields = agent.config.model_dump(mode="json", by_alias=True, exclude_none=True)
             trust = agent.config.require_trust()
+            fields["hub"]["url"] = f"http://127.0.0.1:{self.relays[party].port}"
             fields["trust"] |= {
                 "hub_sign_key": key_to_text(trust.hub_sign_key),
                 "witness_sign_key": key_to_text(trust.witness_sign_key),
@@ -107,6 +121,10 @@ class FaultWorld:
                 fields["gateway"] = {"port": port, "token_file": str(self.base / party / "gateway.token")}
             (self.base / party / "node.yaml").write_text(yaml.safe_dump(fields))
         return port
+
+    def _more_commands(self) -> dict[str, list[str]]:
+        """Processes of worlds that have others too; started first."""
+        return {}
 
     def consenting(self) -> NDArray[np.bool_]:
         """(n,) merchants whose consent stands."""
@@ -132,7 +150,7 @@ class FaultWorld:
         """Start again what was killed; a process that ended otherwise is a failure."""
         for name, process in list(self.processes.items()):
             code = process.poll()
-            if code is None:
+            if code is None or name in self.gone:
                 continue
             tail = (self.base / f"{name}.log").read_text(errors="replace")[-3000:]
             assert code == -signal.SIGKILL, f"{name} ended with {code}:\n{tail}"
@@ -172,10 +190,48 @@ class FaultWorld:
         for process in self.processes.values():
             process.kill()
             process.wait()
+        for relay in self.relays.values():
+            relay.close()
         self._http.close()
         self.hub.close()
 
+    # What a machine does to a process
+
+    def fill_disk(self, name: str) -> None:
+        """Let a process write nothing more to any file: each write is refused, as on a full disk."""
+        resource.prlimit(self.processes[name].pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+    def free_disk(self, name: str) -> None:
+        """Let it write again."""
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(self.processes[name].pid, resource.RLIMIT_FSIZE, unlimited)
+
+    def set_clock(self, name: str, seconds: int) -> None:
+        """Have a process's clock run ahead by so many seconds; behind, where they are negative."""
+        fresh = self.folder / f"{name}.clock.fresh"
+        fresh.write_text(str(seconds))
+        fresh.replace(self.folder / f"{name}.clock")
+
+    def take_away(self, name: str) -> None:
+        """Kill a process for good, until `bring_back`."""
+        self.gone.add(name)
+        self.processes[name].kill()
+        self.processes[name].wait()
+
+    def bring_back(self, name: str) -> None:
+        """Start it again."""
+        self.gone.discard(name)
+        self.revive()
+
     # HTTP
+
+    def attempt(self, path: str, body: Any, key: str, *, gateway: bool = False) -> httpx.Response:
+        """One try of a call under a key, through the caller's relay or at the requester's gateway."""
+        headers = {"Idempotency-Key": key} | (self._gateway_headers() if gateway else {})
+        url = self.gateway if gateway else f"http://127.0.0.1:{self.relays[CALLER].port}"
+        if body is None:
+            return self._http.get(url + path)
+        return self._http.post(url + path, json=body, headers=headers)
 
     def get(self, path: str) -> Any:
         """GET from the hub; its answer, once there is one."""

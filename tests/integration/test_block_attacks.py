@@ -19,7 +19,7 @@ from hub.cohort import Cohort
 from hub.grids.agent import AgentGrid
 from hub.grids.channel import Channel
 from hub.manifests import build_manifest
-from hub.scorecard_model import opened_table
+from hub.opened_tables import opened_table
 from hub.scorecard_stage import run_scorecard_stage
 from hub.simulation import WITNESS_ID
 from nodes import table_stage, witness_stage

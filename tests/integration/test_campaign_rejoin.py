@@ -25,7 +25,7 @@ def test_a_node_of_the_last_attempt_that_is_late_after_a_restart_is_still_in_the
     try:
         with Gate(world.agents["bank-1"], "train.exchange") as gate:
             campaign_id = world.start(noise="off", quorum={"bank": 1})
-            assert gate.reached.wait(30)
+            assert gate.reached.wait(120)
             late.link.stop()
             world.process.restart()
         back = threading.Timer(_REJOIN_S + LATE_S, lambda: _connect(world, "bank-3"))

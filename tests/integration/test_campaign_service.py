@@ -19,10 +19,13 @@ from hub.campaign_plan import ReleasedTable
 from hub.campaign_record import CampaignRecord
 from hub.cli import app as hub_cli
 from hub.cohort import Holding
+from hub.opened_tables import opened_table
 from hub.simulation import Budget, Federation, NodeData
-from models.artefact import ModelArtefact
+from models.artefact import ModelArtefact, ScorecardEntry
 from models.central import train_with_opacus
 from models.encoder_spec import EncoderSpec
+from models.pooling import pooled
+from models.scorecard_fit import train
 from tests.assessments import assess
 from tests.gates import Gate
 from tests.served_world import Agent, ServedWorld, wait_until
@@ -66,10 +69,8 @@ def local_counts(world: ServedWorld, state: dict[str, object], base: Path):
 
 
 def opened_of(world: ServedWorld, campaign_id: str) -> ReleasedTable:
-    witness = world.hub.parties.witness()
-    assert witness is not None
     book = world.hub.campaigns.book
-    record = CampaignRecord(book, campaign_id, hub_key=world.hub.keys.identity.public, witness=witness)
+    record = CampaignRecord(book, campaign_id, hub_key=world.hub.keys.identity)
     released = record.released()
     assert released is not None
     return released
@@ -170,7 +171,7 @@ def test_an_aborted_campaign_is_voided_and_charges_nobody(world: ServedWorld) ->
     before = world.agents["bank-1"].runtime.ledger.spent().epsilon
     with Gate(world.agents["bank-2"], "train.share") as gate:
         campaign_id = world.start(epsilon=3.0, nodes=["bank-1", "bank-2", "tax-1", "utility-1"])
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(120)
         assert world.state(campaign_id)["status"] == "running"
         answer = world.http.post(f"/v1/campaigns/{campaign_id}/abort", headers={"Idempotency-Key": campaign_id})
         assert answer.status_code == 200
@@ -206,7 +207,7 @@ def test_a_node_that_was_away_hears_of_the_void_when_it_is_back(world: ServedWor
 def test_a_restarted_hub_voids_what_was_under_way_and_tries_again(world: ServedWorld) -> None:
     with Gate(world.agents["bank-1"], "train.exchange") as gate:
         campaign_id = world.start(noise="off")
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(120)
         world.process.restart()
     state = world.ended(campaign_id)
     assert state["status"] == "succeeded", state["failure"]
@@ -221,7 +222,7 @@ def test_a_restarted_hub_voids_what_was_under_way_and_tries_again(world: ServedW
 def test_a_campaign_killed_after_the_release_opens_what_was_released(world: ServedWorld, tmp_path: Path) -> None:
     with Gate(world.witness, "query.release", answer_first=True) as gate:
         campaign_id = world.start(noise="off")
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(120)
         world.kill_campaign(campaign_id)
     state = world.ended(campaign_id)
     assert state["status"] == "succeeded", state["failure"]
@@ -238,7 +239,7 @@ def test_an_encoder_goes_on_from_its_checkpoint_after_a_restart(world: ServedWor
         campaign_id = world.start(
             stages=["encoder", "scorecard"], noise="off", encoder={"rounds": 8, "learning_rate": 2.0}
         )
-        assert gate.reached.wait(60)
+        assert gate.reached.wait(120)
         world.process.restart()
     state = world.ended(campaign_id)
     assert state["status"] == "succeeded", state["failure"]
@@ -307,3 +308,51 @@ def test_the_command_line_starts_watches_lists_shows_and_aborts(world: ServedWor
     late = run.invoke(hub_cli, ["campaign", "abort", campaign_id, *config])
     assert late.exit_code != 0
     assert "campaign-state" in str(late.exception)
+
+
+def test_a_later_campaign_counts_the_table_of_an_earlier_one(world: ServedWorld) -> None:
+    first = world.ended(world.start(epsilon=3.0, nodes=["bank-1", "bank-2", "bank-3", "tax-1", "utility-1"]))
+    assert first["status"] == "succeeded", first["failure"]
+    refused = world.order(epsilon=3.0, earlier=[first["model_id"]])
+    assert (refused.status_code, refused.json()["field"]) == (422, "earlier")
+    assert "not released" in refused.json()["detail"]
+    released(world, first)
+    assert "noise" in world.order(noise="off", earlier=[first["model_id"]]).json()["detail"]
+    second = world.ended(
+        world.start(
+            epsilon=3.0, nodes=["bank-1", "bank-2", "bank-3", "tax-1", "utility-1"], earlier=[first["model_id"]]
+        )
+    )
+    assert second["status"] == "succeeded", second["failure"]
+    released(world, second)
+    artefact = ModelArtefact.from_bytes(world.http.get(f"/v1/models/{second['model_id']}").content)
+    assert [each.model_id for each in artefact.earlier] == [first["model_id"]]
+    card = world.http.get(f"/v1/models/{second['model_id']}/card", headers={"Accept-Language": "en"})
+    assert f"{first['model_id']} (×" in card.text
+    before, now = (opened_table(opened_of(world, str(each["campaign_id"]))) for each in (first, second))
+    assert ScorecardEntry.of(train(pooled(now, [before])[0])) == artefact.scorecard
+
+
+def released(world: ServedWorld, state: dict[str, Any]) -> None:
+    campaign_id = str(state["campaign_id"])
+    assess(world.hub, campaign_id)
+    answer = world.http.post(f"/v1/models/{state['model_id']}/release", headers={"Idempotency-Key": campaign_id})
+    assert answer.status_code == 200, answer.text
+
+
+def test_an_encoder_starts_from_a_released_one(world: ServedWorld) -> None:
+    options = {"rounds": 3, "learning_rate": 2.0}
+    first = world.ended(world.start(stages=["encoder"], noise="off", encoder=options))
+    assert first["status"] == "succeeded", first["failure"]
+    again = options | {"start": first["model_id"]}
+    refused = world.order(stages=["encoder"], noise="off", encoder=again)
+    assert (refused.status_code, refused.json()["field"]) == (422, "encoder.start")
+    released(world, first)
+    other = world.order(stages=["encoder"], noise="off", encoder=again | {"hidden": [4]})
+    assert (other.status_code, other.json()["field"]) == (422, "encoder.start")
+    second = world.ended(world.start(stages=["encoder"], noise="off", encoder=again))
+    assert second["status"] == "succeeded", second["failure"]
+    released(world, second)  # the witness takes the same steps from the first one's parameters
+    encoder = ModelArtefact.from_bytes(world.http.get(f"/v1/models/{second['model_id']}").content).encoder
+    assert encoder is not None
+    assert EncoderSpec.model_validate_json(encoder.spec).start == first["model_id"]

@@ -50,7 +50,7 @@ def test_a_killed_campaign_is_taken_up_again_and_charged_once(world: ServedWorld
     holder = world.witness if step.startswith("query") else world.agents["bank-2"]
     with Gate(holder, step) as gate:
         campaign_id = world.start(noise="off", nodes=["bank-1", "bank-2", "tax-1", "utility-1"])
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(120)
         world.kill_campaign(campaign_id)
     state = world.ended(campaign_id)
     assert state["status"] == "succeeded", state["failure"]
@@ -64,7 +64,7 @@ def test_the_serving_process_can_be_replaced_under_a_campaign(world: ServedWorld
     with Gate(world.agents["bank-1"], "train.round", skip=2) as gate:
         order = {"stages": ["encoder"], "noise": "off", "encoder": {"rounds": 5, "learning_rate": 2.0}}
         campaign_id = world.start(**order)
-        assert gate.reached.wait(60)
+        assert gate.reached.wait(120)
         # A worker of another service: the serving process goes and comes without it.
         with outside_worker(world):
             world.kill_campaign(campaign_id)
@@ -82,7 +82,7 @@ def test_one_campaign_has_one_process_however_many_workers_look(world: ServedWor
     with outside_worker(world) as first, outside_worker(world) as second:
         with Gate(world.agents["bank-1"], "train.accept") as gate:
             campaign_id = world.start(noise="off")
-            assert gate.reached.wait(30)
+            assert gate.reached.wait(120)
             time.sleep(1.0)  # all workers have looked meanwhile
             pid = world.campaign_pid(campaign_id)
             owners = [worker for worker in (first, second) if pid in children(worker.pid)]
@@ -95,7 +95,7 @@ def test_one_campaign_has_one_process_however_many_workers_look(world: ServedWor
 def test_a_killed_supervisor_takes_its_campaigns_with_it_and_they_go_on(world: ServedWorld) -> None:
     with Gate(world.agents["bank-1"], "train.accept") as gate:
         campaign_id = world.start(noise="off")
-        assert gate.reached.wait(30)
+        assert gate.reached.wait(120)
         pid, supervisor = world.campaign_pid(campaign_id), worker_pid(world)
         os.kill(supervisor, signal.SIGKILL)
         wait_until(lambda: not psutil.pid_exists(pid), what="the end of its child")
@@ -182,7 +182,7 @@ class outside_worker:  # noqa: N801  (reads as a function where it is used)
 
     def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20) == 0
+        assert self.process.wait(120) == 0
 
 
 def children(pid: int) -> set[int]:

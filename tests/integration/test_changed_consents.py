@@ -13,7 +13,7 @@ import pytest
 from crypto.canonical import canonical_bytes
 from crypto.jws import sign_merchant
 from crypto.wire.base import SUITE
-from crypto.wire.consent import ConsentEvent
+from crypto.wire.consent import ConsentEvent, Purpose
 from hub.cohort import Cohort
 from hub.cohort_course import MAX_REFORMS
 from hub.errors import QuorumError
@@ -32,10 +32,12 @@ class Revoking:
     revoked: set[bytes] = field(default_factory=set)
     always: bool = False
 
-    def sources(self, pseudonyms: Pseudonyms, schema: Schema) -> Mapping[str, Sequence[str | None]]:
+    def sources(
+        self, pseudonyms: Pseudonyms, schema: Schema, purpose: Purpose = "model-training"
+    ) -> Mapping[str, Sequence[str | None]]:
         if self.always or self.revoked & {row.tobytes() for row in pseudonyms}:
             raise PolicyRefusal("consent-unknown", "a merchant has no active consent")
-        return self.book.sources(pseudonyms, schema)
+        return self.book.sources(pseudonyms, schema, purpose)
 
 
 def revoking(world: World, *, always: tuple[str, ...] = ()) -> set[bytes]:

@@ -19,6 +19,7 @@ from crypto.canonical import canonical_bytes
 from crypto.consent_receipts import check_acknowledgement
 from crypto.errors import ProofError, SignatureError
 from crypto.jws import sign_model
+from crypto.key_line import KeyLine
 from crypto.keys import IdentityKey
 from crypto.merkle import leaf_hash
 from crypto.wire.consent import Acknowledgement, ConsentSubmission, FeedPage, SubmissionReceipt
@@ -45,7 +46,7 @@ class Pinned:
     """Of a node's roster book, what receipts need."""
 
     hub_id: str
-    hub_sign_key: bytes
+    hub_keys: KeyLine
 
 
 class ReceiptWorld(MarketWorld):
@@ -54,7 +55,7 @@ class ReceiptWorld(MarketWorld):
     def __init__(self, base: Path) -> None:
         super().__init__(base)
         self.key = self.hub.keys.identity.public
-        self.pinned = Pinned("hub-lishui", self.key)
+        self.pinned = Pinned("hub-lishui", KeyLine.of(self.key))
         self.bend = lambda answer: answer
         self.http = TestClient(create_app(self.hub))  # the background does not run
         self.client = HubClient(
@@ -117,7 +118,7 @@ def shop(world: ReceiptWorld) -> Merchant:
 
 
 def withheld(world: ReceiptWorld) -> list[tuple[str, str]]:
-    verdict = reconcile_receipts(world.receipts, *world.later(), hub_key=world.key)
+    verdict = reconcile_receipts(world.receipts, *world.later(), hub_keys=KeyLine.of(world.key))
     assert verdict.undecided == 0
     return [(each.kind, each.missing_in) for each in verdict.withheld]
 
@@ -136,7 +137,7 @@ def test_a_receipt_names_the_entry_of_its_artefact(world: ReceiptWorld, shop: Me
     found = []
     for acknowledged in (*first.receipts, *event.receipts, *again.receipts):
         assert acknowledged is not None
-        receipt = check_acknowledgement(acknowledged, world.key, hub_id="hub-lishui")
+        receipt = check_acknowledgement(acknowledged, KeyLine.of(world.key), hub_id="hub-lishui")
         assert receipt.leaf in leaves
         assert receipt.parties == ("bank-01", "platform", "tax-01", "utility-01")
         found.append((receipt.kind, receipt.leaf))
@@ -169,7 +170,7 @@ def test_a_hub_that_does_not_acknowledge_what_was_sent_is_refused(world: Receipt
     first, second = given.receipts
     assert first is not None
     assert second is not None
-    receipt = check_acknowledgement(first, world.key)
+    receipt = check_acknowledgement(first, KeyLine.of(world.key))
     forged = sign_model(receipt, IdentityKey.generate(), typ="consent-receipt", kid="hub-lishui")
     crossed = sign_model(
         receipt.model_copy(update={"leaf": leaf_hash(second.entry.encode())}),
@@ -212,7 +213,7 @@ def test_honest_logs_and_feeds_have_everything(world: ReceiptWorld, shop: Mercha
     # What is newer than an export is not judged by it.
     world.settle()
     write_lines(world.base / "early", [{"seq": 0, "note": canonical_bytes(world.journal[0]).decode()}])
-    early = reconcile_receipts(world.receipts, world.export(), world.base / "early", hub_key=world.key)
+    early = reconcile_receipts(world.receipts, world.export(), world.base / "early", hub_keys=KeyLine.of(world.key))
     assert (early.withheld, early.decided, early.undecided) == ((), 2, 1)
     world.follow()
     assert withheld(world) == []
@@ -243,7 +244,7 @@ def test_an_event_that_is_never_logged_shows(world: ReceiptWorld, shop: Merchant
     # The hub leaves the entry out of what it exports.
     lines = [line for line in lines_of(hub_export) if '"revoked"' not in str(line.get("entry"))]
     write_lines(hub_export, lines)
-    verdict = reconcile_receipts(world.receipts, hub_export, journal, hub_key=world.key)
+    verdict = reconcile_receipts(world.receipts, hub_export, journal, hub_keys=KeyLine.of(world.key))
     assert [(each.kind, each.missing_in) for each in verdict.withheld] == [("consent-event", "hub")]
 
     arguments = ["audit", "reconcile", str(hub_export), str(journal), "--receipts", str(world.receipts)]
@@ -264,7 +265,7 @@ def test_a_receipt_that_the_hub_did_not_sign_accuses_nobody(world: ReceiptWorld,
     world.follow()
     exports = world.later()
     with pytest.raises(AuditFileError, match="does not verify"):
-        reconcile_receipts(world.receipts, *exports, hub_key=IdentityKey.generate().public)
+        reconcile_receipts(world.receipts, *exports, hub_keys=KeyLine.of(IdentityKey.generate().public))
     world.receipts.write_text(json.dumps({"receipt": secrets.token_hex(8)}) + "\n")
     with pytest.raises(AuditFileError, match="does not verify"):
-        reconcile_receipts(world.receipts, *exports, hub_key=world.key)
+        reconcile_receipts(world.receipts, *exports, hub_keys=KeyLine.of(world.key))

@@ -54,7 +54,7 @@ def served(world: PlatformWorld, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
 def test_the_page_runs_from_top_to_bottom(
     world: PlatformWorld, served: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    set_up, ask, again, other, answer, consents, end, refused = BLOCKS
+    set_up, ask, again, other, answer, consents, end, statistics, refused = BLOCKS
     pseudonym = world.know(MERCHANT)
     names: dict[str, Any] = {}
 
@@ -80,6 +80,7 @@ def test_the_page_runs_from_top_to_bottom(
     world.follow("platform")
     assert run(consents) == [f"{request.request_id} active given ('bank-01', 'platform') True"]
     assert run(end)[0].endswith(f"/merchant/consents#{request.request_id}")
+    assert run(statistics) == []  # of a hub that has published some: tests/integration/test_statistics_published.py
     assert run(refused)[0].startswith("400 gateway-refused template ")
 
 

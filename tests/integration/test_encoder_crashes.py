@@ -25,6 +25,8 @@ from models.encoder_spec import EncoderSpec, spec_for
 from tests.federation import World, make_world
 from tests.mortals import Killed, MortalGrid, die
 
+pytestmark = pytest.mark.faults
+
 ROUNDS = 3
 BUDGET = Budget(3.0, 1e-5)
 

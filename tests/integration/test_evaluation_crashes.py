@@ -27,6 +27,8 @@ from hub.simulation import HUB_ID, WITNESS_ID, Budget
 from tests.federation import World, make_world
 from tests.mortals import Killed, MortalGrid, die, restart
 
+pytestmark = pytest.mark.faults
+
 BUDGET = Budget(3.0, 1e-5)
 EDGES = (560, 590, 620, 650)
 
@@ -118,7 +120,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     base = tmp_path_factory.mktemp("trained")
     world = make_world(
         base / "state",
-        merchants=400,
+        merchants=800,  # with 400 a fit finds no association once in some million draws of noise
         absent=0.1,
         nodes={"bank": 2, "tax": 2, "utility": 2},
         noise_off=False,

@@ -32,6 +32,7 @@ from nodes.encoder_models import ReleasedEncoder, score_of_probability
 from nodes.errors import PolicyRefusal
 from tests.assessments import assessed
 from tests.federation import World, held_out, lose, make_world
+from tests.noise_size import has_size
 
 EDGES = (560, 590, 620, 650)
 
@@ -131,8 +132,7 @@ def test_noise_has_the_promised_size_and_a_campaign_costs_what_its_dearer_part_d
     assert terms.evaluation is not None
     n, t = len(terms.roster), terms.privacy.t_collude
     error = opened.counts - made.exact()
-    ratio = float(np.mean(error**2)) / (terms.evaluation.sigma**2 * n / (n - t))
-    assert abs(ratio - 1) < 6 * np.sqrt(2 / len(error))
+    assert has_size(error, terms.evaluation.sigma * np.sqrt(n / (n - t)))
     for party, spent in made.world.federation.spent().items():
         assert spent.epsilon == before[party] <= 3.0, party
     assert len(made.world.federation.contexts["tax-1"].ledger.charges()) == 2

@@ -17,6 +17,7 @@ from crypto.wire.consent import PrivacyNotice
 from crypto.wire.notice import NoticeSubmission
 from hub.demo.notices import EXPLAINED
 from hub.notice_reconciliation import WithheldNotice, reconcile_notices
+from nodes.counting_consents import asked_under
 from nodes.errors import PolicyRefusal
 from nodes.journal import QUERY
 from tests.scoring_world import SOURCES, ScoringWorld
@@ -77,7 +78,9 @@ def test_nodes_end_consents_to_an_old_notice_at_the_stated_second(world: Scoring
         bank.sources(merchants, world.schema)
     lender = world.nodes["lender"].consents
     assert lender.state(record.record_id, world.now) == "notice-superseded"
-    assert lender.find(record.pii_principal_id, purpose="credit-scoring", now=world.now) is None
+    held = asked_under(lender.of_merchant(record.pii_principal_id, world.now), "lender", "credit-scoring")
+    assert held is not None
+    assert held.state == "notice-superseded"
 
 
 def test_an_end_survives_restarts_and_later_statements(world: ScoringWorld) -> None:

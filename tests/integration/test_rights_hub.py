@@ -92,6 +92,7 @@ def credentials(world: HubWorld, method: str, url: str) -> dict[Caller, dict[str
         Caller.ANYONE: {},
         Caller.ADMIN: {"Authorization": f"Bearer {config.admin_token_file.read_text().strip()}"},
         Caller.INTERNAL: {"Authorization": f"Bearer {config.internal_token_file.read_text().strip()}"},
+        Caller.COLLECTOR: {"Authorization": f"Bearer {config.metrics_token_file.read_text().strip()}"},
         Caller.PARTY: {"Authorization": f"Digua {signed}"},
     }
 
@@ -101,7 +102,7 @@ def test_the_api_is_for_its_callers_alone(world: HubWorld, app: FastAPI, people:
     tried = 0
     for endpoint in endpoints(app):
         grant = grant_at(SITE, endpoint.name)
-        if grant is None or endpoint.method == "WS" or not endpoint.path.startswith("/v1/"):
+        if grant is None or endpoint.method == "WS" or not endpoint.path.startswith(("/v1/", "/metrics", "/readyz")):
             continue
         for caller, headers in credentials(world, endpoint.method, endpoint.url).items():
             sent = {"Idempotency-Key": secrets.token_hex(8), **headers}
@@ -113,7 +114,7 @@ def test_the_api_is_for_its_callers_alone(world: HubWorld, app: FastAPI, people:
             elif not grant.who & {Caller.ANYONE, caller}:
                 # What is signed in its body has none here: it is malformed, whatever the header says.
                 assert 400 <= response.status_code < 500, told
-                if grant.who & {Caller.ADMIN, Caller.INTERNAL}:
+                if grant.who & {Caller.ADMIN, Caller.INTERNAL, Caller.COLLECTOR}:
                     assert response.status_code in (401, 403), told
     assert tried > 100
 
@@ -122,7 +123,11 @@ def test_no_persons_session_opens_the_api(app: FastAPI, people: People) -> None:
     session = people.session(Role.OPERATOR)
     for endpoint in endpoints(app):
         grant = grant_at(SITE, endpoint.name)
-        if grant is not None and grant.who & {Caller.ADMIN, Caller.INTERNAL} and endpoint.method != "WS":
+        if (
+            grant is not None
+            and grant.who & {Caller.ADMIN, Caller.INTERNAL, Caller.COLLECTOR}
+            and endpoint.method != "WS"
+        ):
             sent = {"headers": {"Idempotency-Key": secrets.token_hex(8)}}
             response = people.client(session).request(endpoint.method, endpoint.url, **sent)
             assert response.status_code == 401, endpoint.name

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from hub.commands.simulate import simulate
 from hub.errors import HubError
 from models.artefact import ModelArtefact
+from models.schema import unsettled
+from models.schema_file import load_schema
 from tests.federation import small_schema
 
 app = typer.Typer()
@@ -47,6 +49,33 @@ def run(*args: object) -> dict:
     result = CliRunner().invoke(app, [str(arg) for arg in args], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return json.loads(next(line for line in result.output.splitlines() if line.startswith("{")))
+
+
+def test_bins_that_a_schema_leaves_to_quantiles_are_found_and_written(files: tuple[Path, Path], tmp_path: Path) -> None:
+    schema, table = files
+    plain = small_schema().model_dump(mode="json", exclude_none=True)
+    for feature in (feature for kind in plain["kinds"] for feature in kind["features"] if "bins" in feature):
+        del feature["bins"]
+        feature["quantiles"] = {"count": 4, "range": [-3.0, 6.0]}
+    schema.write_text(json.dumps(plain, ensure_ascii=False))
+    out = tmp_path / "out"
+    report = run(
+        "--schema", schema, "--table", table, "--epsilon", 1, "--noise", "off", "--nodes", "bank=4,tax=2,utility=2",
+        "--stages", "scorecard,evaluation", "--absent", "tax=0.1", "--out", out, "--json",
+    )  # fmt: skip
+    assert report["stages"] == ["bins", "scorecard", "evaluation"]
+    assert report["table_equals_joined"] is True
+    assert 0.6 < report["auc"] < 1
+    found = load_schema(out / "schema.json")
+    assert not unsettled(found)
+    assert found == ModelArtefact.from_bytes((out / "model.json").read_bytes()).schema_of()
+    # given to the next simulation as it is, the bins cost nothing again
+    again = run(
+        "--schema", out / "schema.json", "--table", table, "--epsilon", 2, "--nodes", "bank=4,tax=2,utility=2", "--json"
+    )
+    assert again["stages"] == ["scorecard"]
+    with pytest.raises(HubError, match="leaves bins to quantiles"):
+        run("--schema", schema, "--table", table, "--epsilon", 1, "--stages", "encoder", "--json")
 
 
 def test_without_noise_the_report_says_that_tables_are_equal(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -202,3 +231,26 @@ def test_an_evaluation_stands_beside_the_exact_figure(files: tuple[Path, Path], 
     assert 2.9 < noisy["epsilon"] <= 3.0
     low, high = noisy["auc_private_interval"]
     assert low <= noisy["auc_private"] <= high
+
+
+def test_one_held_out_merchant_is_told_how_its_data_count(files: tuple[Path, Path], tmp_path: Path) -> None:
+    schema, table = files
+    plain = json.loads(schema.read_text(encoding="utf-8"))
+    for kind in plain["kinds"]:
+        for feature in kind["features"]:
+            if "bins" in feature:
+                feature["actionable"] = "either"
+    schema.write_text(json.dumps(plain, ensure_ascii=False), encoding="utf-8")
+    out = tmp_path / "out"
+    arguments = ["--schema", schema, "--table", table, "--epsilon", 1, "--noise", "off", "--no-baselines", "--out", out]
+    done = CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    chinese, english = ((out / name).read_text("utf-8") for name in ("explanation.zh.md", "explanation.md"))
+    assert "以上仅说明模型如何计分" in chinese
+    assert "it promises nothing" in english
+    assert english.count("On record at") == 3
+    for text in (chinese, english):
+        for line in text.split("\n\n"):
+            assert line.strip() in done.output
+    report = (out / "report.json").read_text(encoding="utf-8")
+    assert "promises" not in report  # figures alone: nothing of any one merchant

@@ -21,6 +21,8 @@ from crypto.score_masks import mask_points, open_points
 from crypto.sealed import open_sealed, seal
 
 HASHES = [merkle.leaf_hash(i.to_bytes(4, "big")) for i in range(600)]
+YEAR_10000 = 253_402_300_800
+"""Seconds since 1970 at which the calendar of our libraries ends."""
 KEY, BOX = IdentityKey.from_bytes(b"\x05" * 32), BoxKey.from_bytes(b"\x06" * 32)
 SOURCES = {f"source-{i:02d}": BoxKey.from_bytes(bytes([i]) * 32) for i in range(1, 7)}
 JSON = st.recursive(
@@ -174,7 +176,7 @@ def test_generated_resident_numbers_pass(born: date, serial: int) -> None:
             normalise("resident-id", number)
 
 
-@given(st.integers(0, 2**63 - 1), st.binary(min_size=32, max_size=32), st.integers(0, 2**40))
+@given(st.integers(0, 2**63 - 1), st.binary(min_size=32, max_size=32), st.integers(0, YEAR_10000 - 1))
 def test_notes_parse_to_what_was_signed(size: int, root: bytes, time: int) -> None:
     point = Checkpoint("log.example", size, root)
     lines = [
@@ -187,6 +189,15 @@ def test_notes_parse_to_what_was_signed(size: int, root: bytes, time: int) -> No
     assert signatures[1].verify(point.body(), KEY.public) == time
     names = {"log.example", "w.example"}
     assert verify_note(note, dict.fromkeys(names, KEY.public), required=names) == point
+
+
+@given(st.integers(YEAR_10000, 2**63 - 1))
+def test_notes_of_times_beyond_the_calendar_are_refused(time: int) -> None:
+    body = Checkpoint("log.example", 7, bytes(32)).body()
+    lines = [sign_note(body, "log.example", KEY), sign_note(body, "w.example", KEY, cosignature_time=time)]
+    names = {"log.example", "w.example"}
+    with pytest.raises(ProofError, match="time is out of range"):
+        verify_note(assemble(body, lines), dict.fromkeys(names, KEY.public), required=names)
 
 
 @given(st.text(max_size=200))

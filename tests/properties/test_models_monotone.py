@@ -16,9 +16,13 @@ from models.accounting import calibrate_tables
 from models.errors import ArtefactError, FitError
 from models.evaluation import auc
 from models.feature import BinAxis
-from models.fit import FitOptions, _kernel, _prior_root, consistent_margins, fit
+from models.fit import fit
+from models.fit_options import FitOptions
+from models.margins import consistent_margins
 from models.monotone import bounded_least_squares, isotonic, restrained_fit
-from models.scorecard import FeaturePoints, check_monotone, train
+from models.prior import kernel, prior_root
+from models.scorecard import FeaturePoints, check_monotone
+from models.scorecard_fit import train
 from models.tables import FeatureBins, OpenedTable, from_codes, joined_codes
 from tests.credit_world import FEATURES, Cohort, draw_cohort
 
@@ -132,7 +136,7 @@ def test_the_restrained_fit_is_the_optimum(training) -> None:
     margins, options = consistent_margins(table), FitOptions()
     n, p, size = margins.n, margins.p, margins.size
     covariance, response = margins.pairs - np.outer(n, n) / size, p - n * margins.defaults / size
-    root = _prior_root(table, n, options)
+    root = prior_root(table, margins, options)
     values, vectors = linalg.eigh(root.T @ covariance @ root)
     values = np.maximum(values, 0)
     ours = restrained_fit(table.features, root, values, vectors, response).weights
@@ -199,6 +203,6 @@ def test_an_artefact_with_points_against_the_declaration_is_refused(training) ->
 
 def test_a_line_of_bins_is_as_alike_as_before() -> None:
     feature = FeatureBins("bank", "f", 4, ordinal=True, alone=(3,))
-    near = _kernel(feature, FitOptions(reach=4.0))
+    near = kernel(feature, FitOptions(reach=4.0))
     assert near[0].tolist() == pytest.approx([1, np.exp(-0.25), np.exp(-0.5), 0])
     assert near[3].tolist() == [0, 0, 0, 1]

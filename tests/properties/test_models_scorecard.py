@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.accounting import calibrate_tables
-from models.bins import ABSENT
+from models.codes import ABSENT
 from models.errors import FitError
 from models.fit import LinearFit
-from models.scorecard import Calibration, check_bounds, points_range, to_points, train
+from models.scorecard import Calibration, check_bounds, points_range
+from models.scorecard_fit import to_points, train
 from models.tables import cells, from_vector
 from tests.credit_world import FEATURES, draw_cohort
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from models.errors import FitError
-from models.fit import consistent_margins, fit
+from models.fit import fit
+from models.margins import consistent_margins
 from models.population import score_distribution
 from models.scorecard import (
     ANCHOR_PD,
@@ -23,11 +24,9 @@ from models.scorecard import (
     SCORE_MIN,
     Scorecard,
     band_of,
-    calibrate,
     points_range,
-    to_points,
-    train,
 )
+from models.scorecard_fit import calibrate, to_points, train
 from models.tables import FeatureBins, OpenedTable, from_codes
 
 _MU = {0.1: 0.03, 1.0: 0.27, 8.0: 1.7}

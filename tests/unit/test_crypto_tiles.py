@@ -74,7 +74,7 @@ def test_only_changed_tiles_are_returned() -> None:
 def test_a_log_of_100000_is_quick_and_reads_little() -> None:
     hashes = [merkle.leaf_hash(i.to_bytes(4, "big")) for i in range(100_000)]
     shelf, size, rng = Shelf(), 0, random.Random(7)
-    started = time.perf_counter()
+    started = time.process_time()  # not the clock on the wall: others may use the processors
     while size < 100_000:
         size = shelf.append(size, hashes[size : size + rng.randint(1, 3000)])
     assert size == 100_000
@@ -88,7 +88,7 @@ def test_a_log_of_100000_is_quick_and_reads_little() -> None:
         assert shelf.reads <= 16
         merkle.verify_inclusion(hashes[index], index, size, proof, head)
         merkle.verify_consistency(old, tiles.root_from_tiles(old, shelf), size, head, steps)
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
 
 
 def test_a_missing_or_short_tile_is_named() -> None:

@@ -8,14 +8,29 @@ from pathlib import Path
 import pytest
 
 from tests.faults.cells import CAMPAIGN, QUERY, points, table
+from tests.faults.doc import DOC, written
+from tests.faults.matrix import CAMPAIGNS, CELLS, ELSEWHERE, FAULTS, OPERATIONS
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+MANUAL = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 def test_the_documented_table_is_the_matrix() -> None:
-    text = OPERATIONS.read_text(encoding="utf-8")
+    text = MANUAL.read_text(encoding="utf-8")
     section = text.partition("## What happens when a process dies\n")[2].partition("\n## ")[0]
     assert [line for line in section.splitlines() if line.startswith("|")] == table()
+
+
+def test_the_documented_matrix_is_what_is_tested() -> None:
+    text = DOC.read_text(encoding="utf-8")
+    assert written(text) == text, "python -m tests.faults.doc"
+
+
+def test_every_fault_and_every_operation_is_tried() -> None:
+    cells = [str(each) for each in (*CELLS, *CAMPAIGNS, *ELSEWHERE)]
+    assert len(cells) == len(set(cells))
+    tried = (*CELLS, *CAMPAIGNS, *ELSEWHERE)
+    assert {each.fault for each in tried} == set(FAULTS)
+    assert {each.operation for each in tried} == set(OPERATIONS)
 
 
 def test_cells_have_names_of_their_own() -> None:

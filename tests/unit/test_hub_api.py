@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
 
 from crypto.checkpoint import verify_note
 from crypto.errors import CryptoError
@@ -23,7 +24,7 @@ from hub.app import create_app
 from hub.audit import verify_export
 from hub.errors import HubError, PeerRefused
 from hub.log import NewEntry
-from hub.problems import BELOW, describe, kind_of, language_of_request
+from hub.problem_details import BELOW, describe, kind_of, language_of_request
 from models.errors import ModelsError
 from models.i18n import catalogue, title_of
 from tests.hub_world import HubWorld, Member, merchant_batch, merchant_leaves
@@ -45,6 +46,13 @@ def count() -> dict[str, int]:
 @extra.post("/v1/test/fail")
 def fail() -> None:
     raise ZeroDivisionError("secret detail")
+
+
+@extra.post("/v1/test/away")
+def away() -> str:
+    if getattr(extra, "away", False):
+        raise OperationalError("a secret statement", None, Exception("server closed the connection"))
+    return "here"
 
 
 @pytest.fixture
@@ -311,3 +319,30 @@ def test_health_and_background(world: HubWorld) -> None:
     assert health["status"] == "ok"
     assert health["log_size"] == health["log_cosigned"] == 5
     assert (health["roster_version"], health["connected_parties"]) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["begin", "finish"])
+def test_a_key_is_free_again_once_the_database_is_back(world: HubWorld, client: TestClient, name: str) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("a secret statement", None, Exception("server closed the connection"))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(world.hub.idempotency, name, away)
+        answer = client.post("/v1/test/away", headers=key("away-0002"))
+    assert (answer.status_code, answer.json()["code"]) == (503, "database-unavailable")
+    for _ in range(2):
+        again = client.post("/v1/test/away", headers=key("away-0002"))
+        assert (again.status_code, again.json()) == (200, "here")
+
+
+def test_a_database_that_is_away_is_told_with_party_and_remedy(world: HubWorld, client: TestClient) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(extra, "away", True, raising=False)
+        answer = client.post("/v1/test/away", headers={"Idempotency-Key": "away-0001"})
+    assert answer.status_code == 503
+    problem = answer.json()
+    assert (problem["code"], problem["party"]) == ("database-unavailable", world.hub.config.hub_id)
+    assert "Idempotency-Key" in problem["remedy"]
+    assert "secret" not in answer.text
+    again = client.post("/v1/test/away", headers={"Idempotency-Key": "away-0001"})
+    assert again.json() == "here"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from crypto.jws import sign_model
@@ -19,7 +20,7 @@ from crypto.keys import IdentityKey
 from crypto.wire.base import SUITE
 from crypto.wire.party import VoprfRequest
 from hub.config import load_config
-from hub.db import open_database
+from hub.db import Database, open_database
 from hub.errors import EnrolmentError, HubError, IdempotencyInProgressError, ReplayError, StateError, VoprfQuotaError
 from hub.keys import write_secret
 from hub.migrations.runner import differences
@@ -44,7 +45,7 @@ def at_once(call: Callable[[int], object], count: int = THREADS) -> list[object]
     ready = threading.Barrier(count)
 
     def one(number: int) -> object:
-        ready.wait(10)
+        ready.wait(60)
         try:
             return call(number)
         except HubError as error:
@@ -87,6 +88,19 @@ def test_a_reader_sees_one_state_whatever_is_committed_meanwhile(world: HubWorld
         assert session.scalar(select(func.count()).select_from(LogPendingRow)) == before
     with db.reading() as session:
         assert session.scalar(select(func.count()).select_from(LogPendingRow)) == (before or 0) + 1
+
+
+def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        db = Database(f"sqlite:///{tmp_path / 'new.sqlite'}")
+        assert not list(tmp_path.glob("new.*"))  # nothing is made until it is used
+        with db.session() as session:
+            session.execute(text("CREATE TABLE t (x INTEGER)"))
+        assert {each.stat().st_mode & 0o777 for each in tmp_path.glob("new.*")} == {0o600}
+        db.close()
+    finally:
+        os.umask(before)
 
 
 def test_a_reader_cannot_write_on_postgresql(world: HubWorld, database: str) -> None:

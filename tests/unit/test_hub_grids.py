@@ -38,7 +38,7 @@ def app() -> ClientApp:
 
     @made.train("slow")
     def slow(message: Message, context: Context) -> Message:
-        RELEASE.wait(10)
+        RELEASE.wait(60)
         return Message(RecordDict(), reply_to=message)
 
     @made.train("mutate")
@@ -96,7 +96,7 @@ def test_late_replies_give_a_short_list_and_are_dropped() -> None:
     grid = LocalGrid({number: (app(), context(number)) for number in (11, 12)})
     slow = grid.create_message(to_records(Parcel()), "train.slow", 11, "g")
     quick = grid.create_message(to_records(Parcel({"k": "v"})), "train.echo", 12, "g")
-    replies = list(grid.send_and_receive([slow, quick], timeout=0.4))
+    replies = list(grid.send_and_receive([slow, quick], timeout=2.0))
     RELEASE.set()
     assert [reply.metadata.src_node_id for reply in replies] == [12]
     assert list(grid.pull_messages([slow.metadata.message_id])) == []

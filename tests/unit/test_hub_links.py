@@ -59,7 +59,7 @@ def test_greeting_brings_roster_and_feed(world: MarketWorld, client: TestClient)
         assert bank.wait_for(lambda: len(bank.items) == BEFORE)
         assert bank.items[0].kind == "roster"
         assert world.hub.links.connected() == {"bank-01"}
-    assert bank.closed.wait(5)
+    assert bank.closed.wait(60)
     assert bank.wait_for(lambda: not world.hub.links.connected())
 
 
@@ -114,8 +114,10 @@ def test_requests_from_threads_and_loops(world: MarketWorld, client: TestClient)
     def refuse(_body: bytes) -> bytes:
         raise RefusalError(ProblemBody(code="feed-stale", title="Stale", detail="old feed", party="someone-else"))
 
+    release = threading.Event()
+
     def slow(body: bytes) -> bytes:
-        time.sleep(0.3)
+        assert release.wait(60)
         return body
 
     handlers = {"query": lambda body: body[::-1], "voprf": refuse, "flower": slow}
@@ -123,21 +125,21 @@ def test_requests_from_threads_and_loops(world: MarketWorld, client: TestClient)
         links = world.hub.links
         with ThreadPoolExecutor(8) as pool:
             answers = list(
-                pool.map(lambda number: links.request("bank-01", "query", str(number).encode(), 5), range(100))
+                pool.map(lambda number: links.request("bank-01", "query", str(number).encode(), 60), range(100))
             )
         assert answers == [str(number)[::-1].encode() for number in range(100)]
         with pytest.raises(PeerRefused) as refused:
-            links.request("bank-01", "voprf", b"", 5)
+            links.request("bank-01", "voprf", b"", 60)
         assert (refused.value.problem.code, refused.value.problem.party) == ("feed-stale", "bank-01")
-        assert asyncio.run(links.request_async("bank-01", "query", b"abc", 5)) == b"cba"
+        assert asyncio.run(links.request_async("bank-01", "query", b"abc", 60)) == b"cba"
         with pytest.raises(PeerTimeout):
             links.request("bank-01", "flower", b"x", 0.05)
         # The late reply to the timed out request disturbs nobody, and a slow one does not hold up others.
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(links.request, "bank-01", "flower", b"y", 5)
-            started = time.monotonic()
-            assert links.request("bank-01", "query", b"ab", 5) == b"ba"
-            assert time.monotonic() - started < 0.25
+            waiting = pool.submit(links.request, "bank-01", "flower", b"y", 60)
+            assert links.request("bank-01", "query", b"ab", 60) == b"ba"
+            assert not waiting.done()
+            release.set()
             assert waiting.result() == b"y"
     with pytest.raises(PeerUnreachable):
         links.request("bank-01", "query", b"", 1)
@@ -154,15 +156,15 @@ def test_pending_request_fails_when_the_link_ends(world: MarketWorld, client: Te
 
     def never(body: bytes) -> bytes:
         asked.set()
-        leave.wait(10)
+        leave.wait(60)
         return body
 
     with ThreadPoolExecutor(1) as pool, peer(world, client, handlers={"query": never}) as bank:
         waiting = pool.submit(world.hub.links.request, "bank-01", "query", b"", 30)
-        assert asked.wait(5)
+        assert asked.wait(60)
         bank.socket.close()
         with pytest.raises(PeerUnreachable):
-            waiting.result(timeout=5)
+            waiting.result(timeout=60)
         leave.set()
 
 
@@ -182,7 +184,7 @@ def test_newer_link_replaces_the_older(world: MarketWorld, client: TestClient) -
         peer(world, client, handlers={"query": lambda _: b"old"}) as old,
         peer(world, client, handlers={"query": lambda _: b"new"}) as new,
     ):
-        assert old.closed.wait(5)
+        assert old.closed.wait(60)
         assert world.hub.links.request("bank-01", "query", b"", 5) == b"new"
         assert not new.closed.is_set()
         assert world.hub.links.connected() == {"bank-01"}
@@ -193,7 +195,7 @@ def test_link_under_a_replaced_key_ends(world: MarketWorld, client: TestClient) 
         replacement = Member("tax-01", "tax")
         enrolment: Enrolment = world.hub.enrolment
         enrolment.enrol(world.enrolment(replacement, replace=True))
-        assert tax.closed.wait(5)
+        assert tax.closed.wait(60)
 
 
 def test_feed_goes_on_from_what_the_party_holds(world: MarketWorld, client: TestClient) -> None:
@@ -219,12 +221,10 @@ def test_revocation_arrives_at_once(world: MarketWorld, client: TestClient) -> N
         assert bank.wait_for(lambda: bank.seq == BEFORE + 1)
         assert utility.wait_for(lambda: utility.seq == BEFORE + 1)
         revocation = world.event(merchant, record_id, "revoked")
-        started = time.monotonic()
         world.hub.consents.submit_events([revocation])
-        for party in (bank, utility):
-            assert party.wait_for(lambda p=party: p.seq == BEFORE + 2, 2.0)  # type: ignore[misc]
+        for party in (bank, utility):  # long before the next heartbeat, which comes after a minute
+            assert party.wait_for(lambda p=party: p.seq == BEFORE + 2, 20.0)  # type: ignore[misc]
             assert party.items[-1].token == revocation
-        assert time.monotonic() - started < 2.0
 
 
 def test_heads_are_signed_anew_at_each_heartbeat(world: MarketWorld, client: TestClient) -> None:
@@ -265,13 +265,13 @@ def test_party_that_breaks_the_rules_loses_its_link(world: MarketWorld, client: 
     with peer(world, client) as bank:
         assert bank.wait_for(lambda: bank.seq == BEFORE)
         bank.send(frame)
-        assert bank.closed.wait(5)
+        assert bank.closed.wait(60)
 
 
 def test_bytes_that_are_no_frame_end_the_link(world: MarketWorld, client: TestClient) -> None:
     with peer(world, client) as bank:
         bank.socket.send_bytes(b"\xc1")
-        assert bank.closed.wait(5)
+        assert bank.closed.wait(60)
     with peer(world, client) as again:
         again.socket.send_text("hello")
-        assert again.closed.wait(5)
+        assert again.closed.wait(60)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from crypto.wire.link import ProblemBody
@@ -108,11 +109,32 @@ def test_comparison_has_intervals_verdicts_and_points(
     assert found["stability"]["beyond_noise"] is False
     assert {each["change"] for each in found["features"]} == {"points"}
     for language, words in (
-        ("en", ("within noise", "Defaults observed for each one predicted", "other points", "nineteen times")),
-        ("zh", ("在噪声范围内", "实际违约数", "分值不同", "评分稳定性指数")),
+        (
+            "en",
+            (
+                "within noise",
+                "Defaults observed for each one predicted",
+                "other points",
+                "Stability index of the scores",
+                "Advice: Keep",
+            ),
+        ),
+        ("zh", ("在噪声范围内", "实际违约数", "分值不同", "评分稳定性指数", "结论：建议保留旧模型")),
     ):
         monkeypatch.setenv("DIGUA_LANG", language)
         code, out, _ = run("compare", *versions)
         assert code == 0
         for word in words:
             assert word in out
+
+
+def test_points_are_written_as_a_file_in_the_form_of_its_name(run: Run, versions: list[str], tmp_path: Path) -> None:
+    sheet, text = tmp_path / "points.xlsx", tmp_path / "points.csv"
+    code, _, _ = run("points", versions[1], "--out", str(sheet), "--lang", "zh")
+    assert code == 0
+    assert openpyxl.load_workbook(sheet).sheetnames == ["分值", "等级", "评分与违约概率", "隐私与局限"]
+    code, out, _ = run("points", versions[1], "--out", str(text), "--lang", "en", "--json")
+    assert (code, json.loads(out)["bytes"]) == (0, text.stat().st_size)
+    assert text.read_text("utf-8-sig").startswith("Source,Feature,Bin,Points,")
+    code, _, err = run("points", versions[0].replace("sha256:", "sha256:0")[:71], "--out", str(text), "--json")
+    assert (code, json.loads(err)["code"]) == (1, "hub-refused")

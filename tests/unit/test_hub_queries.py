@@ -6,12 +6,14 @@ import asyncio
 import hashlib
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from crypto.checkpoint import verify_note
 from crypto.errors import SignatureError
@@ -38,6 +40,9 @@ from hub.errors import (
     SourceNotConsentedError,
     TooFewSourcesError,
 )
+from hub.log import Cause, NewEntry
+from hub.model_words import word_on
+from hub.tables.idempotency import IdempotencyRow
 from tests.hub_merchants import MarketWorld, Merchant, json_of
 from tests.hub_world import Member
 
@@ -277,6 +282,25 @@ def test_nonce_serves_one_request(world: QueryWorld) -> None:
     assert world.ask(world.request(requester="bank-01", nonce=nonce)).failures == ()
 
 
+def test_a_request_that_another_process_accepted_meanwhile_is_the_same(
+    world: QueryWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, queries, log = world.request(), world.hub.queries, world.hub.log
+    request_hash = hashlib.sha256(token.encode()).digest()
+    append, first = log.append_durably, []
+
+    def late(entries: Sequence[NewEntry], cause: Cause | None = None) -> list[int]:
+        monkeypatch.undo()
+        first.append(queries._accept(token, request_hash))
+        return append(entries, cause)
+
+    monkeypatch.setattr(log, "append_durably", late)
+    second = queries._accept(token, request_hash)
+    assert second.log_ids == first[0].log_ids
+    assert (first[0].fresh, second.fresh) == (True, False)
+    assert len(world.ask(token).proofs) == 1
+
+
 def test_items_need_this_merchants_consent_for_these_parties(world: QueryWorld) -> None:
     other = world.merchant("other")
     single = {"bank": "bank-01", "tax": "tax-01"}
@@ -347,3 +371,34 @@ def test_over_http_with_the_background_running(world: QueryWorld) -> None:
         assert refused.status_code == 403
         assert refused.json()["code"] == "recipient-not-consented"
         assert refused.json()["field"] == "items.0.consent_id"
+
+
+def test_a_request_is_its_own_key_and_nothing_is_kept_under_the_one_that_it_carries(world: QueryWorld) -> None:
+    with TestClient(create_app(world.hub)) as client:
+        token, other = world.request(), world.request()
+        answers = [
+            client.post("/v1/queries", content=each, headers={"Idempotency-Key": "one"})
+            for each in (token, token, other)
+        ]
+        missing = client.post("/v1/queries", content=token)
+    assert [each.status_code for each in answers] == [200, 200, 200]
+    first, again, second = (QueryResult.model_validate_json(each.content) for each in answers)
+    assert first.answers == again.answers
+    assert first.request_hash != second.request_hash
+    assert set(world.asked.values()) == {2}
+    assert missing.json()["code"] == "idempotency-key-missing"
+    with world.hub.db.reading() as session:
+        assert session.scalars(select(IdempotencyRow)).all() == []
+
+
+def test_a_model_that_was_used_counts_no_more_under_another_key_of_the_witness(world: QueryWorld) -> None:
+    world.ask(world.request())
+    witness = world.hub.parties.witness()
+    assert witness is not None
+    strange = IdentityKey.generate()
+    changed = replace(witness, party=witness.party.model_copy(update={"sign_key": strange.public}), keys=strange.line)
+    other = replace(witness, party=witness.party.model_copy(update={"party_id": "other"}))
+    with world.hub.db.reading() as session:
+        assert word_on(session, world.model_id, witness).status == "release"
+        assert word_on(session, world.model_id, changed).status == "registered"
+        assert word_on(session, world.model_id, other).status == "registered"

@@ -255,7 +255,7 @@ def test_served_hub_ends_cleanly(tmp_path: Path) -> None:
                 except httpx.TransportError:
                     time.sleep(0.1)
             process.terminate()
-            _, log = process.communicate(timeout=30)
+            _, log = process.communicate(timeout=120)
         finally:
             process.kill()
     assert health["status"] == "ok"

@@ -80,11 +80,7 @@ def test_a_campaign_says_for_whom_it_waits_until_it_has_ended(world: HubWorld) -
 
 def test_refusals_are_told_in_words_with_a_remedy(world: HubWorld) -> None:
     campaign_id = order(world)
-    witness = world.hub.parties.witness()
-    assert witness is not None
-    record = CampaignRecord(
-        world.hub.campaigns.book, campaign_id, hub_key=world.hub.keys.identity.public, witness=witness
-    )
+    record = CampaignRecord(world.hub.campaigns.book, campaign_id, hub_key=world.hub.keys.identity)
     told = {"bank-1": "budget-exceeded: 3 of 2 left", "bank-2": "no reply in time", "tax-1": "quite-new: x=1"}
     record.lost(f"{campaign_id}/scorecard/1", told)
     refusals = campaign_view(world.hub, campaign_id).refusals

@@ -7,8 +7,6 @@ import pytest
 from opacus.accountants import PRVAccountant, RDPAccountant
 
 from models.accounting import (
-    DiscreteGaussianCells,
-    GaussianRounds,
     calibrate_tables,
     epsilon_of,
     gdp_budget,
@@ -20,6 +18,7 @@ from models.accounting import (
     usable_delta,
 )
 from models.errors import BudgetError
+from models.mechanisms import DiscreteGaussianCells, GaussianRounds
 
 DELTA = 1e-5
 
@@ -43,7 +42,7 @@ def test_discrete_tables_agree_with_the_gaussian_limit_within_one_percent(featur
 def test_table_noise_is_that_of_the_protocol(
     features: int, epsilon: float, sigma_pair: float, sigma_class: float
 ) -> None:
-    noise = calibrate_tables(features, epsilon, DELTA)
+    noise = calibrate_tables(features, epsilon, DELTA, pair_share=0.5)
     assert noise.sigma_pair == pytest.approx(sigma_pair, rel=5e-3)
     assert noise.sigma_class == pytest.approx(sigma_class, rel=5e-3)
 

@@ -6,17 +6,9 @@ from itertools import product
 
 import pytest
 
-from models.accounting import (
-    Adjacency,
-    DiscreteGaussianCells,
-    GaussianRounds,
-    Parallel,
-    calibrate_cells,
-    epsilon_of,
-    gdp_mu,
-    usable_delta,
-)
+from models.accounting import calibrate_cells, epsilon_of, gdp_mu, usable_delta
 from models.errors import BudgetError
+from models.mechanisms import Adjacency, DiscreteGaussianCells, GaussianRounds, Parallel
 
 DELTA = 1e-5
 TRAINING = (DiscreteGaussianCells(12.0, 10), DiscreteGaussianCells(30.0, 45))

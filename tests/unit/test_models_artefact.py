@@ -18,9 +18,10 @@ from models.artefact import (
     mechanisms_of,
 )
 from models.errors import ArtefactError
-from models.fit import FitOptions
+from models.fit_options import FitOptions
 from models.schema_file import load_schema
-from models.scorecard import Scorecard, train
+from models.scorecard import Scorecard
+from models.scorecard_fit import train
 from models.tables import feature_bins, from_codes
 
 CONFIG = Path(__file__).parents[2] / "configs" / "give-me-some-credit.yaml"

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.bins import ABSENT, bin_checked, bin_outcome, encode, one_hot
+from models.bins import bin_checked, bin_outcome, encode, one_hot
+from models.codes import ABSENT
 from models.errors import DataError
 from models.schema import Feature, Label, Schema
 

@@ -37,3 +37,39 @@ def test_health_checks_load_no_library_of_the_models(program: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+_SCIENCE = ("scipy", "sklearn", "polars", "lightgbm", "opendp", "dp_accounting", "torch", "flwr")
+_SERVING = ("fastapi", "uvicorn", "alembic")
+_STATE = ("numpy", "sqlalchemy")
+
+
+@pytest.mark.parametrize(
+    ("program", "command", "spared"),
+    [
+        ("hub.cli", "audit reconcile", (*_SCIENCE, *_SERVING, *_STATE)),
+        ("hub.cli", "audit verify", (*_SCIENCE, *_SERVING, *_STATE)),
+        ("hub.cli", "notice add", (*_SCIENCE, *_SERVING, *_STATE)),
+        ("hub.cli", "assessment add", (*_SCIENCE, *_SERVING, *_STATE)),
+        ("hub.cli", "campaign start", (*_SCIENCE, *_SERVING)),
+        ("hub.cli", "model release", (*_SCIENCE, *_SERVING)),
+        ("hub.cli", "enrol-token", (*_SCIENCE, *_SERVING)),
+        ("hub.cli", "audit export", (*_SCIENCE, *_SERVING)),
+        ("nodes.cli", "enrol", (*_SCIENCE, *_SERVING, "numpy")),
+        ("nodes.cli", "witness approve", (*_SCIENCE, *_SERVING, "numpy")),
+        ("nodes.cli", "audit journal export", (*_SCIENCE, *_SERVING, "numpy")),
+        ("nodes.cli", "run", tuple(name for name in _SCIENCE if name != "polars")),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_commands_load_what_they_use(program: str, command: str, spared: tuple[str, ...]) -> None:
+    """People wait for them, and scripts run dozens of them."""
+    script = (
+        "import sys, importlib\n"
+        f"program = importlib.import_module({program!r})\n"
+        f"sys.argv[1:] = [*{command.split()!r}, '--help']\n"
+        "try:\n    program.main()\nexcept SystemExit as ended:\n    assert not ended.code, ended.code\n"
+        f"print([name for name in {spared!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr.strip().splitlines()[-1] == "[]", done.stdout + done.stderr

@@ -8,10 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.advice import Advice
 from models.artefact import ScorecardEntry
 from models.card_content import CardFacts
-from models.comparison import FigureChange, ModelComparison, calibration_ratio, compare
+from models.comparison import ModelComparison, calibration_ratio, compare
 from models.evaluation_result import Estimate, EvaluationResult
+from models.figure_change import FigureChange
+from models.scorecard import band_of
+from models.scorecard_fit import train
+from models.tables import feature_bins, from_codes
 from tests.card_world import CardWorld
 
 
@@ -46,7 +51,7 @@ def test_a_model_beside_itself_differs_in_nothing(world: CardWorld) -> None:
         assert not figure.beyond_noise
         assert figure.before.low <= figure.before.value <= figure.before.high
     assert found.stability is not None
-    assert found.stability.index == 0
+    assert found.stability.value == 0
     assert not found.stability.beyond_noise
 
 
@@ -108,7 +113,7 @@ def test_scores_that_moved_stand_out_of_the_noise_and_others_do_not(world: CardW
     shifted = compare(world.facts(evaluation=before), world.facts(evaluation=moved), "en").stability
     assert shifted is not None
     assert shifted.beyond_noise
-    assert shifted.index > 0.25
+    assert shifted.value > 0.25
     fewer = before.model_copy(update={"bands": before.bands[1:]})
     assert compare(world.facts(evaluation=before), world.facts(evaluation=fewer), "en").stability is None
 
@@ -138,3 +143,57 @@ def test_features_that_only_one_has_are_named(world: CardWorld) -> None:
     gone = entry.features[0].name
     assert [(each.name, each.change) for each in compare(world.facts(), fewer, "en").features] == [(gone, "removed")]
     assert [(each.name, each.change) for each in compare(fewer, world.facts(), "en").features] == [(gone, "added")]
+
+
+def verdict(world: CardWorld, before: Estimate, after: Estimate, **changes: object) -> Advice:
+    result = world.evaluation()
+    one, two = (result.model_copy(update={"auc": each}) for each in (before, after))
+    return compare(world.facts(evaluation=one), world.facts(evaluation=two.model_copy(update=changes)), "en").advice
+
+
+def test_a_challenger_takes_over_only_where_it_is_better_by_more_than_noise(world: CardWorld) -> None:
+    result = world.evaluation()
+    pds = np.array([band.predicted_pd for band in result.bands])
+    right = with_bands(result, list(400 * pds), list(400 * (1 - pds))).bands
+    off = with_bands(result, list(800 * pds), list(400 * (1 - pds))).bands
+    low, high = Estimate(value=0.80, low=0.79, high=0.81), Estimate(value=0.84, low=0.83, high=0.85)
+    wide = Estimate(value=0.81, low=0.78, high=0.84)
+    better = verdict(world, low, high, bands=right)
+    assert (better.verdict, better.text) == ("promote", "Use the newer model.")
+    assert "+0.040" in better.reasons[0]
+    assert verdict(world, high, low, bands=right).verdict == "keep"
+    same = verdict(world, low, wide, bands=right)
+    assert same.verdict == "keep"
+    assert "within noise" in same.reasons[0]
+    assert "0.032" in same.reasons[1]
+    assert verdict(world, low, high, bands=off).verdict == "recalibrate"
+    assert compare(world.facts(evaluation=None), world.facts(), "en").advice.verdict == "evaluate"
+
+
+def test_a_model_beside_itself_moves_nobody(world: CardWorld) -> None:
+    found = compare(world.facts(), world.facts(), "en")
+    assert found.migration is not None
+    assert found.migration.same == pytest.approx(1)
+    assert found.migration.correlation == pytest.approx(1)
+    assert found.points_correlation == pytest.approx(1)
+    assert {each.reading for each in found.drift} <= {"stable", "unclear"}
+
+
+def test_moves_between_bands_are_those_of_real_merchants(world: CardWorld) -> None:
+    """Estimated over drawn merchants, against the rows that only a test has."""
+    exact = from_codes(feature_bins(world.schema), world.codes, world.outcomes)
+    table = exact.with_gaussian_noise(np.random.default_rng(77), world.noise.sigma_class, world.noise.sigma_pair)
+    other = train(table)
+    artefact = world.artefact.model_copy(update={"scorecard": ScorecardEntry.of(other)})
+    found = compare(world.facts(), replace(world.facts(), artefact=artefact, table=table), "zh")
+    assert found.migration is not None
+    bands = [band_of(card.pd_of(card.score(world.codes))) for card in (world.scorecard, other)]
+    assert found.migration.same == pytest.approx(float((bands[0] == bands[1]).mean()), abs=0.05)
+    shares = np.array(found.migration.shares)
+    assert shares.sum() == pytest.approx(1)
+    assert found.migration.same + found.migration.safer + found.migration.riskier == pytest.approx(1)
+    assert any("模拟抽取" in text for text in found.unknown)
+    fewer = ScorecardEntry.of(world.scorecard)
+    fewer = fewer.model_copy(update={"features": fewer.features[1:]})
+    cut = replace(world.facts(), artefact=world.artefact.model_copy(update={"scorecard": fewer}))
+    assert compare(cut, world.facts(), "en").migration is None

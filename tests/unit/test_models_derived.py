@@ -11,9 +11,11 @@ from pydantic import ValidationError
 
 from models.bins import bin_frame, encode
 from models.derived import Derived
+from models.derived_values import derived_values
 from models.errors import DataError, SchemaError
 from models.feature import Feature
-from models.fit import FitOptions, _kernel
+from models.fit_options import FitOptions
+from models.prior import kernel
 from models.schema import Schema
 from models.schema_file import load_schema
 from models.tables import feature_bins
@@ -71,13 +73,13 @@ def test_operations_and_their_missing_values(operation: dict[str, object], value
     columns = {"a": np.array([1.0, 1.0, NAN, NAN, 0.1]), "b": np.array([2.0, NAN, 5.0, NAN, 0.0])}
     derived = Derived.model_validate(operation)
     assert derived.columns == ("a", "b")
-    np.testing.assert_array_equal(derived.values(columns), values)
+    np.testing.assert_array_equal(derived_values(derived, columns), values)
 
 
 def test_results_lie_where_decimals_say() -> None:
     def one(operation: str, a: float, b: float) -> float:
         derived = Derived.model_validate({operation: ["a", "b"]})
-        return float(derived.values({"a": np.array([a]), "b": np.array([b])})[0])
+        return float(derived_values(derived, {"a": np.array([a]), "b": np.array([b])})[0])
 
     assert one("sum", 0.1, 0.2) == 0.3
     assert one("difference", 0.7, 0.4) == 0.3
@@ -160,7 +162,7 @@ def test_bins_of_a_product_are_alike_along_both_sides(schema: Schema) -> None:
             },
         }
     )
-    near = _kernel(feature_bins(two)[2], FitOptions(reach=4.0))
+    near = kernel(feature_bins(two)[2], FitOptions(reach=4.0))
     b = 5
 
     def likeness(first: tuple[int, int], second: tuple[int, int]) -> float:

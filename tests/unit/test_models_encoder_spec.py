@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.accounting import GaussianRounds, epsilon_of, gdp_epsilon
+from models.accounting import epsilon_of, gdp_epsilon
 from models.encoder_spec import (
     EncoderSpec,
     calibrate_rounds,
@@ -28,6 +28,7 @@ from models.encoder_step import (
     smoothing_matrix,
 )
 from models.errors import BudgetError, DataError, SchemaError
+from models.mechanisms import GaussianRounds
 from models.schema_file import load_schema
 
 ROOT = Path(__file__).parents[2]

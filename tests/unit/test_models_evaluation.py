@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.bins import DEFAULTED, PERFORMING, UNLABELLED
+from models.codes import DEFAULTED, PERFORMING, UNLABELLED
 from models.errors import DataError
 from models.evaluation import (
     SCORE_EDGES,

@@ -34,9 +34,12 @@ def test_weights_of_evidence_are_those_of_the_textbook() -> None:
     assert [each.woe for each in found.bins] == pytest.approx(
         [math.log(0.45 / 0.1), math.log(0.35 / 0.3), math.log(0.2 / 0.6)]
     )
-    assert found.information_value == pytest.approx(
-        0.35 * math.log(4.5) + 0.05 * math.log(7 / 6) - 0.4 * math.log(1 / 3)
-    )
+    assert found.information is not None
+    assert found.information.raw == pytest.approx(0.35 * math.log(4.5) + 0.05 * math.log(7 / 6) - 0.4 * math.log(1 / 3))
+    assert found.information.low < found.information.value < found.information.raw < found.information.high
+    weight = found.bins[0].woe_interval
+    assert weight is not None
+    assert weight.high - weight.low == pytest.approx(2 * 1.96 * found.bins[0].woe_error, rel=1e-4)
     assert [each.default_rate for each in found.bins] == pytest.approx([0.1, 0.3, 0.6])
     assert found.bins[0].woe_error == pytest.approx(math.sqrt(1 / 10 + 1 / 90))
     assert sum(each.share for each in found.bins) == pytest.approx(1)

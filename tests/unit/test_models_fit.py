@@ -5,10 +5,12 @@ import pytest
 
 from models.accounting import calibrate_tables
 from models.baselines import auc_lightgbm, auc_nonprivate
-from models.bins import DEFAULTED
+from models.codes import DEFAULTED
 from models.errors import FitError
 from models.evaluation import auc
-from models.fit import FitOptions, consistent_margins, fit
+from models.fit import fit
+from models.fit_options import FitOptions
+from models.margins import consistent_margins
 from models.tables import ABSENT, joined_codes
 from tests.credit_world import FEATURES, Cohort, draw_cohort
 

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from models.bins import PERFORMING, encode
+from models.bins import encode
+from models.codes import PERFORMING
 from models.evaluation import auc
 from models.lishui.blocks import BLOCK_ROWS, KINDS, Block, blocks, draw_block
 from models.lishui.merchants import INN, SUPERMARKET

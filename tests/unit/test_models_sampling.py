@@ -11,11 +11,12 @@ import pytest
 from opacus.accountants import PRVAccountant
 from scipy.stats import binom, chi2
 
-from models.accounting import DiscreteGaussianCells, GaussianRounds, epsilon_of, gdp_epsilon, gdp_mu, tables_mechanisms
+from models.accounting import epsilon_of, gdp_epsilon, gdp_mu, tables_mechanisms
 from models.dpsgd import clipped_gradient_sum
 from models.encoder import build
 from models.encoder_spec import EncoderSpec, calibrate_rounds, on_fine_grid, sampled_multiplier
 from models.errors import BudgetError, DataError
+from models.mechanisms import DiscreteGaussianCells, GaussianRounds
 from models.sampling import poisson_sample
 
 DELTA = 1e-5

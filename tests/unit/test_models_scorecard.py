@@ -6,24 +6,17 @@ import numpy as np
 import pytest
 
 from models.accounting import calibrate_tables
-from models.bins import ABSENT, DEFAULTED
+from models.codes import ABSENT, DEFAULTED
 from models.errors import ArtefactError, FitError
 from models.evaluation import calibration_table
-from models.fit import FitOptions, LinearFit, consistent_margins, fit
+from models.fit import LinearFit, fit
+from models.fit_options import FitOptions
+from models.margins import consistent_margins
 from models.population import score_distribution
 from models.reasons import main_reasons, reason_texts, reasons_of
 from models.schema import Schema
-from models.scorecard import (
-    BANDS,
-    Calibration,
-    FeaturePoints,
-    band_of,
-    calibrate,
-    check_bounds,
-    points_range,
-    to_points,
-    train,
-)
+from models.scorecard import BANDS, Calibration, FeaturePoints, band_of, check_bounds, points_range
+from models.scorecard_fit import calibrate, to_points, train
 from models.tables import joined_codes
 from tests.credit_world import FEATURES, Cohort, draw_cohort
 
@@ -107,7 +100,7 @@ def test_bending_weights_towards_log_odds_tells_pd_better() -> None:
     train_on, test_on = draw_cohort(40_000, seed=31, base=-3.6), draw_cohort(40_000, seed=32, base=-3.6)
 
     def log_loss(share: float) -> float:
-        card = train(noisy(train_on, 3.0, 0), FitOptions(log_odds_share=share))
+        card = train(noisy(train_on, 3.0, 0), FitOptions(log_odds_share=share, tree_share=0.0))
         pd = card.pd_of(card.score(test_on.codes))
         bad = test_on.outcomes == DEFAULTED
         return float(-np.mean(np.where(bad, np.log(pd), np.log1p(-pd))))

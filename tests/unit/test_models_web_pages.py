@@ -22,7 +22,9 @@ ROOT = Path(__file__).parents[2]
 HOSTILE = """<script>alert("x")</script>'><img src=x onerror=alert(1)> {lang} {{ 7 * 7 }} &amp; javascript:alert(1)"""
 HTML = {"accept": "text/html,application/xhtml+xml"}
 TEMPLATES = sorted(
-    path for package in ("models", "hub", "nodes") for path in (ROOT / package / "web" / "templates").rglob("*.j2")
+    path
+    for package in ("models", "hub", "hub/platform", "nodes")
+    for path in (ROOT / package / "web" / "templates").rglob("*.j2")
 )
 
 

@@ -45,7 +45,7 @@ def test_no_one_can_do_more_than_is_theirs() -> None:
 
 def test_what_anybody_may_do_says_so() -> None:
     open_rows = {grant.right for grant in RIGHTS if Caller.ANYONE in grant.who}
-    assert open_rows == {Right.READ_PUBLIC, Right.SIGN_IN, Right.MERCHANT_PAGES}
+    assert open_rows == {Right.READ_PUBLIC, Right.SIGN_IN, Right.MERCHANT_PAGES, Right.REGISTER}
     assert grant_of(Right.READ_PUBLIC).who == {Caller.ANYONE}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.bins import DEFAULTED, PERFORMING, UNLABELLED
+from models.codes import DEFAULTED, PERFORMING, UNLABELLED
 from models.schema import Schema
 from models.schema_file import load_schema
 from nodes.dataset_config import DatasetConfig

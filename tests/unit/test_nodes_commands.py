@@ -14,6 +14,7 @@ from typer.testing import Result
 
 from crypto.consent_receipts import check_acknowledgement
 from crypto.jws import generate_merchant_key, merchant_public
+from crypto.key_line import KeyLine
 from crypto.wire.consent import Acknowledgement
 from crypto.wire.party import MerchantKeySubmission
 from nodes.fingerprint import party_fingerprint
@@ -152,7 +153,7 @@ def test_consents_are_brought_to_the_hub_for_receipts(world: ScoringWorld, tmp_p
         facts = done(call(world, "platform", *arguments, "--json"))
         assert facts == {"stored": 1, "known": 0, "receipts": 1, "file": str(receipts)}
     kept = [Acknowledgement.model_validate_json(line) for line in receipts.read_text().splitlines()]
-    found = [check_acknowledgement(each, world.hub_key.public, hub_id="hub") for each in kept]
+    found = [check_acknowledgement(each, KeyLine.of(world.hub_key.public), hub_id="hub") for each in kept]
     assert [each.kind for each in found] == ["consent", "consent-event"]
     assert call(world, "platform", *arguments).exit_code == 0
     file.write_text("{}")

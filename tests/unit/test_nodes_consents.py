@@ -16,7 +16,8 @@ from crypto.keys import IdentityKey
 from crypto.wire.consent import ConsentEvent, ConsentRecord, FeedItem
 from crypto.wire.party import MerchantKeyLeaf
 from models.schema import Schema
-from nodes.consents import REFUSED, TAKEN, counts_for
+from nodes.consents import REFUSED, TAKEN
+from nodes.counting_consents import asked_under, counts_for
 from nodes.errors import PolicyRefusal
 from nodes.journal import JournalNote
 from tests.scoring_world import SOURCES, ScoringWorld
@@ -244,15 +245,23 @@ def test_the_newest_active_consent_for_a_purpose_is_found(world: ScoringWorld, m
     second = world.give(merchant)
     world.now += timedelta(seconds=1)
     world.give(merchant, purposes=("model-training",))
-    found = lender.find(pseudonym, purpose="credit-scoring", now=world.now)
+    found = asked_under(lender.of_merchant(pseudonym, world.now), "lender", "credit-scoring")
     assert found is not None
     assert found.record == second
     world.change(second, "paused", merchant=merchant)
-    found = lender.find(pseudonym, purpose="credit-scoring", now=world.now)
+    found = asked_under(lender.of_merchant(pseudonym, world.now), "lender", "credit-scoring")
     assert found is not None
     assert found.record == first
     assert [held.state for held in lender.of_merchant(pseudonym, world.now)] == ["active", "paused", "active"]
-    assert lender.find(pseudonym, purpose="pre-qualification", now=world.now) is None
+    assert asked_under(lender.of_merchant(pseudonym, world.now), "lender", "pre-qualification") is None
+
+
+def test_consents_of_several_merchants_are_looked_up_at_once(world: ScoringWorld, merchant: str) -> None:
+    lender, pseudonym = world.nodes["lender"].consents, world.merchants[merchant].pseudonym
+    world.give(merchant)
+    held = lender.of_merchants([pseudonym, bytes(32), pseudonym], world.now)
+    assert held == {pseudonym: lender.of_merchant(pseudonym, world.now)}
+    assert len(held[pseudonym]) == 1
 
 
 def _resigned(token: str, key: IdentityKey, typ: str = "merchant-keys", kid: str = "platform") -> str:
@@ -319,7 +328,7 @@ def test_of_consents_of_one_time_queries_and_training_take_the_same(world: Scori
     assert len({record.event_time for record in given}) == 1
     consents, pseudonym = world.nodes[NODE].consents, world.merchants[merchant].pseudonym
     assert [held.record.record_id for held in consents.of_merchant(pseudonym, world.now)] == [third, second, first]
-    found = consents.find(pseudonym, purpose="credit-scoring", now=world.now)
+    found = asked_under(consents.of_merchant(pseudonym, world.now), NODE, "credit-scoring")
     assert found is not None
     row = np.frombuffer(pseudonym, dtype=np.uint8).reshape(1, 32)
     assert consents.counting(row, world.schema) == [found.record.record_id] == [third]

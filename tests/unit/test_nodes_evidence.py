@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from crypto.canonical import canonical_bytes
 from crypto.checkpoint import Checkpoint, assemble, parse_note, sign_note
 from crypto.jws import sign_model
+from crypto.key_line import KeyLine
 from crypto.keys import BoxKey, IdentityKey
 from crypto.merkle import consistency_proof, leaf_hash, verify_consistency, verify_inclusion
 from crypto.merkle import root as tree_root
@@ -63,7 +64,11 @@ class Office:
     def __post_init__(self) -> None:
         self.store, self.mirror_store = Store.open(self.base / "node.db"), open_mirror(self.base)
         self.cosigner = CheckpointCosigner(
-            self.store, hub_key=self.hub.public, witness_id="witness", identity=self.witness, clock=lambda: NOW
+            self.store,
+            hub_keys=lambda: KeyLine.of(self.hub.public),
+            witness_id="witness",
+            identity=self.witness,
+            clock=lambda: NOW,
         )
         self.checkpoints = CosignedCheckpoints(self.store)
         self.mirror = Mirror(self.mirror_store, cosigned=self.cosigner.known, log=self, clock=lambda: NOW)

@@ -384,6 +384,7 @@ def test_the_openapi_document_is_served(client: TestClient) -> None:
         "/score", "/batches", "/batches/{batch_id}", "/batches/{batch_id}/results", "/batches/{batch_id}/retry",
         "/models", "/consents", "/health", "/v1/consents/collect", "/v1/consents/requests/{request_id}",
         "/v1/consents/revoke-link", "/v1/consents/status",
+        "/v1/programme-statistics", "/v1/programme-statistics/{campaign_id}",
     }  # fmt: skip
 
 

@@ -161,7 +161,7 @@ def test_the_sample_template_is_complete(world: PlatformWorld) -> None:
     assert (terms.valid_until - terms.valid_from).days == 365
     shipped = load_node_config(CONFIGS / "client.yaml").gateway
     assert shipped is not None
-    (sample,) = load_templates(shipped.consent_templates).values()
+    sample = load_templates(shipped.consent_templates)["loan"]
     assert len(sample.terms(world.now).separate_consent) == 4
     assert sample.privacy_notice == shown(("credit-scoring",))
     twice = ConsentTemplate.model_validate({**dict(template), "recipients": ("bank-01", "bank-01")})

@@ -15,7 +15,7 @@ from crypto.canonical import canonical_bytes
 from crypto.wire.audit import LogEntry
 from hub.reconciliation import reconcile
 from nodes.errors import JournalError
-from nodes.journal import Decision, Journal, read_export, verify_lines
+from nodes.journal import Decided, Decision, Journal, read_export, verify_lines
 from nodes.store import Store
 
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
@@ -33,13 +33,8 @@ def journal(store: Store) -> Journal:
 
 def query(journal: Journal, store: Store, number: int, codes: tuple[str, ...] = ("answered",)) -> None:
     with store.session() as session:
-        journal.queries(
-            session,
-            request_hash=bytes([number]) * 32,
-            facts={"requester": "lender"},
-            decisions=[Decision(item, code) for item, code in enumerate(codes)],
-            time=NOW,
-        )
+        decisions = [Decision(item, code) for item, code in enumerate(codes)]
+        journal.queries(session, [Decided(bytes([number]) * 32, {"requester": "lender"}, decisions)], NOW)
 
 
 def test_entries_are_chained_and_come_back_in_order(journal: Journal, store: Store) -> None:

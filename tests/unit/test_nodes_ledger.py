@@ -11,7 +11,8 @@ import pytest
 
 from crypto.errors import AttemptError
 from crypto.wire.campaign import MechanismTerms, RoundsMechanism, TablesMechanism
-from models.accounting import DiscreteGaussianCells, GaussianRounds, calibrate_tables, epsilon_of, usable_delta
+from models.accounting import calibrate_tables, epsilon_of, usable_delta
+from models.mechanisms import DiscreteGaussianCells, GaussianRounds
 from nodes.charges import compose, shares_distance
 from nodes.errors import BudgetExceeded, LedgerError
 from nodes.ledger import Ledger

@@ -331,7 +331,7 @@ def test_the_follower_follows_until_it_is_stopped(store: Store) -> None:
 
 
 def wait_for(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not ready():
         assert time.monotonic() < deadline
         time.sleep(0.01)

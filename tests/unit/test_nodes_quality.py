@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from models.bins import ABSENT
+from models.codes import ABSENT
 from models.drift import MOVED, MOVED_MUCH, stability_index
 from models.errors import DataError
 from models.i18n import catalogue

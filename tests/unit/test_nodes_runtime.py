@@ -78,7 +78,7 @@ def test_keys_other_than_the_rosters_stop_the_start(world: SignerWorld) -> None:
 def test_a_witness_with_lost_keys_does_not_start(world: SignerWorld) -> None:
     create_keys(world.base / "witness-keys", kind="witness")
     config = world.config(party_id="witness", kind="witness", keys_dir=world.base / "witness-keys")
-    with pytest.raises(ConfigError, match="own key"):
+    with pytest.raises(ConfigError, match="signing key that holds"):
         NodeRuntime.open(config)
 
 

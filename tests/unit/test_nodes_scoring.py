@@ -25,8 +25,7 @@ from nodes.encoder_models import ReleasedEncoder, score_of_probability
 from nodes.enquiries import Enquiry
 from nodes.errors import PeerError, PolicyRefusal, ScoreUnavailable
 from nodes.journal import verify_lines
-from nodes.policy import Limits
-from nodes.scoring import Scorer, answer_context, fitting_item, pad_body
+from nodes.scoring import answer_context, fitting_item, pad_body
 from nodes.services import released_encoder
 from nodes.tables.scoring import UseRow
 from tests.scoring_answers import ask_all, expected_score
@@ -196,36 +195,6 @@ def test_a_batch_is_one_signature_and_one_journal_entry_a_merchant(world: Scorin
     assert [(each.item, each.code) for each in answer.refusals] == [(1, "consent-paused")]
     assert world.nodes["tax-01"].journal.count() == before + 3
     assert verify_lines(world.nodes["tax-01"].journal.lines())[0] == before + 3
-
-
-def test_nothing_leaves_before_the_time_floor(world: ScoringWorld, model_id: str) -> None:
-    slept: list[float] = []
-    clock = iter([10.0, 10.01, 20.0, 20.01])
-    source = world.nodes["tax-01"]
-    assert source.scorer is not None
-    runtime = source.runtime
-    scorer = Scorer(
-        party_id="tax-01",
-        identity=runtime.identity,
-        box=runtime.box,
-        store=runtime.store,
-        roster=runtime.roster,
-        consents=source.consents,
-        models=source.models,
-        points=source.points,
-        journal=source.journal,
-        feed_age=lambda now: timedelta(0),
-        limits=Limits(max_items=1),
-        floor_seconds=0.05,
-        clock=world.clock,
-        monotonic=lambda: next(clock),
-        sleep=slept.append,
-    )
-    token = world.request(world.give(world.newcomer()), model_id)
-    scorer.answer(canonical_bytes({"request": token}))
-    with pytest.raises(PolicyRefusal):
-        scorer.answer(b"{}")
-    assert slept == [pytest.approx(0.04), pytest.approx(0.04)]
 
 
 def test_a_source_without_its_table_fails_by_name(tmp_path: Path) -> None:

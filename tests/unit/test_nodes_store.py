@@ -7,12 +7,12 @@ import stat
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from crypto.attempts import NodeAttempt
 from crypto.keys import BoxKey
 from nodes.attempts import AttemptStore
-from nodes.errors import ConfigError, LedgerError
+from nodes.errors import ConfigError, LedgerError, StoreUnavailable
 from nodes.store import STORE_VERSION, Store
 
 H = bytes(range(32))
@@ -103,3 +103,28 @@ def test_an_unreadable_state_stops_the_attempt(tmp_path: Path) -> None:
         session.execute(text("INSERT INTO attempts (attempt, phase, progress, state) VALUES ('a', 'sent', 0, x'7b7d')"))
     with pytest.raises(LedgerError, match="cannot be read"):
         AttemptStore(store).load("a")
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_nothing(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "node.db")
+
+    def fill(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")  # SQLite lifts it to what is there already
+
+    def write() -> None:
+        with store.session() as session:
+            row = {"state": bytes(1 << 20)}
+            session.execute(
+                text("INSERT INTO attempts (attempt, phase, progress, state) VALUES ('a', 'sent', 0, :state)"), row
+            )
+
+    event.listen(store.engine, "connect", fill)
+    store.engine.dispose()
+    with pytest.raises(StoreUnavailable, match="full") as refused:
+        write()
+    assert refused.value.remedy
+    assert str(tmp_path) not in refused.value.message
+    event.remove(store.engine, "connect", fill)
+    store.engine.dispose()
+    assert AttemptStore(store).load("a") is None
+    write()

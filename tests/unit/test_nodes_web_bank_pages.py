@@ -8,12 +8,17 @@ import re
 import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+import openpyxl
 import pytest
 
 from crypto.wire.campaign import TablesMechanism
 from models.artefact import PrivacyEntry
+from models.published_table import PublishedTable
+from models.tables import feature_bins, from_codes
 from models.web.rights import Role
 from nodes.journal import JournalLine
 from tests.bank_site import HTML, SAME_SITE, BankSite, Client
@@ -297,6 +302,33 @@ def test_the_books_of_the_node(world: ScoringWorld, steward: Client) -> None:
     assert "哈希链完整" in checked.text
     for query in ("?before=x", "?before=" + "9" * 15, "?group=" + HOSTILE, "?group=asked&before=5"):
         assert steward.get("/bank/journal" + query).status_code == 200
+
+
+def test_points_of_a_model_are_given_as_files(world: ScoringWorld, officer: Client) -> None:
+    features = feature_bins(world.schema)
+    rng = np.random.default_rng(6)
+    kinds = {kind: [each for each in features if each.kind == kind] for kind in ("bank", "tax", "utility")}
+    codes = {
+        kind: np.stack([rng.integers(0, each.width, 900) for each in held], axis=1).astype(np.uint8)
+        for kind, held in kinds.items()
+    }
+    table = from_codes(features, codes, rng.integers(0, 2, 900)).with_gaussian_noise(rng, 6.0, 6.0)
+    model_id = world.release(world.artefact(cohort_size=900, table_digest=table.digest()))
+    path = f"/bank/models/{model_id}/points"
+    assert f'href="{path}?format=xlsx"' in officer.get("/bank/usage").text
+    bare = openpyxl.load_workbook(BytesIO(officer.get(path).content))["分值"]
+    assert all(bare.cell(row, 5).value is None for row in range(2, bare.max_row + 1))
+    world.relay.tables[f"/v1/models/{model_id}/table"] = PublishedTable.of(table).model_dump_json().encode()
+    full = openpyxl.load_workbook(BytesIO(officer.get(path).content))["分值"]
+    assert full.max_row == bare.max_row == 1 + 1 + 3 + sum(each.width for each in features)
+    assert sum(full.cell(row, 5).value is not None for row in range(2, full.max_row + 1)) == full.max_row - 5
+    text = officer.get(f"{path}?format=csv")
+    assert text.headers["content-disposition"].endswith('.csv"')
+    other = table.with_gaussian_noise(rng, 6.0, 6.0)
+    world.relay.tables[f"/v1/models/{model_id}/table"] = PublishedTable.of(other).model_dump_json().encode()
+    assert officer.get(path).status_code >= 400
+    assert officer.get("/bank/models/sha256:" + "0" * 64 + "/points").status_code >= 400
+    world.withdraw(model_id)
 
 
 def test_the_data_are_checked_beside_the_server(world: ScoringWorld, steward: Client) -> None:

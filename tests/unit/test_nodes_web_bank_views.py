@@ -19,15 +19,17 @@ from crypto.identifiers import uscc_check_digit
 from crypto.wire.campaign import TablesMechanism
 from crypto.wire.consent import DataCategory, Frequency, Purpose
 from crypto.wire.scoring import RefusalCode
+from models.divergence import Divergence
 from models.i18n import catalogue
 from nodes.consents import ConsentState
 from nodes.enquiries import Enquiry
 from nodes.frozen_counts import BinCounts, FrozenCounts
 from nodes.gateway_batches import BatchDesk
 from nodes.services import Services
+from nodes.training_context import TrainingData
 from nodes.web import bank_words
 from nodes.web.bank_consents import ConsentDesk
-from nodes.web.bank_contribution import ContributionDesk
+from nodes.web.bank_contribution import ContributionDesk, information_values
 from nodes.web.bank_files import CheckedFile, FileDesk, checked_file
 from nodes.web.bank_journal import FACTS, GROUPS, TYPES, JournalDesk
 from nodes.web.bank_ledger import LedgerDesk, ledger_csv
@@ -303,7 +305,28 @@ def test_the_weight_of_own_features_in_models_in_use(world: ScoringWorld) -> Non
     ]
     spans = {"age": 70, "loans": 80, "income": 150, "late": 115}
     assert model.share == pytest.approx(100 * 150 / sum(spans.values()), abs=0.2)
-    assert model.features[0].information_value is not None
+
+
+def test_information_values_of_own_rows_are_stated_with_intervals_where_there_are_enough(world: ScoringWorld) -> None:
+    model = world.nodes["bank-01"].models.newest()
+    assert model is not None
+    rng = np.random.default_rng(3)
+    blocks = [each.feature for each in model.card.features if each.feature.kind == "bank"]
+
+    def values(rows: int) -> dict[str, Divergence]:
+        outcome = (rng.random(rows) < 0.8).astype(np.uint8)
+        codes = np.stack(
+            [np.clip(rng.integers(0, each.width, rows) - 1 + outcome, 0, each.width - 1) for each in blocks], axis=1
+        ).astype(np.uint8)
+        data = TrainingData(np.zeros((rows, 32), dtype=np.uint8), codes, outcome)
+        return information_values(model.schema, model.card, "bank", data)
+
+    assert values(8) == {}
+    found = values(4000)
+    assert set(found) == {each.name for each in blocks}
+    for each in found.values():
+        assert each.low <= each.value <= each.high
+    assert any(each.beyond_noise for each in found.values())
 
 
 def test_the_check_of_the_tables_runs_beside_the_server(world: ScoringWorld) -> None:

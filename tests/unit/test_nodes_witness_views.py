@@ -19,7 +19,7 @@ from crypto.merkle import root as tree_root
 from crypto.wire.audit import LogEntry
 from crypto.wire.service import MerchantRecords, OpenedEntry, RecordedConsent, RecordedEvent
 from nodes.errors import JournalError
-from nodes.journal import Decision, Journal
+from nodes.journal import Decided, Decision, Journal
 from nodes.ledger import Ledger
 from nodes.store import Store
 from nodes.witness.checkpoints import CosignedCheckpoints
@@ -166,13 +166,8 @@ def hub_query(number: int, *, minutes: int) -> bytes:
 
 def node_query(store: Store, journal: Journal, number: int, *, minutes: int) -> None:
     with store.session() as session:
-        journal.queries(
-            session,
-            request_hash=number.to_bytes(32, "big"),
-            facts={},
-            decisions=[Decision(0, "answered")],
-            time=NOW + timedelta(minutes=minutes),
-        )
+        decided = Decided(number.to_bytes(32, "big"), {}, [Decision(0, "answered")])
+        journal.queries(session, [decided], NOW + timedelta(minutes=minutes))
 
 
 def test_each_query_that_one_side_lacks_is_named(node: tuple[Store, Journal], tmp_path: Path) -> None:

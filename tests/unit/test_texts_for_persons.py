@@ -12,9 +12,12 @@ import pytest
 
 from hub.campaign_book import Status
 from hub.campaign_plan import Step
-from hub.commands.comparison import CHANGES
+from hub.commands.comparison import CHANGES, READINGS
 from hub.commands.simulate import _FIGURES as FIGURES
+from models.advice import VERDICTS, Verdict
 from models.comparison import Change
+from models.drift import Reading
+from models.findings import STATES as STATES_OF_FINDINGS
 from models.i18n import catalogue
 from nodes.commands.witness_models import STATES
 from nodes.witness.model_approvals import State
@@ -102,6 +105,26 @@ def test_what_is_wrong_with_a_table_is_translated() -> None:
         assert places(catalogue("nodes").translate("zh", text)) == places(text)
 
 
+def test_what_a_doctor_finds_is_translated() -> None:
+    places_of_hub = [ROOT / "hub" / "doctor.py", *(ROOT / "hub" / "examination").glob("*.py")]
+    checks = {
+        package: {*arguments_of(files, "Findings", 0), *STATES_OF_FINDINGS}
+        for package, files in {
+            "hub": places_of_hub,
+            "nodes": [*(ROOT / "nodes" / "checks").glob("*.py"), *(ROOT / "nodes" / "examination").glob("*.py")],
+        }.items()
+    }
+    assert {"log", "consents"} <= checks["hub"]
+    assert {"clock", "ledger"} <= checks["nodes"]
+    texts = {"hub": {*arguments_of(places_of_hub, "said", 0), *checks["hub"]}, "nodes": checks["nodes"]}
+    missing = sorted(
+        (package, each) for package, found in texts.items() for each in found if not catalogue(package).has("zh", each)
+    )
+    assert not missing, missing
+    for text in texts["hub"]:
+        assert places(catalogue("hub").translate("zh", text)) == places(text)
+
+
 def test_what_a_campaign_and_a_simulation_report_is_translated() -> None:
     names = [
         *get_args(Status),
@@ -119,5 +142,9 @@ def test_what_a_campaign_and_a_simulation_report_is_translated() -> None:
 def test_states_of_models_and_changes_between_two_are_translated() -> None:
     assert set(CHANGES) == set(get_args(Change))
     assert set(STATES) == set(get_args(State))
+    assert set(READINGS) == set(get_args(Reading))
+    assert set(VERDICTS) == set(get_args(Verdict))
+    assert not [text for text in READINGS.values() if not catalogue("hub").has("zh", text)]
+    assert not [text for text in VERDICTS.values() if not catalogue("models").has("zh", text)]
     assert not [text for text in CHANGES.values() if not catalogue("hub").has("zh", text)]
     assert not [text for text in STATES.values() if not catalogue("nodes").has("zh", text)]

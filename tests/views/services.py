@@ -125,6 +125,10 @@ def run_queries(base: Path) -> RecordedWorld:
     world.enrol_merchants()
     records = world.consent_all()
     world.model_id = world.train()
+    world.hub.restored_log.look()
+    for node in world.nodes.values():
+        if node.reconciliation is not None:
+            node.reconciliation.reconcile()
     merchant, enquiries = world.merchants[5], world.nodes["platform"].enquiries
     world.scores.append(enquiries.score(Enquiry(merchant)).score)
     world.revoke(merchant, records[merchant])

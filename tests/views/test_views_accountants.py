@@ -11,14 +11,8 @@ from dp_accounting.rdp import rdp_privacy_accountant
 from opacus.accountants import PRVAccountant, RDPAccountant
 from scipy.optimize import brentq
 
-from models.accounting import (
-    DiscreteGaussianCells,
-    GaussianRounds,
-    calibrate_tables,
-    epsilon_of,
-    gdp_epsilon,
-    gdp_mu,
-)
+from models.accounting import calibrate_tables, epsilon_of, gdp_epsilon, gdp_mu
+from models.mechanisms import DiscreteGaussianCells, GaussianRounds
 
 DELTA = 1e-5
 PRV_ERROR = 0.01

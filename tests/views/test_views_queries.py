@@ -1,12 +1,12 @@
 """What hub, requester and sources see of queries: no score and no points at the hub, the sum alone at the requester.
 
 Keys, nonces and boxes come from the operating system, so a classifier's 99 % interval leaves out one half in one draw
-of a hundred. It fails a test only where three independent draws say so: right masks do that once in a million runs.
+of a hundred. It fails a test only where four independent draws say so: right masks do that once in a hundred million
+runs, for each of the eight pairs of a view and a classifier.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -16,21 +16,15 @@ from lightgbm import LGBMClassifier
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from crypto.canonical import canonical_bytes, digest
-from crypto.errors import SealError
+from crypto.canonical import digest
 from crypto.jws import parse_canonical
 from crypto.score_masks import open_points
 from crypto.sealed import OVERHEAD_BYTES, open_sealed
 from crypto.wire.consent import ConsentRecord, DataCategory, Frequency
-from crypto.wire.scoring import ANSWER_BYTES_PER_ITEM, AnswerBody, QueryForward, QueryResult, ScoreItem, SourceAnswer
-from models.artefact import ModelArtefact
+from crypto.wire.scoring import ANSWER_BYTES_PER_ITEM, AnswerBody, ScoreItem, SourceAnswer
 from nodes.scoring import answer_context
 from tests.scoring_world import SOURCES, ScoringWorld, answer_of
 from tests.views.figures import guess_worlds
-from tests.views.opening import masked_points, payload
-from tests.views.recorder import HUB
-from tests.views.services import RecordedWorld
-from tests.views.world import Campaign
 
 WITH_RECORD, WITHOUT = "M001", "M004"
 """A merchant with a row at every source, and one with none anywhere."""
@@ -38,7 +32,7 @@ SOURCE = "bank-01"
 """Names one feature as a reason for the merchant with a record, and two for the other: bodies differ in size."""
 REQUESTS = 240
 ITEMS = 500
-DRAWS = 3
+DRAWS = 4
 Seen = TypeVar("Seen")
 
 
@@ -180,61 +174,6 @@ def test_refusals_do_not_depend_on_whether_there_is_a_record(world: ScoringWorld
         assert codes[0] == codes[1] == [[f"consent-{change}"]] * 3
 
 
-def test_nothing_that_the_hub_received_opens_or_holds_points_or_score(queries: RecordedWorld) -> None:
-    """Over a whole query through the product's own hub: sealed answers open at the requester alone."""
-    score = queries.scores[0]
-    assert score is not None
-    asked = next(body for body in queries.bodies.of(HUB) if body.channel == "POST /v1/queries")
-    request_hash = digest(asked.body)
-    answers = [body for body in queries.bodies.of(HUB) if body.channel == "query" and body.reply][:3]
-    requester = queries.nodes["platform"].runtime.box
-    masked: list[int] = []
-    for body in answers:
-        answer = answer_of(body.body)
-        assert answer.request_hash == request_hash
-        context = answer_context(request_hash, body.sender)
-        for party, node in queries.nodes.items():
-            if party != "platform":
-                with pytest.raises(SealError):
-                    open_sealed(answer.sealed, node.runtime.box, context=context)
-        plain = open_sealed(answer.sealed, requester, context=context)
-        masked += [item.masked_points for item in parse_canonical(plain.rstrip(b" "), AnswerBody).items]
-    card = next(iter(artefacts(queries))).card()
-    assert len(masked) == 3
-    assert int(card.score_of(open_points(masked))) == score
-    everything = b"\n".join(body.body for body in queries.bodies.of(HUB))
-    for number in masked:
-        assert str(number).encode() not in everything
-    members = {name for body in queries.bodies.of(HUB) for name in names_in(body.body)}
-    assert not members & {"score", "points", "masked_points", "pd", "band", "reasons", "outcome"}
-
-
-def artefacts(queries: RecordedWorld) -> Iterator[Any]:
-    for body in queries.bodies.of("platform"):
-        if "artefact" in body.parts():
-            yield ModelArtefact.from_bytes(body.body)
-
-
-def names_in(data: bytes) -> set[str]:
-    """Names of all members of a JSON body, or of a signed document's payload."""
-    text = data.decode("utf-8", errors="replace")
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = payload(text) if text.count(".") == 2 else {}
-    return set(_walk(found))
-
-
-def _walk(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield str(name)
-            yield from _walk(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _walk(inner)
-
-
 # The requester: it opens all answers.
 
 
@@ -273,58 +212,8 @@ def test_all_answers_together_are_the_sum_and_nothing_besides(asked: Draws[Asked
     sums = np.array([open_points([int(word) for word in each]) for each in zip(*words.values(), strict=True)])
     for place in (0, 1):  # one merchant: one sum, however often it is asked, and other words every time
         assert len(set(sums[which == place])) == 1
-    assert all(len(set(each.tolist())) == ITEMS for each in words.values())
+    # Of 500 words of 32 bits two are alike once in 34,000 runs, and a second pair once in 10^9.
+    assert all(len(set(each.tolist())) >= ITEMS - 1 for each in words.values())
     assert guess_worlds(trees(), sums[:, None].astype(float), which).interval[0] > 0.9
     card = world.artefact().card()
     assert set(sums[which == 0]) == {sum(card.absent[kind] for kind in SOURCES)}
-
-
-# A source: it hears the request.
-
-
-def test_every_source_hears_the_signed_request_and_nothing_of_other_answers(queries: RecordedWorld) -> None:
-    asked = [body.body.decode() for body in queries.bodies.of(HUB) if body.channel == "POST /v1/queries"]
-    assert len(asked) == 2
-    frames = {canonical_bytes(QueryForward(request=token)) for token in asked}
-    for source in SOURCES:
-        heard = [body for body in queries.bodies.of(f"{source}-01") if body.channel not in ("feed", "voprf")]
-        assert {body.body for body in heard if body.channel == "query"} == frames
-        assert {body.name for body in heard} <= {"query", "reply to POST /v1/voprf", "reply to GET /v1/models/ID"}
-
-
-def test_the_requester_hears_what_the_sources_said_and_proofs(queries: RecordedWorld) -> None:
-    replies = [body for body in queries.bodies.of("platform") if body.name == "reply to POST /v1/queries"]
-    first = QueryResult.model_validate_json(replies[0].body)
-    said = [body.body.decode() for body in queries.bodies.of(HUB) if body.channel == "query" and body.reply]
-    assert sorted(first.answers) == sorted(said[:3])
-    assert first.failures == ()
-    assert len(first.proofs) == 1
-
-
-# A bank in an evaluation: as a requester, of its held-out merchants.
-
-
-def test_a_banks_boxes_in_an_evaluation_add_up_to_others_points_and_none_of_them_shows_its_own(
-    campaign: Campaign,
-) -> None:
-    assert campaign.artefact is not None
-    card, world = campaign.artefact.card(), campaign.world
-    row_of = {row.tobytes(): index for index, row in enumerate(world.pseudonyms)}
-    sums: dict[int, int] = {}
-    bare = shown = 0
-    for box in (*masked_points(campaign, "bank-1"), *masked_points(campaign, "bank-2")):
-        kind = box.sender.partition("-")[0]
-        rows = [row_of[each.tobytes()] for each in box.pseudonyms]
-        assert box.answered.all()
-        points = card.kind_points(kind, world.codes[kind][rows])
-        bare += len(rows)
-        shown += int((box.words.view(np.int32) == points).sum())
-        for row, word in zip(rows, box.words, strict=True):
-            sums[row] = (sums.get(row, 0) + int(word)) % 2**32
-    others = [kind for kind in world.codes if kind != "bank"]
-    assert len(sums) >= 20
-    for row, total in sums.items():
-        expected = sum(int(card.kind_points(kind, world.codes[kind][[row]])[0]) for kind in others)
-        assert total == expected % 2**32
-    assert bare == 2 * len(sums)
-    assert shown == 0

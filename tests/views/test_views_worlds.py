@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from models.bins import ABSENT, UNLABELLED
+from models.codes import ABSENT, UNLABELLED
 from tests.federation import World, held_out, make_world, run_scorecard
 from tests.views.adjacent import Views, exact, opened, run, worlds
 from tests.views.figures import Guesses, guess_worlds

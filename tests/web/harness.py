@@ -92,7 +92,7 @@ class Reader:
             java_script_enabled=scripts,
             locale="zh-CN" if language == "zh" else "en-GB",
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         self.contexts.append(context)
         context.add_cookies([{"name": "digua_lang", "value": language, "url": self.origin}])
         context.route("**/*", self._only_the_application)

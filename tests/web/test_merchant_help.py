@@ -13,7 +13,9 @@ from crypto.jws import peek_payload, sign_model
 from crypto.ticket_boxes import open_text, seal_text, ticket_context
 from crypto.wire.base import SUITE
 from crypto.wire.ticket import Ticket, TicketAnswer
+from models.explanation import explain, lines_of
 from tests.hub_merchants import Merchant
+from tests.unit.test_models_explanation import CARD, OWN, SCHEMA
 from tests.web.harness import Reader, shots
 from tests.web.merchant_world import LiveMarket, Shop, consent_fields, served_market
 
@@ -74,6 +76,38 @@ def test_a_review_is_asked_answered_and_closed(market: tuple[LiveMarket, str], s
     card.get_by_role("button", name="已解决，办结").click()
     expect(card).to_contain_text("已办结")
     assert world.hub.tickets.of_party("bank-01").tickets == ()
+
+
+def test_an_explanation_is_asked_for_and_read_line_by_line(market: tuple[LiveMarket, str], shop: Shop) -> None:
+    world, origin = market
+    bank = world.members["bank-01"]
+    shop.sign(consent_fields(world, Merchant(shop.pseudonym, {})))
+    page = shop.page
+    page.goto(f"{origin}/merchant/help?kind=explanation&party=bank-01")
+    expect(page.locator("#ticket-kind")).to_have_value("explanation")
+    expect(page.locator("main")).to_contain_text("各机构只向您本人说明各自的部分")
+    page.fill("#ticket-text", "请说明我的数据如何计分。")
+    page.get_by_role("button", name="加密、签名并提交").click()
+    expect(page.locator("[data-ticket-said]")).to_contain_text("只有Title of bank-01能够阅读")
+    (item,) = world.hub.tickets.of_party("bank-01").tickets
+    ticket = Ticket.model_validate_json(peek_payload(item.ticket))
+    assert ticket.kind == "explanation"
+    lines = lines_of(explain(SCHEMA, CARD, OWN), "zh")
+    reply = ticket_context(ticket.ticket_id, shop.pseudonym, "bank-01", "answer")
+    answer = TicketAnswer(
+        suite=SUITE,
+        ticket_id=ticket.ticket_id,
+        party_id="bank-01",
+        decision="granted",
+        sealed=seal_text("\n".join(lines), ticket.reply_key, context=reply),
+        issued_at=world.now,
+    )
+    world.hub.tickets.answer(sign_model(answer, bank.identity, typ="ticket-answer", kid="bank-01"))
+    page.goto(f"{origin}/merchant/help")
+    told = page.locator(f'[data-ticket-id="{ticket.ticket_id}"] .answer-text')
+    expect(told).to_contain_text("不构成任何承诺")
+    assert told.inner_text().strip().split("\n") == list(lines)
+    shots(page, "merchant/explained")
 
 
 def test_a_box_key_that_the_witness_did_not_sign_gets_no_text(market: tuple[LiveMarket, str], shop: Shop) -> None:

@@ -63,7 +63,7 @@ def test_a_key_is_made_compared_and_enrolled(
     expect(page.locator("[data-standing]")).to_contain_text("正在等待平台和银行登记")
     page.screenshot(path=Path("out/screenshots/merchant/join-done-zh-390.png"), full_page=True)
     world.enrol_public(pseudonym, offer.jwk)
-    expect(page.locator("[data-standing]")).to_contain_text("密钥已登记", timeout=15_000)
+    expect(page.locator("[data-standing]")).to_contain_text("密钥已登记", timeout=60_000)
     page.goto(f"{origin}/merchant/keys")
     expect(page.locator(".key[data-current]")).to_contain_text(key_number(offer.jwk))
     page.goto("about:blank")

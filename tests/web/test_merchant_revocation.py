@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from crypto.key_line import KeyLine
 from crypto.wire.base import SUITE
 from crypto.wire.scoring import ScoreItem, ScoreRequest
 from hub.feed import NewItem
@@ -179,5 +180,5 @@ def test_a_hub_that_withholds_a_withdrawal_is_shown_by_the_browsers_receipt(
     wait_until(world.hub.log.reader.root_matches, what="the log's order")
     hub_export = tmp_path / "log.ndjson"
     hub_export.write_bytes(b"".join(world.hub.log.reader.export()))
-    verdict = reconcile_receipts(receipts, hub_export, node_export, hub_key=world.hub.keys.identity.public)
+    verdict = reconcile_receipts(receipts, hub_export, node_export, hub_keys=KeyLine.of(world.hub.keys.identity.public))
     assert [(each.kind, each.missing_in) for each in verdict.withheld] == [("consent-event", "node")]

@@ -174,7 +174,7 @@ def test_a_risk_officer_scores_one_and_a_file(bank: Bank, reader_of: Callable[[s
     page.set_input_files("#field-file", {"name": "list.csv", "mimeType": "text/csv", "buffer": data})
     page.get_by_role("button", name="检查并查询").click()
     page.wait_for_url(re.compile(r"/bank/batches/[0-9a-f]{32}$"))
-    expect(page.get_by_role("link", name="下载结果")).to_be_visible(timeout=30_000)  # the script opens the page anew
+    expect(page.get_by_role("link", name="下载结果")).to_be_visible(timeout=60_000)  # the script opens the page anew
     shots(page, "bank/batch")
     with page.expect_download() as download:
         page.get_by_role("link", name="下载结果").click()
@@ -198,7 +198,7 @@ def test_a_data_steward_reads_the_books(bank: Bank, reader_of: Callable[[str], R
     shots(page, "bank/ledger")
     page.goto(bank.origin + "/bank/data")
     page.get_by_role("button", name="Check the data now").click()
-    expect(page.get_by_role("table", name=re.compile("^Features"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("table", name=re.compile("^Features"))).to_be_visible(timeout=60_000)
     shots(page, "bank/data")
     page.goto(bank.origin + "/bank/contribution")
     expect(page.get_by_text("Weight of own features")).to_be_visible()

@@ -72,7 +72,7 @@ def test_a_refusal_is_a_page(origin: str, reader_of: Callable[[str], Reader]) ->
 def test_a_part_is_renewed_until_it_has_ended(origin: str, reader_of: Callable[[str], Reader]) -> None:
     page = reader_of(origin).open("/live/ends")
     expect(page.locator(".turn")).to_have_text("2")
-    expect(page.locator("#live:not([data-live])")).to_be_attached(timeout=10_000)  # read anew as a whole at its end
+    expect(page.locator("#live:not([data-live])")).to_be_attached(timeout=60_000)  # read anew as a whole at its end
     expect(page.locator("[data-live-stopped]")).to_be_hidden()
 
 

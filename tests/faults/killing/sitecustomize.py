@@ -5,13 +5,15 @@ test's orders to a process lie in a file of its own, in order; the first one kil
 reached, and is taken off the file before, so that the process that is started again meets the next one.
 
 Some functions are only watched: what a party answered in each step is written down, so that the test can see that
-nobody ever sent two different answers to one question.
+nobody ever sent two different answers to one question. The clocks of hub and nodes run by as many seconds ahead or
+behind as a file of the process says.
 """
 
 from __future__ import annotations
 
 import base64
 import contextvars
+import datetime
 import fcntl
 import functools
 import hashlib
@@ -101,12 +103,26 @@ def mortal(point, honest, *, watched):
     return call
 
 
+def skewed(honest):
+    """A clock that the test may set forward or back."""
+
+    @functools.wraps(honest)
+    def call():
+        try:
+            seconds = int((Path(FOLDER) / f"{PARTY}.clock").read_text())
+        except (OSError, ValueError):
+            seconds = 0
+        return honest() + datetime.timedelta(seconds=seconds)
+
+    return call
+
+
 class Finder(importlib.abc.MetaPathFinder):
     """Wraps functions of a module right after it was executed, before anybody can take them from it."""
 
-    def __init__(self, points, watched):
-        self._points, self._watched = points, watched
-        self._modules = {each.partition(":")[0] for each in points}
+    def __init__(self, points, watched, clocks):
+        self._points, self._watched, self._clocks = points, watched, clocks
+        self._modules = {each.partition(":")[0] for each in (*points, *clocks)}
 
     def find_spec(self, name, path, target=None):
         """The module's own spec, with a loader that wraps."""
@@ -117,6 +133,10 @@ class Finder(importlib.abc.MetaPathFinder):
 
         def execute_and_wrap(module):
             execute(module)
+            for clock in self._clocks:
+                where, _, what = clock.partition(":")
+                if where == name:
+                    setattr(module, what, skewed(getattr(module, what)))
             for point in self._points:
                 where, _, what = point.partition(":")
                 if where == name:
@@ -130,4 +150,4 @@ class Finder(importlib.abc.MetaPathFinder):
 
 if FOLDER and PARTY:
     found = json.loads((Path(FOLDER) / "points.json").read_text())
-    sys.meta_path.insert(0, Finder(found["points"], frozenset(found["watched"])))
+    sys.meta_path.insert(0, Finder(found["points"], frozenset(found["watched"]), found["clocks"]))

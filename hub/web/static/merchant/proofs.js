@@ -67,10 +67,14 @@ async function signedBy(note, name, key, kind) {
   return (await verifyBytes("Ed25519", publicKey, blob.slice(8), signed)) ? time : null;
 }
 
+// The hub's key of now and those that it followed: what is older was signed with them.
+export const hubKeys = (info) => [info.sign_key, ...(info.former_keys ?? [])];
+
 // A checkpoint that the hub signed and the witness cosigned. → {size, root, cosignedAt (Unix seconds)}.
 export async function verifyCheckpoint(text, info) {
   const note = parseNote(text);
-  const hub = await signedBy(note, info.origin, fromBase64url(info.sign_key), PLAIN);
+  let hub = null;
+  for (const each of hubKeys(info)) hub ??= await signedBy(note, info.origin, fromBase64url(each), PLAIN);
   if (hub === null || note.origin !== info.origin || info.witness === null) throw new Trouble("checkpoint-wrong");
   const { party_id: name, sign_key: key } = info.witness;
   const cosignedAt = await signedBy(note, name, fromBase64url(key), COSIGNATURE);

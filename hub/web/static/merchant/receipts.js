@@ -5,7 +5,7 @@ import { concat, equal, fromBase64url, sha256, textOf, toHex, utf8 } from "./byt
 import { getJson, postJson } from "./hub.js";
 import { payloadOf } from "./jws.js";
 import { importEd25519, verifyBytes } from "./keys.js";
-import { leafHash } from "./proofs.js";
+import { hubKeys, leafHash } from "./proofs.js";
 import { addReceipt } from "./store.js";
 import { Trouble } from "./trouble.js";
 
@@ -25,14 +25,16 @@ export async function check(kind, token, acknowledged, info) {
   const [header, payload, signature] = acknowledged.receipt.split(".");
   const said = JSON.parse(textOf(fromBase64url(header)));
   if (said.alg !== "Ed25519" || said.typ !== "digua/consent-receipt+json" || said.kid !== info.hub_id) throw wrong();
-  let key;
+  let keys;
   try {
-    key = await importEd25519(fromBase64url(info.sign_key));
+    keys = await Promise.all(hubKeys(info).map((each) => importEd25519(fromBase64url(each))));
   } catch (error) {
     if (error.code === "no-ed25519") return; // an old browser keeps what it cannot check; others can
     throw error;
   }
-  if (!(await verifyBytes("Ed25519", key, fromBase64url(signature), utf8(`${header}.${payload}`)))) throw wrong();
+  const signed = utf8(`${header}.${payload}`);
+  const tried = keys.map((key) => verifyBytes("Ed25519", key, fromBase64url(signature), signed));
+  if (!(await Promise.all(tried)).includes(true)) throw wrong();
   const receipt = JSON.parse(textOf(fromBase64url(payload)));
   const artefact = await sha256(payloadOf(token));
   const committed = toHex(await sha256(concat(fromBase64url(acknowledged.salt), artefact)));

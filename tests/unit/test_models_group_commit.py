@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from hub.group_commit import GroupCommit
 from hub.log import NewEntry
 from hub.tables.log import LogPendingRow
+from models.group_commit import GroupCommit
 from tests.hub_world import HubWorld
 
 

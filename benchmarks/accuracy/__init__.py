@@ -1,0 +1,1 @@
+"""Accuracy of digua's models beside everything else that could be trained, one cell a fit (see README.md)."""

@@ -1,0 +1,1 @@
+"""The same vertical task on other systems, on the same rows and machine."""

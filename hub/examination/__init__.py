@@ -1,0 +1,1 @@
+"""What `digua-hub doctor` rebuilds beside the log: checkpoints, consents, campaigns and models."""

@@ -1,0 +1,1 @@
+"""The platform over HTTP: routers only; what they do lies beside this package."""

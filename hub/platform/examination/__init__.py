@@ -1,0 +1,1 @@
+"""What `digua-hub platform doctor` rebuilds: the record's chain, merchants, financings, grants, and documents."""

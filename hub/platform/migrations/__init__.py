@@ -1,0 +1,1 @@
+"""Versions of the platform's schema: one linear history."""

@@ -1,0 +1,1 @@
+"""Versions, in order; each is frozen once it was released."""

@@ -1,0 +1,1 @@
+"""What hub and nodes share in operation: logs without personal data, traces, metrics."""

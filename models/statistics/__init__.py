@@ -1,0 +1,1 @@
+"""Programme statistics: what is counted, and what follows from the opened counts."""

@@ -1,0 +1,220 @@
+"""Single scores that are asked for at the same time travel together (docs/protocol.md, 7).
+
+J1  A limited number of requests is under way for single scores. Whoever comes while fewer are goes at once; whoever
+    comes while all are taken waits for the next, with all others who wait: one signature, one frame to each source,
+    one commit at each store for all of them. How many may be under way follows from how long they take: as many as
+    `MOST_LANES` while each takes about as long as the fastest did, and fewer, down to `LEAST_LANES`, when they take
+    longer, because then more of them would only wait for each other. So under light load nothing waits.
+J2  Only merchants whose consents name the same sources share a request (A1), each merchant once.
+J3  What is wrong with one merchant's enquiry is no other's matter: whoever cannot go with the others is asked for
+    alone, and learns its own refusal. A request that the hub may have taken is never made anew.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+
+from crypto.errors import CryptoError
+from crypto.identifiers import normalise
+from crypto.wire.consent import Purpose
+from crypto.wire.scoring import ScoreAnswer
+from models.errors import ModelsError
+from nodes.enquiries import Enquiries, Enquiry, scored
+from nodes.errors import NodeError, PeerError
+from nodes.model_book import BookedModel
+from nodes.requester import Prepared
+
+MOST_LANES, LEAST_LANES = 16, 3
+SLOWER = 1.5
+"""Requests that take so many times the fastest's time are waiting for each other."""
+FORGET = 1.01
+"""The fastest's time is remembered as so much longer with each second, so that it keeps up with changes. Not with each
+request: under load they would within a second make a time of waiting the fastest that is remembered."""
+FORGOTTEN_S = 600.0
+"""After so long without a request nothing is left to remember: its time is hundreds of times as long."""
+MOST = 100
+"""Merchants in one request; a batch's may hold 500."""
+SENDERS = 16
+REFUSED_UNSEEN = frozenset(
+    {
+        "consent-unknown",
+        "mixed-sources",
+        "query-refused",
+        "recipient-not-consented",
+        "source-not-consented",
+        "too-few-sources",
+    }
+)
+"""The hub's refusals of a whole request for one merchant's sake, before it was logged and any source saw it."""
+
+
+@dataclass(eq=False)
+class _Waiting:
+    enquiry: Enquiry
+    purpose: Purpose
+    model_id: str | None
+    answer: Future[ScoreAnswer] = field(default_factory=Future)
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+
+class Lanes:
+    """How many requests may be under way (J1).
+
+    Args:
+        least, most: bounds.
+    """
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least, self._most = least, most
+        self.limit = most
+        self._fastest, self._since = math.inf, 0.0
+
+    def took(self, seconds: float, now: float) -> None:
+        """One request ended, at `now` in seconds of a clock that never goes back."""
+        self._fastest = min(self._fastest * FORGET ** min(now - self._since, FORGOTTEN_S), seconds)
+        self._since = now
+        step = -1 if seconds > SLOWER * self._fastest else 1
+        self.limit = max(self._least, min(self._most, self.limit + step))
+
+
+class JointScores:
+    """Asks for single scores, together where they come together. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        enquiries: Enquiries,
+        *,
+        lanes: tuple[int, int] = (LEAST_LANES, MOST_LANES),
+        most: int = MOST,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Args:
+        enquiries: the node's.
+        lanes: fewest and most requests under way at a time (J1).
+        most: merchants in one of them.
+        monotonic: seconds, for how long a request took.
+        """
+        self._enquiries = enquiries
+        self._lanes = Lanes(*lanes)
+        self._monotonic = monotonic
+        self._most = most
+        self._mutex = threading.Lock()
+        self._queue: list[_Waiting] = []
+        self._running = 0
+        self._workers = ThreadPoolExecutor(lanes[1], "scores")
+        self._senders = ThreadPoolExecutor(SENDERS, "score-request")
+
+    def ask(self, enquiry: Enquiry, *, purpose: Purpose, model_id: str | None) -> Future[ScoreAnswer]:
+        """The score of one merchant, to be; it raises as `nodes.enquiries.Enquiries.score`."""
+        waiting = _Waiting(enquiry, purpose, model_id)
+        with self._mutex:
+            self._queue.append(waiting)
+            starts = self._running < self._lanes.limit
+            self._running += starts
+        if starts:
+            self._workers.submit(self._work)
+        return waiting.answer
+
+    def _work(self) -> None:
+        """J1: one lane, until nobody waits."""
+        while group := self._next():
+            began = self._monotonic()
+            try:
+                # The log's lines of a request that serves several go by the id of the first.
+                group[0].context.run(self._carry, group)
+            except BaseException as error:
+                for each in group:
+                    if not each.answer.done():
+                        each.answer.set_exception(error)
+            with self._mutex:
+                now = self._monotonic()
+                self._lanes.took(now - began, now)
+
+    def _next(self) -> list[_Waiting]:
+        """Who goes next: those who want the same as the first who waits; the lane ends where there is nobody."""
+        with self._mutex:
+            while self._queue and self._running <= self._lanes.limit:
+                group: list[_Waiting] = []
+                left: list[_Waiting] = []
+                first = self._queue[0]
+                for each in self._queue:
+                    fits = (each.purpose, each.model_id) == (first.purpose, first.model_id)
+                    (group if fits and len(group) < self._most else left).append(each)
+                self._queue = left
+                group = [each for each in group if each.answer.set_running_or_notify_cancel()]
+                if group:
+                    return group  # else all of them gave up: those who want something else are next
+            self._running -= 1  # where lanes are too many, the others take what waits
+            return []
+
+    def _carry(self, group: Sequence[_Waiting]) -> None:
+        if len(group) == 1:
+            self._alone(group[0])
+            return
+        try:
+            model = self._enquiries.open_model(group[0].model_id)
+            jointly = _once_each(group, model)
+            enquiries = [each.enquiry for each in jointly]
+            plan = self._enquiries.plan(enquiries, purpose=group[0].purpose, model=model)
+        except (CryptoError, ModelsError, NodeError) as problem:
+            if isinstance(problem, PeerError) and problem.peer_code == "hub-unreachable":
+                raise  # it is so for all of them
+            for each in group:
+                self._alone(each)
+            return
+        sends = [(each, [jointly[place] for place in each.places]) for each in plan.requests]
+        others = [self._submit(prepared, of, model) for prepared, of in sends[1:]]
+        if sends:
+            self._send(*sends[0], model)
+        wait(others)
+        for each in group:
+            if not each.answer.done():
+                self._alone(each)
+
+    def _submit(self, prepared: Prepared, of: Sequence[_Waiting], model: BookedModel) -> Future[None]:
+        return self._senders.submit(contextvars.copy_context().run, self._send, prepared, of, model)
+
+    def _send(self, prepared: Prepared, of: Sequence[_Waiting], model: BookedModel) -> None:
+        """Whoever has neither answer nor refusal afterwards was not asked for."""
+        try:
+            answers = self._enquiries.send_prepared(prepared, model)
+        except Exception as problem:
+            if not (isinstance(problem, PeerError) and problem.peer_code in REFUSED_UNSEEN):
+                for each in of:
+                    each.answer.set_exception(problem)
+            return
+        for each, answer in zip(of, answers, strict=True):
+            _settle(each, partial(scored, answer))
+
+    def _alone(self, each: _Waiting) -> None:
+        """J3."""
+        asked = self._enquiries
+        _settle(each, lambda: asked.score(each.enquiry, purpose=each.purpose, model_id=each.model_id))
+
+
+def _settle(each: _Waiting, find: Callable[[], ScoreAnswer]) -> None:
+    try:
+        answer = find()
+    except Exception as problem:
+        each.answer.set_exception(problem)
+    else:
+        each.answer.set_result(answer)
+
+
+def _once_each(group: Sequence[_Waiting], model: BookedModel) -> list[_Waiting]:
+    """J2: a merchant's uses of its consent are counted request by request, so none is twice in one.
+
+    Raises:
+        IdentifierError: one is malformed.
+    """
+    first: dict[str, _Waiting] = {}
+    for each in group:
+        first.setdefault(normalise(model.schema.id.type, each.enquiry.id), each)
+    return list(first.values())
