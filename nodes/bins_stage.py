@@ -6,24 +6,17 @@ every stage, bytes and charge are durable before the bytes leave, and a step ask
 
 from __future__ import annotations
 
-import secrets
-
 import numpy as np
 from numpy.typing import NDArray
 
-from crypto.attempts import NodeAttempt
 from crypto.canonical import digest
 from crypto.count_trees import plain_sum
 from crypto.errors import AttemptError, ManifestError
-from crypto.jws import sign_model
-from crypto.manifest import SALT_BYTES, NodeSlice
+from crypto.manifest import NodeSlice
 from crypto.parcel import Parcel
 from crypto.slices import read_slice
-from crypto.wire.base import SUITE
-from crypto.wire.campaign import Acceptance
 from models.quantile_bins import tree_counts
 from nodes.acceptance import (
-    attempt_key,
     check_consents,
     check_manifest,
     check_merchants,
@@ -31,6 +24,7 @@ from nodes.acceptance import (
     read_cosignature,
     rules_of,
 )
+from nodes.acceptance_record import record_acceptance
 from nodes.bins_check import check_bins
 from nodes.frozen import FrozenRows
 from nodes.masked_term import record_term
@@ -67,28 +61,8 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
     context.campaigns.settle(terms)
 
     frozen.drop_pieces()
-    key = attempt_key(context, terms.attempt)
-    salt = secrets.token_bytes(SALT_BYTES)  # as at T1: a node with few merchants could be guessed from its hash
-    acceptance = Acceptance(
-        suite=SUITE,
-        attempt=terms.attempt,
-        h=cosignature.h,
-        party_id=context.party_id,
-        key=key.public,
-        matrix_hash=digest(salt + digest(counts)),
-    )
-    token = sign_model(acceptance, context.identity, typ="acceptance", kid=context.party_id)
-    accepted = NodeAttempt.accept(
-        terms.attempt,
-        cosignature.h,
-        matrix_sha256=digest(counts),
-        charge=terms.privacy.epsilon,
-        witness_key=cosignature.witness_key,
-        sort="sum",
-    )
     kept = {"terms": parcel.text("terms").encode(), _COUNTS: counts}
-    context.attempts.save(accepted, salt=salt, acceptance=token.encode(), **kept)
-    return Parcel({"acceptance": token})
+    return record_acceptance(context, terms, cosignature, digest(counts), kept, sort="sum")
 
 
 def tally(context: TrainingContext, parcel: Parcel) -> Parcel:

@@ -11,7 +11,6 @@ V3  A bank opens the boxes of exactly the sources that its slice names, adds up,
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,16 +22,13 @@ from crypto.canonical import digest
 from crypto.dated import verify_dated
 from crypto.errors import ManifestError
 from crypto.histogram import evaluation_terms, histogram_grid, terms_histogram
-from crypto.jws import sign_model
 from crypto.keys import BoxKey
-from crypto.manifest import NO_COUNTERPART, SALT_BYTES, NodeSlice
+from crypto.manifest import NO_COUNTERPART, NodeSlice
 from crypto.parcel import Array, Parcel, as_array
 from crypto.score_masks import RequestMasks
 from crypto.slices import read_slice
-from crypto.wire.base import SUITE
 from crypto.wire.campaign import Acceptance, ModelRelease
 from nodes.acceptance import (
-    attempt_key,
     check_consents,
     check_encoders,
     check_manifest,
@@ -41,6 +37,7 @@ from nodes.acceptance import (
     read_cosignature,
     rules_of,
 )
+from nodes.acceptance_record import record_acceptance
 from nodes.bins_check import check_settled
 from nodes.errors import PolicyRefusal
 from nodes.evaluation_check import check_evaluation
@@ -121,33 +118,13 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
             arrays[f"{_GROUP}{number}"] = codes[:, names.index(each.feature)]
     arrays |= {f"{_COUNTERPART}{kind}": index for kind, index in own.counterparts.items()}
     packed = pack_arrays(arrays)
-    key = attempt_key(context, terms.attempt)
-    salt = secrets.token_bytes(SALT_BYTES)  # as at T1: a node with few merchants could be guessed from its hash
-    acceptance = Acceptance(
-        suite=SUITE,
-        attempt=terms.attempt,
-        h=cosignature.h,
-        party_id=context.party_id,
-        key=key.public,
-        matrix_hash=digest(salt + digest(packed)),
-    )
-    token = sign_model(acceptance, context.identity, typ="acceptance", kid=context.party_id)
-    accepted = NodeAttempt.accept(
-        terms.attempt,
-        cosignature.h,
-        matrix_sha256=digest(packed),
-        charge=terms.privacy.epsilon,
-        witness_key=cosignature.witness_key,
-        sort="sum",
-    )
     kept = {
         "terms": parcel.text("terms").encode(),
         MODEL: parcel.blob(MODEL),
         RELEASE: parcel.text(RELEASE).encode(),
         _FROZEN: packed,
     }
-    context.attempts.save(accepted, salt=salt, acceptance=token.encode(), **kept)
-    return Parcel({"acceptance": token})
+    return record_acceptance(context, terms, cosignature, digest(packed), kept, sort="sum")
 
 
 def points(context: TrainingContext, parcel: Parcel) -> Parcel:

@@ -6,7 +6,6 @@ step asked again repeats its answer or refuses. Refusals are raised as typed err
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crypto.attempts import NodeAttempt
-from crypto.canonical import digest
 from crypto.dated import verify_bytes, verify_dated
 from crypto.errors import AttemptError, ManifestError
 from crypto.jws import sign_model
 from crypto.keys import BoxKey
-from crypto.manifest import SALT_BYTES, NodeSlice
+from crypto.manifest import NodeSlice
 from crypto.parcel import Array, Parcel, as_array
 from crypto.sealed import context_bytes, open_sealed
 from crypto.secure_tables import (
@@ -35,7 +33,6 @@ from crypto.slices import read_block, read_slice
 from crypto.wire.base import SUITE
 from crypto.wire.campaign import Acceptance, Cosignature, Decision, Receipt
 from nodes.acceptance import (
-    attempt_key,
     check_consents,
     check_encoders,
     check_manifest,
@@ -44,6 +41,7 @@ from nodes.acceptance import (
     read_cosignature,
     rules_of,
 )
+from nodes.acceptance_record import record_acceptance
 from nodes.bins_check import check_settled
 from nodes.frozen import FrozenRows
 from nodes.frozen_counts import BinCounts
@@ -117,29 +115,15 @@ def accept(context: TrainingContext, parcel: Parcel) -> Parcel:
         context.counts.keep(terms.schema_sha256, terms.campaign_id, context.clock(), counts)
 
     matrix = frozen.seal(hashes)
-    key = attempt_key(context, terms.attempt)
-    # A node with few merchants could be guessed from an unsalted hash.
-    salt = secrets.token_bytes(SALT_BYTES)
-    acceptance = Acceptance(
-        suite=SUITE,
-        attempt=terms.attempt,
-        h=cosignature.h,
-        party_id=context.party_id,
-        key=key.public,
-        matrix_hash=digest(salt + matrix),
-    )
-    token = sign_model(acceptance, context.identity, typ="acceptance", kid=context.party_id)
-    accepted = NodeAttempt.accept(
-        terms.attempt,
-        cosignature.h,
-        matrix_sha256=matrix,
-        charge=terms.privacy.epsilon,
-        witness_key=cosignature.witness_key,
+    return record_acceptance(
+        context,
+        terms,
+        cosignature,
+        matrix,
+        {"terms": parcel.text("terms").encode()},
         sort="round" if terms.stage == "encoder" else "tables",
         blocks=frozen.blocks.count,
     )
-    context.attempts.save(accepted, terms=parcel.text("terms").encode(), salt=salt, acceptance=token.encode())
-    return Parcel({"acceptance": token})
 
 
 def exchange(context: TrainingContext, parcel: Parcel) -> Parcel:

@@ -20,6 +20,7 @@ from models.ops.logs import bridge_logs
 from tests.databases import Server, on_postgresql
 
 settings.register_profile("digua", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("steady", settings.get_profile("digua"), derandomize=True)
 settings.load_profile("digua")
 bridge_logs()  # as the commands do, so that events reach the standard library's handlers, pytest's among them
 

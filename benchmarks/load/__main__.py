@@ -38,11 +38,12 @@ _SLOW_S = 1.0
 def sustained(window: Window) -> bool:
     """Whether a rate was held: no error, nearly all that came was answered meanwhile, and one in a hundred or fewer
     waited for more than a second."""
-    return not window.errors and window.rate >= 0.95 * window.offered and window.quantile(0.99) < _SLOW_S
+    return not window.errors and window.rate >= 0.95 * window.arrived and window.quantile(0.99) < _SLOW_S
 
 
 def peak(ask: Callable[[float], Window], start: float) -> tuple[float, list[Window]]:
-    """The highest sustained rate on a ladder of steps of an eighth, from `start` up, or down where that is too much."""
+    """The highest rate of answers that was sustained, on a ladder of steps of an eighth from `start` up, or down where
+    that is too much."""
     tried: list[Window] = []
     rate = start
     best = 0.0
@@ -50,7 +51,7 @@ def peak(ask: Callable[[float], Window], start: float) -> tuple[float, list[Wind
         window = ask(rate)
         tried.append(window)
         if sustained(window):
-            best = max(best, window.offered)
+            best = max(best, window.rate)
             if any(not sustained(each) for each in tried):
                 break
             rate *= _STEP

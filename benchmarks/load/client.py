@@ -29,12 +29,14 @@ class Window:
 
     Attributes:
         offered: requests a second that were to arrive; 0 in the closed loop.
+        arrived: requests a second that did arrive: a short window of a Poisson process has more or fewer.
         seconds: from the first arrival to the last answer.
         latencies: of requests that were answered as they should, in seconds.
         errors: what came instead, by status or kind.
     """
 
     offered: float
+    arrived: float = 0.0
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
@@ -54,6 +56,7 @@ class Window:
         quantiles = {f"{name}_ms": round(1e3 * self.quantile(q), 2) for name, q in _QUANTILES.items()}
         return {
             "offered_per_s": round(self.offered, 2),
+            "arrived_per_s": round(self.arrived, 2),
             "answered_per_s": round(self.rate, 2),
             "seconds": round(self.seconds, 2),
             "answered": len(self.latencies),
@@ -85,6 +88,7 @@ def open_loop(target: Target, *, rate: float, seconds: float, seed: int) -> Wind
                 await asyncio.sleep(max(0.0, began + each - time.perf_counter()))
                 tasks.create_task(send(began + each))
         window.seconds = max(seconds, time.perf_counter() - began)
+        window.arrived = len(due) / seconds
 
     return asyncio.run(_run(target, arrive, Window(rate)))
 

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz [--seconds N] [--only NAME …] [--out DIR]`: target after target, each in its own process.
+"""`python -m tests.fuzz [--seconds N] [--seed N] [--only NAME …] [--out DIR]`: each target in a process of its own.
 
 Corpora grow under out/fuzz/corpus and are used again. A finding is kept under out/fuzz/findings: once it is mended, the
 input belongs into tests/fuzz/findings/TARGET/, where the unit tests replay it.
@@ -53,7 +53,7 @@ def prepare(name: str, base: Path) -> tuple[Path, Path]:
     return corpus, listed
 
 
-def fuzz(name: str, seconds: int, base: Path) -> bool:
+def fuzz(name: str, seconds: int, base: Path, seed: int) -> bool:
     """Fuzz one target; says what came of it, and returns whether nothing was found."""
     findings, log, began = base / "findings" / name, base / f"{name}.log", time.monotonic()
     findings.mkdir(parents=True, exist_ok=True)
@@ -61,6 +61,7 @@ def fuzz(name: str, seconds: int, base: Path) -> bool:
     options = [
         *(f"-max_total_time={seconds}", f"-timeout={INPUT_SECONDS}", f"-rss_limit_mb={limit}"),
         *(f"-max_len={TARGETS[name].max_len}", f"-artifact_prefix={findings}/", "-print_final_stats=1"),
+        f"-seed={seed}",
     ]
     process = os.fork()  # everything is loaded and instrumented once for all targets
     if process == 0:
@@ -113,11 +114,12 @@ def main() -> int:
     """Fuzz; 1 where anything was found."""
     asked = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     asked.add_argument("--seconds", type=int, default=5, help="for each target (5)")
+    asked.add_argument("--seed", type=int, default=0, help="of the changes; another one each time unless it is given")
     asked.add_argument("--only", nargs="+", choices=sorted(TARGETS), default=list(TARGETS), metavar="TARGET")
     asked.add_argument("--out", type=Path, default=Path("out/fuzz"))
     given = asked.parse_args()
     os.environ.setdefault("PYTHONHASHSEED", "0")
-    found = [name for name in given.only if not fuzz(name, given.seconds, given.out)]
+    found = [name for name in given.only if not fuzz(name, given.seconds, given.out, given.seed)]
     print(f"{len(given.only) - len(found)} of {len(given.only)} targets without a finding")
     return 1 if found else 0
 

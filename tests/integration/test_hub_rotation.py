@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, select, update
 
-import crypto.errors
-import crypto.key_line
-import hub.rotation_times
 from crypto.dated import verify_any
-from crypto.errors import SuccessionError
+from crypto.errors import SignatureError, SuccessionError
+from crypto.key_line import KeyLine
 from crypto.keys import IdentityKey
 from crypto.succession import sign_succession
 from crypto.wire.campaign import Terms
@@ -25,41 +23,30 @@ from hub.rotation import Announced, announce, prepare
 from hub.services import Hub
 from hub.tables.campaigns import CampaignAttemptRow
 from hub.tables.parties import HubIdentityRow, KeySuccessionRow
-from nodes.enquiries import Enquiry
 from nodes.examination.successions import examine_successions
 from tests.assessments import assess
 from tests.gates import Gate
+from tests.rotations import (
+    ENCODER,
+    OTHERS,
+    SLEEPER,
+    follow,
+    rotating_world,
+    score,
+    strict_clocks,
+    trained,
+    wait_past,
+)
 from tests.served_world import Agent, ServedWorld, wait_until
 
 pytestmark = pytest.mark.timeout(900)
-PARTIES = ("witness", "bank-1", "bank-2", "tax-1", "utility-1", "utility-2")
-SLEEPER = "utility-2"
 LEAD = timedelta(seconds=6)
 
 
 @pytest.fixture(scope="module")
-def _strict() -> Iterator[None]:
-    """Clocks are one here: whoever signs with the former key a second after its end is found out."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crypto.key_line, "TOLERANCE", timedelta(seconds=1))
-        patch.setattr(hub.rotation_times, "MIN_LEAD", timedelta(seconds=5))
-        yield
-
-
-@pytest.fixture(scope="module")
-def world(database: str, tmp_path_factory: pytest.TempPathFactory, _strict: None) -> Iterator[ServedWorld]:
-    made = ServedWorld(
-        tmp_path_factory.mktemp("rotated"),
-        merchants=120,
-        nodes={"bank": 2, "tax": 1, "utility": 2},
-        budgets=dict.fromkeys(PARTIES, 95.0),
-        scores=20,
-        hub_yaml="feed_heartbeat_s: 1.0\n",
-    )
-    try:
+def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedWorld]:
+    with strict_clocks(), rotating_world(tmp_path_factory.mktemp("rotated")) as made:
         yield made
-    finally:
-        made.close()
 
 
 def rotated(world: ServedWorld) -> Announced:
@@ -71,19 +58,6 @@ def rotated(world: ServedWorld) -> Announced:
         beside.close()
 
 
-def wait_past(moment: datetime) -> None:
-    """Until the new key holds and the former one is refused."""
-    wait_until(
-        lambda: datetime.now(moment.tzinfo) > moment + timedelta(seconds=3), what="the new key's time", seconds=60
-    )
-
-
-def trained(world: ServedWorld, **order: object) -> str:
-    state = world.ended(world.start(**{"noise": "off"} | order), seconds=240)
-    assert state["status"] == "succeeded", state["failure"]
-    return str(state["campaign_id"])
-
-
 def signers(world: ServedWorld, campaign_id: str) -> set[bytes]:
     """By which keys a campaign's terms are signed."""
     with world.hub.db.reading() as session:
@@ -93,36 +67,16 @@ def signers(world: ServedWorld, campaign_id: str) -> set[bytes]:
     for key in world.hub.signing.line.keys:
         for token in tokens:
             try:
-                verify_any(token, crypto.key_line.KeyLine.of(key.public), Terms, typ="terms")
-            except crypto.errors.SignatureError:
+                verify_any(token, KeyLine.of(key.public), Terms, typ="terms")
+            except SignatureError:
                 continue
             found.add(key.public)
     return found
 
 
-def score(world: ServedWorld) -> int:
-    row = next(
-        row
-        for row in range(len(world.ids))
-        if world.lets_score(row) and all(world.sources[kind][row] not in (None, SLEEPER) for kind in world.sources)
-    )
-    bank = world.sources["bank"][row]
-    assert bank is not None
-    return world.agents[bank].services.enquiries.score(Enquiry(world.ids[row]), purpose="credit-scoring").score
-
-
-def follow(world: ServedWorld) -> None:
-    awake = {name: agent for name, agent in world.agents.items() if agent.link.connected}
-    wait_until(
-        lambda: all(agent.runtime.feed_seq == world.hub.feed.end(name) for name, agent in awake.items()),
-        what="the feeds at the nodes",
-    )
-
-
 def test_campaigns_and_queries_go_on_across_a_rotation(world: ServedWorld, tmp_path: Path) -> None:
-    others = [party for party in PARTIES if party not in ("witness", SLEEPER)]
     old = world.hub.signing.public
-    first = trained(world, nodes=others)
+    first = trained(world, nodes=OTHERS)
     assess(world.hub, first)
     world.hub.models.release(str(world.state(first)["model_id"]), "release")
     follow(world)
@@ -130,9 +84,8 @@ def test_campaigns_and_queries_go_on_across_a_rotation(world: ServedWorld, tmp_p
 
     world.agents[SLEEPER].close()
     wait_until(lambda: SLEEPER not in world.hub.links.connected(), what="the sleeper's end")
-    encoder = {"stages": ["encoder"], "noise": "off", "encoder": {"rounds": 4, "learning_rate": 2.0}}
     with Gate(world.agents["bank-1"], "train.round", skip=1) as gate:
-        across = world.start(nodes=others, **encoder)
+        across = world.start(nodes=OTHERS, **ENCODER)
         assert gate.reached.wait(240)
         done = rotated(world)
         assert done.old_key == old
@@ -155,7 +108,7 @@ def test_campaigns_and_queries_go_on_across_a_rotation(world: ServedWorld, tmp_p
         seconds=120,
     )
     for _ in range(2):
-        after = trained(world, nodes=others)
+        after = trained(world, nodes=OTHERS)
         assert signers(world, after) == {done.new_key}
     assert score(world) == before
 
@@ -165,7 +118,7 @@ def test_campaigns_and_queries_go_on_across_a_rotation(world: ServedWorld, tmp_p
     world.agents[SLEEPER].connect()
     follow(world)
     assert world.agents[SLEEPER].runtime.roster.hub_keys.publics == (done.new_key, old)
-    assert trained(world, nodes=[*others, SLEEPER])
+    assert trained(world, nodes=[*OTHERS, SLEEPER])
 
     # An export verifies from either key alone, and the hub finds its own log sound.
     wait_until(lambda: verdict_of(world, tmp_path, old).ok, what="an export that is cosigned to its end")

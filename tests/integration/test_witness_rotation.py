@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, select, update
 
-import crypto.key_line
-import hub.rotation_times
 from crypto.canonical import canonical_bytes
 from crypto.checkpoint import assemble, parse_note, sign_note
 from crypto.dated import verify_signer
@@ -35,7 +33,6 @@ from hub.tables.log import CheckpointRow
 from hub.tables.parties import KeySuccessionRow, PartyRow
 from models.findings import Finding
 from nodes import table_stage
-from nodes.enquiries import Enquiry
 from nodes.errors import ConfigError, PeerError
 from nodes.examination.log import examine_log as examine_witness_log
 from nodes.hub_client import HubClient
@@ -47,39 +44,27 @@ from nodes.tables.successions import SuccessionRow
 from nodes.witness_key import keep, prepare, sign_next
 from tests.assessments import assess
 from tests.gates import Gate
+from tests.rotations import (
+    ENCODER,
+    OTHERS,
+    SLEEPER,
+    follow,
+    rotating_world,
+    score,
+    strict_clocks,
+    trained,
+    wait_past,
+)
 from tests.served_world import Agent, ServedWorld, wait_until
 
 pytestmark = pytest.mark.timeout(900)
-PARTIES = ("witness", "bank-1", "bank-2", "tax-1", "utility-1", "utility-2")
-SLEEPER = "utility-2"
-OTHERS = [party for party in PARTIES if party not in ("witness", SLEEPER)]
 LEAD = timedelta(seconds=7)
 
 
 @pytest.fixture(scope="module")
-def _strict() -> Iterator[None]:
-    """Clocks are one here: whoever signs with the former key a second after its end is found out."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crypto.key_line, "TOLERANCE", timedelta(seconds=1))
-        patch.setattr("nodes.roster.TOLERANCE", timedelta(seconds=1))
-        patch.setattr(hub.rotation_times, "MIN_LEAD", timedelta(seconds=5))
-        yield
-
-
-@pytest.fixture(scope="module")
-def world(database: str, tmp_path_factory: pytest.TempPathFactory, _strict: None) -> Iterator[ServedWorld]:
-    made = ServedWorld(
-        tmp_path_factory.mktemp("rotated-witness"),
-        merchants=120,
-        nodes={"bank": 2, "tax": 1, "utility": 2},
-        budgets=dict.fromkeys(PARTIES, 95.0),
-        scores=20,
-        hub_yaml="feed_heartbeat_s: 1.0\n",
-    )
-    try:
+def world(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedWorld]:
+    with strict_clocks(), rotating_world(tmp_path_factory.mktemp("rotated-witness")) as made:
         yield made
-    finally:
-        made.close()
 
 
 def announced(world: ServedWorld) -> tuple[str, bytes, datetime]:
@@ -96,19 +81,6 @@ def announced(world: ServedWorld) -> tuple[str, bytes, datetime]:
     return token, new.public, receipt.holds_from
 
 
-def wait_past(moment: datetime) -> None:
-    """Until the new key holds and the former one is refused."""
-    wait_until(
-        lambda: datetime.now(moment.tzinfo) > moment + timedelta(seconds=3), what="the new key's time", seconds=60
-    )
-
-
-def trained(world: ServedWorld, **order: object) -> str:
-    state = world.ended(world.start(**{"noise": "off"} | order), seconds=240)
-    assert state["status"] == "succeeded", state["failure"]
-    return str(state["campaign_id"])
-
-
 def attempts(world: ServedWorld, campaign_id: str) -> list[CampaignAttemptRow]:
     with world.hub.db.reading() as session:
         query = select(CampaignAttemptRow).where(CampaignAttemptRow.campaign_id == campaign_id)
@@ -120,25 +92,6 @@ def deciders(world: ServedWorld, campaign_id: str) -> set[bytes]:
     line = world.witness.runtime.roster.witness_keys
     tokens = [row.decision for row in attempts(world, campaign_id) if row.decision is not None]
     return {verify_signer(token, line, Decision, typ="decision")[1] for token in tokens}
-
-
-def score(world: ServedWorld) -> int:
-    row = next(
-        row
-        for row in range(len(world.ids))
-        if world.lets_score(row) and all(world.sources[kind][row] not in (None, SLEEPER) for kind in world.sources)
-    )
-    bank = world.sources["bank"][row]
-    assert bank is not None
-    return world.agents[bank].services.enquiries.score(Enquiry(world.ids[row]), purpose="credit-scoring").score
-
-
-def follow(world: ServedWorld) -> None:
-    awake = {name: agent for name, agent in world.agents.items() if agent.link.connected}
-    wait_until(
-        lambda: all(agent.runtime.feed_seq == world.hub.feed.end(name) for name, agent in awake.items()),
-        what="the feeds at the nodes",
-    )
 
 
 def faults(findings: Iterator[Finding]) -> list[Finding]:
@@ -167,9 +120,8 @@ def test_campaigns_consents_and_queries_go_on_across_a_rotation(world: ServedWor
 
     world.agents[SLEEPER].close()
     wait_until(lambda: SLEEPER not in world.hub.links.connected(), what="the sleeper's end")
-    encoder = {"stages": ["encoder"], "noise": "off", "encoder": {"rounds": 4, "learning_rate": 2.0}}
     with Gate(world.agents["bank-1"], "train.round", skip=1) as gate:
-        across = world.start(nodes=OTHERS, **encoder)
+        across = world.start(nodes=OTHERS, **ENCODER)
         assert gate.reached.wait(240)
         _, new, holds_from = announced(world)
         assert world.witness.runtime.identity.line.at(holds_from - timedelta(seconds=1)) == old

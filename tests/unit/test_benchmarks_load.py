@@ -96,7 +96,8 @@ def test_refusals_are_errors_and_no_latencies(server: Stalling) -> None:
 def answered(rate: float, capacity: float) -> Window:
     """What a server that can do so much gives to so much."""
     done = min(rate, capacity)
-    return Window(offered=rate, seconds=10.0, latencies=[0.01 if rate <= capacity else 3.0] * int(10 * done))
+    latencies = [0.01 if rate <= capacity else 3.0] * int(10 * done)
+    return Window(offered=rate, arrived=rate, seconds=10.0, latencies=latencies)
 
 
 @pytest.mark.parametrize("start", [40.0, 100.0, 170.0])
