@@ -17,8 +17,9 @@ from crypto.canonical import canonical_bytes
 from crypto.wire.assessment import AssessmentSubmission, ImpactAssessment
 from hub.clock import Clock, seconds
 from hub.db import Database
-from hub.errors import AssessmentError, AssessmentMissingError, NotFoundError
+from hub.errors import NotFoundError
 from hub.log import AuditLog, Fact
+from hub.model_errors import AssessmentError, AssessmentMissingError
 from hub.tables.assessments import AssessmentRow
 
 

@@ -13,9 +13,9 @@ from crypto.errors import CryptoError
 from crypto.jws import verify_model
 from crypto.parcel import Parcel
 from crypto.wire.campaign import Acceptance, Cosignature, Decision, Refusal, RosterEntry, Terms
+from hub.campaign_errors import CampaignError, QuorumError, YearlyBudgetError
 from hub.campaign_plan import CampaignPlan, CampaignStore, Progress, ProgressCallback, Step
 from hub.cohort import Cohort
-from hub.errors import CampaignError, QuorumError, YearlyBudgetError
 from hub.grids.channel import Channel, Lost, Reply
 from hub.manifests import Manifest
 from hub.witness_seat import WitnessSeat

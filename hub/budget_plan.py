@@ -15,11 +15,12 @@ from crypto.table_grid import table_grid
 from crypto.wire.campaign import PrivacyTerms, RosterEntry, TablesMechanism
 from hub.bins_terms import bins_privacy
 from hub.campaign_book import SALT_BYTES, Campaign
+from hub.campaign_errors import CampaignError, QuorumError
 from hub.campaign_forecast import Audience, Forecast, Wishes, forecast
 from hub.campaign_plan import CampaignPlan
 from hub.clock import seconds
 from hub.encoder_terms import encoder_budget, encoder_spec, scorecard_layout
-from hub.errors import CampaignError, PeerUnreachable, QuorumError
+from hub.errors import PeerUnreachable
 from hub.evaluation_terms import campaign_mechanisms
 from hub.manifests import tables_privacy
 from hub.plan_warnings import limit_short

@@ -17,10 +17,11 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from crypto.wire.campaign import Stage
+from hub.campaign_errors import CampaignStateError
 from hub.campaign_plan import EncoderCheckpoint, Progress
 from hub.clock import Clock, seconds
 from hub.db import Database
-from hub.errors import CampaignStateError, NotFoundError
+from hub.errors import NotFoundError
 from hub.log import AuditLog
 from hub.problem_details import Problem
 from hub.tables.campaigns import (

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 from crypto.wire.campaign import Terms
 from hub.campaign_book import Campaign
+from hub.campaign_errors import CampaignError
 from hub.campaign_plan import CampaignPlan, ReleasedTable
 from hub.campaign_record import CampaignRecord
 from hub.cohort import Cohort
-from hub.errors import CampaignError
 from hub.evaluation_cohort import evaluation_cohort
 from hub.evaluation_model import ScoreBands, make_evaluation, score_bands
 from hub.evaluation_stage import EvaluationTask

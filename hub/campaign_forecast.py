@@ -13,7 +13,7 @@ from typing import Literal
 
 from crypto.wire.campaign import PrivacyTerms, Stage, TablesMechanism
 from hub import plan_warnings
-from hub.errors import CampaignOrderError
+from hub.campaign_errors import CampaignOrderError
 from hub.evaluation_terms import campaign_mechanisms
 from hub.expected_counts import Cells, ExpectedCounts, Noise, assumed_cells, published_cells
 from hub.plan_warnings import PlanWarning

@@ -14,9 +14,9 @@ from crypto.wire.audit import EntryType
 from crypto.wire.campaign import Decision, Stage, Terms
 from crypto.wire.link import RoundShares
 from hub.campaign_book import CampaignBook, vector_bytes
+from hub.campaign_errors import CampaignError
 from hub.campaign_plan import EncoderCheckpoint, ReleasedTable
 from hub.clock import seconds
-from hub.errors import CampaignError
 from hub.parties import witness_of
 from hub.tables.campaigns import (
     CampaignAttemptRow,

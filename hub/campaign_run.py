@@ -21,20 +21,13 @@ from crypto.errors import CryptoError
 from crypto.wire.campaign import Terms
 from crypto.wire.party import Party
 from hub.campaign_book import Campaign, Status
+from hub.campaign_errors import CampaignAbortedError, CampaignError, QuorumError
 from hub.campaign_evaluation import CampaignEvaluation
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, Progress, ReleasedTable
 from hub.campaign_record import CampaignRecord
 from hub.campaign_services import CampaignServices
 from hub.engines import Engine
-from hub.errors import (
-    CampaignAbortedError,
-    CampaignError,
-    HubError,
-    InternalError,
-    PeerTimeout,
-    PeerUnreachable,
-    QuorumError,
-)
+from hub.errors import HubError, InternalError, PeerTimeout, PeerUnreachable
 from hub.parties import Witness
 from hub.peers import HubAwayError
 from hub.problem_details import describe

@@ -17,9 +17,10 @@ from contextlib import suppress
 from crypto.errors import CryptoError
 from crypto.wire.campaign import Stage, Terms
 from hub.attempt_run import AttemptRun, LostNodesError, check_quorum, void_attempt
+from hub.campaign_errors import CampaignError, QuorumError
 from hub.campaign_plan import CampaignPlan, CampaignStore, ProgressCallback, ReleasedTable
 from hub.cohort import Cohort
-from hub.errors import CampaignError, HubError, QuorumError
+from hub.errors import HubError
 from hub.grids.channel import AWAY, LATE, Channel
 from hub.manifests import build_manifest
 

@@ -14,8 +14,9 @@ import structlog
 
 from crypto.keys import Signer
 from hub.campaign_book import CampaignBook
+from hub.campaign_errors import CampaignOrderError
 from hub.campaign_record import CampaignRecord
-from hub.errors import CampaignOrderError, NotFoundError
+from hub.errors import NotFoundError
 from hub.models import RELEASED, ModelRegistry
 from hub.opened_tables import opened_table
 from hub.recruiting import order_spec

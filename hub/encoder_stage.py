@@ -39,6 +39,7 @@ from hub.attempt_run import (
     obtain_cosignature,
     refusers,
 )
+from hub.campaign_errors import EncoderTriesUsedError
 from hub.campaign_plan import (
     CampaignPlan,
     CampaignStore,
@@ -49,7 +50,7 @@ from hub.campaign_plan import (
 )
 from hub.cohort_course import CohortCourse
 from hub.encoder_terms import EncoderBudget, encoder_attempt_terms
-from hub.errors import EncoderTriesUsedError, HubError
+from hub.errors import HubError
 from hub.grids.channel import Channel, Lost, Reply
 from hub.manifests import build_manifest
 from models.encoder_spec import EncoderSpec

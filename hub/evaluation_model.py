@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from crypto.histogram import evaluation_terms, histogram_grid, terms_histogram
 from crypto.wire.campaign import TablesMechanism
+from hub.campaign_errors import CampaignError
 from hub.campaign_plan import ReleasedTable
-from hub.errors import CampaignError
 from hub.opened_tables import opened_table
 from models.accounting import epsilon_of, usable_delta
 from models.artefact import ModelArtefact

@@ -29,10 +29,11 @@ from hub.attempt_run import (
     refusers,
     void_attempt,
 )
+from hub.campaign_errors import CampaignError
 from hub.campaign_plan import CampaignPlan, CampaignStore, ProgressCallback, ReleasedTable
 from hub.cohort import Cohort
 from hub.cohort_course import CONSENTS_CHANGED, MAX_REFORMS
-from hub.errors import CampaignError, HubError
+from hub.errors import HubError
 from hub.evaluation_terms import evaluation_attempt_terms
 from hub.grids.channel import Channel
 from hub.manifests import build_manifest

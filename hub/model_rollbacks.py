@@ -18,9 +18,10 @@ from crypto.wire.campaign import ModelRollback
 from crypto.wire.link import RollbackProposal
 from hub.clock import Clock, seconds
 from hub.db import Database
-from hub.errors import ModelStateError, NotFoundError, PeerError, ReleaseError
+from hub.errors import NotFoundError, PeerError
 from hub.feed import Feed
 from hub.log import AuditLog, Fact
+from hub.model_errors import ModelStateError, ReleaseError
 from hub.models import WITNESS_TIMEOUT_S, ModelRegistry, ModelSummary
 from hub.parties import PartyBook, Witness
 from hub.peers import PeerLinks

@@ -14,7 +14,7 @@ from crypto.errors import CryptoError
 from crypto.key_line import KeyLine
 from crypto.wire.assessment import ImpactAssessment
 from crypto.wire.campaign import ModelRelease, ModelRollback, ModelWithdrawal
-from hub.errors import ReleaseError
+from hub.model_errors import ReleaseError
 from hub.parties import Witness
 from hub.tables.models import ModelRollbackRow, ModelRow, ModelSignatureRow
 from models.artefact import ModelArtefact

@@ -26,18 +26,16 @@ from crypto.wire.link import EarlierTable, ReleaseProposal, RoundShares, Withdra
 from hub.assessments import Assessments
 from hub.clock import Clock, seconds
 from hub.db import Database
-from hub.errors import (
+from hub.errors import NotFoundError, PeerError, PeerRefused
+from hub.feed import Feed
+from hub.log import AuditLog, Fact
+from hub.model_errors import (
     ApprovalPendingError,
     ApprovalRefusedError,
     ModelNotReleasedError,
     ModelStateError,
-    NotFoundError,
-    PeerError,
-    PeerRefused,
     ReleaseError,
 )
-from hub.feed import Feed
-from hub.log import AuditLog, Fact
 from hub.model_lines import line_of, next_version
 from hub.model_words import WITHDRAWAL, Scope, Status, Word, check_release, signature_row, word_on
 from hub.parties import PartyBook, Witness, witness_of

@@ -13,10 +13,10 @@ import numpy as np
 from crypto.keys import BoxKey, IdentityKey
 from crypto.wire.campaign import RosterEntry
 from hub.budget_plan import BudgetPlan, budgets, fewest_allowed, privacy_of, unstored, with_limit
+from hub.campaign_errors import CampaignOrderError
 from hub.campaign_forecast import Audience, Wishes, forecast
 from hub.clock import seconds, utc_now
 from hub.cohort import Cohort
-from hub.errors import CampaignOrderError
 from hub.recruiting import needed_kinds, plan_of
 from models.campaign_file import CampaignFile
 from models.schema import Schema

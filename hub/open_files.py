@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from contextlib import suppress
 
-from hub.errors import SimulationError
+from hub.campaign_errors import SimulationError
 
 _PER_STORE = 8  # SQLite: file, log and index of a writing and a reading connection
 _OTHERS = 256

@@ -35,22 +35,13 @@ from crypto.wire.scoring import QueryForward, QueryResult, ScoreRequest, SourceA
 from hub.clock import Clock, seconds
 from hub.consents import Consents
 from hub.db import Database
-from hub.errors import (
-    AnswerExpiredError,
-    ModelNotReleasedError,
-    ModelRolledBackError,
-    NonceReusedError,
-    PartyUnknownError,
-    PeerError,
-    PeerRefused,
-    PeerTimeout,
-    PeerUnreachable,
-    QueryRefusedError,
-)
+from hub.errors import PartyUnknownError, PeerError, PeerRefused, PeerTimeout, PeerUnreachable
 from hub.log import AuditLog, Fact, NewEntry
+from hub.model_errors import ModelNotReleasedError, ModelRolledBackError
 from hub.models import RELEASED, ModelRegistry
 from hub.peers import PeerLinks
 from hub.query_checks import check_items, check_times
+from hub.query_errors import AnswerExpiredError, NonceReusedError, QueryRefusedError
 from hub.roster import RosterKeeper
 from hub.tables.queries import QueryRow
 

@@ -15,7 +15,7 @@ from crypto.wire.consent import ConsentRecord
 from crypto.wire.party import RESERVED_KINDS, Party
 from crypto.wire.scoring import ScoreItem, ScoreRequest
 from hub.clock import seconds
-from hub.errors import (
+from hub.query_errors import (
     ConsentUnknownError,
     MixedSourcesError,
     RecipientNotConsentedError,

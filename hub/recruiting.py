@@ -11,10 +11,11 @@ from crypto.wire.campaign import RosterEntry, Stage
 from crypto.wire.consent import Purpose
 from crypto.wire.party import Party, Roster
 from hub.campaign_book import Campaign
+from hub.campaign_errors import CampaignOrderError, QuorumError
 from hub.campaign_plan import BLOCK_ROWS, CampaignPlan
 from hub.clock import Clock
 from hub.cohort import Cohort
-from hub.errors import CampaignOrderError, PeerUnreachable, QuorumError
+from hub.errors import PeerUnreachable
 from hub.training_consents import TrainingMerchants
 from models.campaign_file import CampaignFile, EvaluationOptions
 from models.encoder_spec import EncoderSpec, spec_for

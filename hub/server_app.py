@@ -16,6 +16,7 @@ from flwr.serverapp.grid import Grid
 
 from crypto.wire.campaign import PrivacyTerms, Terms
 from hub.bins_stage import run_bins_stage, settle_bins
+from hub.campaign_errors import CampaignError
 from hub.campaign_plan import (
     CampaignPlan,
     CampaignStore,
@@ -28,7 +29,6 @@ from hub.campaign_plan import (
 from hub.encoder_model import make_encoder
 from hub.encoder_stage import run_encoder_stage
 from hub.encoder_terms import EncoderBudget, encoder_budget, encoder_spec
-from hub.errors import CampaignError
 from hub.evaluation_stage import EvaluationTask, run_evaluation_stage
 from hub.grids.channel import Channel
 from hub.scorecard_stage import run_scorecard_stage

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from crypto.manifest import ascending
-from hub.errors import SimulationError
+from hub.campaign_errors import SimulationError
 from models.datasets import PUBLIC, public_table
 from models.schema import Schema
 

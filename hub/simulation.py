@@ -31,10 +31,10 @@ from crypto.wire.base import SUITE
 from crypto.wire.campaign import RosterEntry, Stage
 from crypto.wire.link import ReleaseProposal, RoundShares
 from crypto.wire.party import Party, Roster
+from hub.campaign_errors import SimulationError
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, NoStore, ProgressCallback, ReleasedTable
 from hub.clock import Clock, utc_now
 from hub.cohort import Cohort, Holding
-from hub.errors import SimulationError
 from hub.evaluation_cohort import evaluation_cohort
 from hub.evaluation_model import make_evaluation, score_bands
 from hub.evaluation_stage import EvaluationTask

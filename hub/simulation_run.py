@@ -22,9 +22,9 @@ from scipy.special import expit
 
 from crypto.manifest import holdout_mask
 from crypto.wire.campaign import Stage, Terms
+from hub.campaign_errors import SimulationError
 from hub.campaign_plan import ProgressCallback, ReleasedTable
 from hub.encoder_model import encoder_logits_of, with_encoder_column
-from hub.errors import SimulationError
 from hub.evaluation_cohort import OTHERS
 from hub.model_cards import training_of
 from hub.opened_tables import opened_table

@@ -13,9 +13,9 @@ from crypto.wire.campaign import (
     Terms,
 )
 from crypto.wire.statistics import StatisticsTerms
+from hub.campaign_errors import CampaignError
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
-from hub.errors import CampaignError
 from hub.shared_terms import kinds_of, pairs_of, schema_terms, shared_terms
 from models.accounting import calibrate_cells, epsilon_of, usable_delta
 

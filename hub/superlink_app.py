@@ -20,12 +20,12 @@ from flwr.serverapp import ServerApp
 from flwr.serverapp.grid import Grid
 
 from crypto.wire.party import Party
+from hub.campaign_errors import SuperLinkError
 from hub.campaign_locks import CampaignLocks, campaign_locks
 from hub.campaign_process import working_hub
 from hub.campaign_run import CampaignRun
 from hub.config import load_config
 from hub.engines import GivenGrid
-from hub.errors import SuperLinkError
 from hub.relayed_links import DistantLinks
 from hub.services import Hub
 from hub.serving import configure_logging

@@ -22,7 +22,7 @@ from polars.exceptions import PolarsError
 from sqlalchemy.exc import SQLAlchemyError
 
 from crypto.synthetic_codes import CAPACITY, synthetic_usccs
-from hub.errors import SynthesisError
+from hub.campaign_errors import SynthesisError
 from hub.synthetic_files import SUFFIXES, Format, TableFile, open_table
 from models.lishui.blocks import BLOCK_ROWS, KINDS, Block, blocks
 from models.lishui.places import PROVINCES

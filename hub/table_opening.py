@@ -32,8 +32,8 @@ from hub.attempt_run import (
     void_attempt,
     witness_at_fault,
 )
+from hub.campaign_errors import CampaignError
 from hub.campaign_plan import CampaignStore, ReleasedTable
-from hub.errors import CampaignError
 from hub.grids.channel import Channel, Reply
 from hub.witness_seat import WitnessSeat
 

@@ -13,7 +13,7 @@ import typer
 from hub import console
 from hub.admin_client import AdminClient
 from hub.config import load_config
-from hub.errors import AssessmentError
+from hub.model_errors import AssessmentError
 
 app = typer.Typer(no_args_is_help=True, help="Impact assessments of models: add, list. 个人信息保护影响评估。")
 

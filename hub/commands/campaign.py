@@ -14,10 +14,10 @@ import typer
 
 from hub import console
 from hub.admin_client import AdminClient
+from hub.campaign_errors import CampaignError
 from hub.commands.bars import Bars
 from hub.commands.plan import plan
 from hub.config import load_config
-from hub.errors import CampaignError
 from models.schema_file import load_campaign
 
 app = typer.Typer(no_args_is_help=True, help="Campaigns: plan, start, watch, list, show, abort. 训练任务。")

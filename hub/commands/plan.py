@@ -10,8 +10,8 @@ import typer
 
 from hub import console
 from hub.admin_client import AdminClient
+from hub.campaign_errors import CampaignOrderError
 from hub.config import load_config
-from hub.errors import CampaignOrderError
 from hub.plan_warnings import COUNTS
 from models.campaign_file import CampaignFile
 from models.i18n import language_from_env

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from hub import console
+from hub.campaign_errors import SimulationError
 from hub.commands.bars import Bars
-from hub.errors import SimulationError
 from models.explanation import lines_of
 from models.i18n import LANGUAGES
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from hub import console
+from hub.campaign_errors import SynthesisError
 from hub.commands.simulate import node_counts
-from hub.errors import SynthesisError
 
 
 def synthesize(

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hub.campaign_errors import CampaignError
 from hub.campaign_plan import CampaignPlan, NoStore, Progress
-from hub.errors import CampaignError
 from hub.grids.channel import Channel
 from hub.platform.world.facts import ProgrammeFacts, write_tables
 from hub.simulated_data import NodeFile

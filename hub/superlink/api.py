@@ -25,8 +25,9 @@ from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
+from hub.campaign_errors import SuperLinkError
 from hub.config import SuperLinkOptions
-from hub.errors import StateError, SuperLinkError
+from hub.errors import StateError
 from hub.keys import read_secret
 from hub.superlink.bundle import CAMPAIGN, HUB, build_bundle
 from hub.superlink.files import address_file, token_file

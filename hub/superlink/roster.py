@@ -10,7 +10,7 @@ import structlog
 
 from crypto.training_key import public_pem
 from crypto.wire.party import Party
-from hub.errors import SuperLinkError
+from hub.campaign_errors import SuperLinkError
 from hub.superlink.api import RegisteredNode, SuperLinkApi
 
 LOOK_S = 5.0

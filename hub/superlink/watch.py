@@ -14,11 +14,11 @@ from pathlib import Path
 
 import structlog
 
+from hub.campaign_errors import SuperLinkError
 from hub.campaign_plan import Progress
 from hub.campaign_run import CampaignRun
 from hub.campaign_services import CampaignServices
 from hub.engines import GridLease
-from hub.errors import SuperLinkError
 from hub.problem_details import describe
 from hub.superlink.api import SuperLinkApi, SuperLinkAwayError
 from hub.superlink.course import MAX_FAILURES, Act, Course, Seen

@@ -11,7 +11,8 @@ from starlette.responses import RedirectResponse, Response
 from crypto.errors import CryptoError
 from hub.api.dependencies import HubOf
 from hub.budget_plan import budget_plan
-from hub.errors import CampaignStateError, HubError
+from hub.campaign_errors import CampaignStateError
+from hub.errors import HubError
 from hub.plan_warnings import COUNTS
 from hub.services import Hub
 from hub.spending import CampaignCost

@@ -11,8 +11,8 @@ import pytest
 
 from crypto.canonical import canonical_bytes
 from crypto.wire.link import ReleaseProposal
+from hub.campaign_errors import CampaignError
 from hub.campaign_plan import NoStore, ReleasedTable
-from hub.errors import CampaignError
 from hub.opened_tables import opened_table
 from hub.scorecard_model import make_scorecard
 from hub.server_app import CampaignJob, LeftOver, run_server_app

@@ -14,9 +14,9 @@ from crypto.canonical import canonical_bytes
 from crypto.jws import sign_merchant
 from crypto.wire.base import SUITE
 from crypto.wire.consent import ConsentEvent, Purpose
+from hub.campaign_errors import QuorumError
 from hub.cohort import Cohort
 from hub.cohort_course import MAX_REFORMS
-from hub.errors import QuorumError
 from models.schema import Schema
 from nodes.errors import PolicyRefusal
 from nodes.training_context import ConsentBook, Pseudonyms

@@ -15,11 +15,11 @@ from crypto.wire.base import SUITE
 from crypto.wire.campaign import ModelRelease, Receipt, RoundReceipt, TablesMechanism
 from crypto.wire.link import ReleaseProposal
 from hub import encoder_stage as stage
+from hub.campaign_errors import CampaignError, QuorumError
 from hub.campaign_plan import CampaignPlan, TrainedEncoder
 from hub.encoder_model import make_encoder
 from hub.encoder_stage import run_encoder_stage
 from hub.encoder_terms import encoder_budget
-from hub.errors import CampaignError, QuorumError
 from hub.grids.channel import Channel
 from hub.server_app import CampaignJob, run_server_app
 from hub.simulation import Budget, EncoderRounds

@@ -16,10 +16,10 @@ from crypto.parcel import Parcel
 from crypto.table_grid import terms_layout
 from crypto.wire.campaign import RoundsMechanism
 from crypto.wire.link import RoundShares
+from hub.campaign_errors import EncoderTriesUsedError, QuorumError
 from hub.campaign_plan import CampaignPlan, EncoderCheckpoint, NoStore
 from hub.encoder_stage import run_encoder_stage
 from hub.encoder_terms import encoder_budget
-from hub.errors import EncoderTriesUsedError, QuorumError
 from hub.grids.channel import Channel
 from hub.simulation import Budget
 from models.central import train_with_opacus

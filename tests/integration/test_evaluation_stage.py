@@ -15,9 +15,9 @@ from crypto.errors import AttemptError, CryptoError, ExchangeError, ManifestErro
 from crypto.histogram import terms_histogram
 from crypto.parcel import Parcel, as_array
 from crypto.wire.link import ReleaseProposal
+from hub.campaign_errors import CampaignError, QuorumError
 from hub.campaign_plan import CampaignPlan, ReleasedTable
 from hub.encoder_model import encoder_logits_of
-from hub.errors import CampaignError, QuorumError
 from hub.evaluation_stage import EvaluationTask, run_evaluation_stage
 from hub.evaluation_terms import evaluation_attempt_terms
 from hub.grids.channel import Channel

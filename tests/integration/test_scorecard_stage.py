@@ -11,8 +11,8 @@ import pytest
 
 from crypto.errors import AttemptError
 from crypto.parcel import Parcel
+from hub.campaign_errors import CampaignError, QuorumError
 from hub.campaign_plan import NoStore
-from hub.errors import CampaignError, QuorumError
 from hub.opened_tables import opened_table
 from hub.scorecard_model import make_scorecard
 from hub.server_app import CampaignJob, run_server_app

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hub.campaign_errors import CampaignError
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort, Holding
-from hub.errors import CampaignError
 from hub.simulation import Budget
 from models.accounting import epsilon_of
 from models.mechanisms import DiscreteGaussianCells

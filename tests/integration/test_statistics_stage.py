@@ -12,7 +12,7 @@ import pytest
 
 from crypto.errors import ManifestError
 from crypto.wire.campaign import Terms
-from hub.errors import CampaignError
+from hub.campaign_errors import CampaignError
 from hub.manifests import build_manifest
 from hub.simulation import Budget
 from hub.statistics_terms import statistics_terms

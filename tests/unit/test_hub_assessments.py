@@ -18,7 +18,7 @@ from crypto.wire.campaign import ModelRelease
 from crypto.wire.service import SignedRequest
 from hub.app import create_app
 from hub.assessments import Assessments
-from hub.errors import AssessmentError, AssessmentMissingError, ReleaseError
+from hub.model_errors import AssessmentError, AssessmentMissingError, ReleaseError
 from tests.assessments import assess, assessed, submission
 from tests.hub_merchants import MarketWorld, json_of, small_artefact
 from tests.hub_world import Member

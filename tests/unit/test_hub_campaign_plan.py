@@ -17,9 +17,9 @@ from crypto.errors import NoiseError, RangeError
 from crypto.wire.campaign import PrivacyTerms, TablesMechanism
 from hub import plan_warnings
 from hub.budget_plan import BudgetPlan
+from hub.campaign_errors import CampaignOrderError
 from hub.campaign_forecast import SHARES, Wishes, _epsilon_at, _rounded_up
 from hub.cli import app
-from hub.errors import CampaignOrderError
 from hub.expected_counts import Noise, assumed_cells, published_cells
 from hub.offline_plan import offline_plan
 from hub.plan_document import plan_document

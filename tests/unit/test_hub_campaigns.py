@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from hub.errors import CampaignStateError
+from hub.campaign_errors import CampaignStateError
 from hub.tables.log import LogPendingRow
 from models.campaign_file import CampaignFile
 from tests.federation import small_schema

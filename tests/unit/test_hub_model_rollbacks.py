@@ -16,15 +16,8 @@ from crypto.wire.campaign import ModelRelease, ModelRollback
 from crypto.wire.consent import FeedPage
 from crypto.wire.link import ProblemBody
 from hub.app import create_app
-from hub.errors import (
-    ApprovalPendingError,
-    ApprovalRefusedError,
-    ModelStateError,
-    NotFoundError,
-    PeerRefused,
-    PeerUnreachable,
-    ReleaseError,
-)
+from hub.errors import NotFoundError, PeerRefused, PeerUnreachable
+from hub.model_errors import ApprovalPendingError, ApprovalRefusedError, ModelStateError, ReleaseError
 from hub.tables.models import ModelRollbackRow
 from tests.hub_merchants import MarketWorld, json_of, small_artefact
 from tests.hub_world import Member

@@ -18,14 +18,8 @@ from crypto.wire.campaign import ModelRelease, ModelWithdrawal
 from crypto.wire.consent import FeedPage
 from crypto.wire.link import ProblemBody, ReleaseProposal
 from hub.app import create_app
-from hub.errors import (
-    ModelNotReleasedError,
-    ModelStateError,
-    NotFoundError,
-    PeerRefused,
-    PeerUnreachable,
-    ReleaseError,
-)
+from hub.errors import NotFoundError, PeerRefused, PeerUnreachable
+from hub.model_errors import ModelNotReleasedError, ModelStateError, ReleaseError
 from hub.tables.models import ModelRow, ModelSignatureRow
 from models.artefact import ModelArtefact
 from models.errors import ArtefactError

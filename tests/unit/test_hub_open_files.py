@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import resource, sys
-from hub.errors import SimulationError
+from hub.campaign_errors import SimulationError
 from hub.open_files import allow_stores
 soft, hard, stores = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

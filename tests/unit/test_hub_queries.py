@@ -24,24 +24,21 @@ from crypto.wire.base import SUITE
 from crypto.wire.link import ProblemBody
 from crypto.wire.scoring import ItemRefusal, QueryForward, QueryResult, ScoreItem, ScoreRequest, SourceAnswer
 from hub.app import create_app
-from hub.errors import (
+from hub.errors import PartyUnknownError, PeerRefused, PeerTimeout
+from hub.log import Cause, NewEntry
+from hub.model_errors import ModelNotReleasedError, ModelRolledBackError
+from hub.model_words import word_on
+from hub.query_errors import (
     AnswerExpiredError,
     ConsentUnknownError,
     MixedSourcesError,
-    ModelNotReleasedError,
-    ModelRolledBackError,
     NonceReusedError,
-    PartyUnknownError,
-    PeerRefused,
-    PeerTimeout,
     QueryRefusedError,
     RecipientNotConsentedError,
     RequestExpiredError,
     SourceNotConsentedError,
     TooFewSourcesError,
 )
-from hub.log import Cause, NewEntry
-from hub.model_words import word_on
 from hub.tables.idempotency import IdempotencyRow
 from tests.hub_merchants import MarketWorld, Merchant, json_of
 from tests.hub_world import Member

@@ -12,8 +12,8 @@ from flwr.serverapp import ServerApp
 
 from crypto.jws import verify_model
 from crypto.wire.campaign import Terms
+from hub.campaign_errors import CampaignError
 from hub.campaign_plan import NoStore, Progress
-from hub.errors import CampaignError
 from hub.server_app import CampaignJob, CampaignResult, EncoderResult, LeftOver, build_server_app, run_server_app
 from hub.simulation import EncoderRounds
 from models.encoder_spec import EncoderSpec, spec_for

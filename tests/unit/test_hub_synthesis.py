@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from crypto.identifiers import normalise
 from hub import synthesis
+from hub.campaign_errors import SynthesisError
 from hub.cli import app
-from hub.errors import SynthesisError
 from hub.synthesis import MANIFEST, Placement, SynthesisOptions, joined_blocks, synthesise
 from hub.synthetic_files import SUFFIXES, Format
 from models.lishui.blocks import BLOCK_ROWS, KINDS, draw_block

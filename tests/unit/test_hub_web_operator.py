@@ -13,9 +13,9 @@ from fastapi.testclient import TestClient
 
 from crypto.wire.campaign import Stage
 from hub.app import create_app
+from hub.campaign_errors import CampaignOrderError, QuorumError
 from hub.campaign_plan import Progress, Step
 from hub.campaign_record import CampaignRecord
-from hub.errors import CampaignOrderError, QuorumError
 from hub.node_overview import nodes_view
 from hub.spending import NodeCost
 from hub.waiting import Wait
