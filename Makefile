@@ -67,7 +67,7 @@ image: ## build the image of the digua services with buildah, podman or docker; 
 		{ echo "make image needs buildah, podman or docker; none is here." >&2; exit 2; }; \
 	"$$builder" build --build-arg BASE=$(BASE) --tag digua:0.1.0 .
 
-test-faults: $(VENV)/.installed ## kill processes at every step, cut links, fill disks, shift clocks, restart PostgreSQL
+test-faults: $(VENV)/.installed ## kill processes at every step, cut links, fill disks, shift clocks, change keys, restart PostgreSQL
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m faults $(ARGS)
 
 fuzz: $(VENV)/.fuzz ## fuzz every parser of foreign bytes; ARGS="--seconds 600" or "--only jws wire"

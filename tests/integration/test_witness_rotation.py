@@ -57,7 +57,7 @@ from tests.rotations import (
 )
 from tests.served_world import Agent, ServedWorld, wait_until
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 LEAD = timedelta(seconds=7)
 
 
