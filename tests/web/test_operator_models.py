@@ -17,7 +17,7 @@ from hub.web.access import make_access
 from models.web.rights import Role
 from tests.card_world import CardWorld
 from tests.hub_merchants import MarketWorld
-from tests.served_world import free_port
+from tests.served_world import free_port, wait_until
 from tests.web.harness import Reader, served, shots
 from tests.web.people import signed_up
 
@@ -64,6 +64,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture
 def operator(site: Site, reader_of: Callable[[str], Reader]) -> Page:
     site.world.live = True
+    # What it logged before is old now: pages warn of it until it is cosigned.
+    wait_until(lambda: not site.world.hub.alarms(), what="the witness's signature of what was logged before")
     access = make_access(site.world.hub)
     name = f"chen.yun.{len(access.people.all()) + 1}"
     return signed_up(reader_of(site.origin), access, name, Role.OPERATOR)
