@@ -1,10 +1,8 @@
 """Single scores that are asked for at the same time travel together (docs/protocol.md, 7).
 
-J1  A limited number of requests is under way for single scores. Whoever comes while fewer are goes at once; whoever
-    comes while all are taken waits for the next, with all others who wait: one signature, one frame to each source,
-    one commit at each store for all of them. How many may be under way follows from how long they take: as many as
-    `MOST_LANES` while each takes about as long as the fastest did, and fewer, down to `LEAST_LANES`, when they take
-    longer, because then more of them would only wait for each other. So under light load nothing waits.
+J1  At most `LANES` requests are under way for single scores. Whoever comes while fewer are goes at once; whoever comes
+    while all are taken waits for the next, with all others who wait: one signature, one frame to each source, one
+    commit at each store for all of them. So under light load nothing waits, and the more come, the less each costs.
 J2  Only merchants whose consents name the same sources share a request (A1), each merchant once.
 J3  What is wrong with one merchant's enquiry is no other's matter: whoever cannot go with the others is asked for
     alone, and learns its own refusal. A request that the hub may have taken is never made anew.
@@ -13,9 +11,7 @@ J3  What is wrong with one merchant's enquiry is no other's matter: whoever cann
 from __future__ import annotations
 
 import contextvars
-import math
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -31,14 +27,9 @@ from nodes.errors import NodeError, PeerError
 from nodes.model_book import BookedModel
 from nodes.requester import Prepared
 
-MOST_LANES, LEAST_LANES = 16, 3
-SLOWER = 1.5
-"""Requests that take so many times the fastest's time are waiting for each other."""
-FORGET = 1.01
-"""The fastest's time is remembered as so much longer with each second, so that it keeps up with changes. Not with each
-request: under load they would within a second make a time of waiting the fastest that is remembered."""
-FORGOTTEN_S = 600.0
-"""After so long without a request nothing is left to remember: its time is hundreds of times as long."""
+LANES = 3
+"""Who waits, waits for a third of a request's time. More lanes only take each other's time: with all parties on one
+machine, half of the scores took 126 and 139 ms at 80 and 160 a second; where up to 16 were used, 152 and 220."""
 MOST = 100
 """Merchants in one request; a batch's may hold 500."""
 SENDERS = 16
@@ -64,26 +55,6 @@ class _Waiting:
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
 
-class Lanes:
-    """How many requests may be under way (J1).
-
-    Args:
-        least, most: bounds.
-    """
-
-    def __init__(self, least: int, most: int) -> None:
-        self._least, self._most = least, most
-        self.limit = most
-        self._fastest, self._since = math.inf, 0.0
-
-    def took(self, seconds: float, now: float) -> None:
-        """One request ended, at `now` in seconds of a clock that never goes back."""
-        self._fastest = min(self._fastest * FORGET ** min(now - self._since, FORGOTTEN_S), seconds)
-        self._since = now
-        step = -1 if seconds > SLOWER * self._fastest else 1
-        self.limit = max(self._least, min(self._most, self.limit + step))
-
-
 class JointScores:
     """Asks for single scores, together where they come together. Safe to use from several threads."""
 
@@ -91,24 +62,21 @@ class JointScores:
         self,
         enquiries: Enquiries,
         *,
-        lanes: tuple[int, int] = (LEAST_LANES, MOST_LANES),
+        lanes: int = LANES,
         most: int = MOST,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args:
         enquiries: the node's.
-        lanes: fewest and most requests under way at a time (J1).
+        lanes: requests under way at a time (J1).
         most: merchants in one of them.
-        monotonic: seconds, for how long a request took.
         """
         self._enquiries = enquiries
-        self._lanes = Lanes(*lanes)
-        self._monotonic = monotonic
+        self._lanes = lanes
         self._most = most
         self._mutex = threading.Lock()
         self._queue: list[_Waiting] = []
         self._running = 0
-        self._workers = ThreadPoolExecutor(lanes[1], "scores")
+        self._workers = ThreadPoolExecutor(lanes, "scores")
         self._senders = ThreadPoolExecutor(SENDERS, "score-request")
 
     def ask(self, enquiry: Enquiry, *, purpose: Purpose, model_id: str | None) -> Future[ScoreAnswer]:
@@ -116,7 +84,7 @@ class JointScores:
         waiting = _Waiting(enquiry, purpose, model_id)
         with self._mutex:
             self._queue.append(waiting)
-            starts = self._running < self._lanes.limit
+            starts = self._running < self._lanes
             self._running += starts
         if starts:
             self._workers.submit(self._work)
@@ -125,7 +93,6 @@ class JointScores:
     def _work(self) -> None:
         """J1: one lane, until nobody waits."""
         while group := self._next():
-            began = self._monotonic()
             try:
                 # The log's lines of a request that serves several go by the id of the first.
                 group[0].context.run(self._carry, group)
@@ -133,14 +100,11 @@ class JointScores:
                 for each in group:
                     if not each.answer.done():
                         each.answer.set_exception(error)
-            with self._mutex:
-                now = self._monotonic()
-                self._lanes.took(now - began, now)
 
     def _next(self) -> list[_Waiting]:
         """Who goes next: those who want the same as the first who waits; the lane ends where there is nobody."""
         with self._mutex:
-            while self._queue and self._running <= self._lanes.limit:
+            while self._queue:
                 group: list[_Waiting] = []
                 left: list[_Waiting] = []
                 first = self._queue[0]
@@ -151,7 +115,7 @@ class JointScores:
                 group = [each for each in group if each.answer.set_running_or_notify_cancel()]
                 if group:
                     return group  # else all of them gave up: those who want something else are next
-            self._running -= 1  # where lanes are too many, the others take what waits
+            self._running -= 1
             return []
 
     def _carry(self, group: Sequence[_Waiting]) -> None:

@@ -29,7 +29,7 @@ from benchmarks.load.client import Target, Window, closed_loop, open_loop
 
 RESULTS = Path(__file__).parent.parent / "results"
 MADE = Path("out") / "load"
-CALLERS = 24
+CALLERS = 128
 BATCH = 2000
 _STEP = 1.12
 _SLOW_S = 1.0

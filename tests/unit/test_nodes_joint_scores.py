@@ -14,7 +14,7 @@ from crypto.errors import IdentifierError
 from crypto.wire.scoring import ScoreAnswer, ScoreRequest
 from nodes.enquiries import Enquiry
 from nodes.errors import PeerError, PolicyRefusal, ScoreUnavailable
-from nodes.joint_scores import JointScores, Lanes
+from nodes.joint_scores import JointScores
 from nodes.requester import QUERY_ENDED, QUERY_SENT
 from tests.scoring_answers import expected_score
 from tests.scoring_world import MERCHANTS, ScoringWorld
@@ -68,7 +68,7 @@ def world(tmp_path: Path) -> Iterator[ScoringWorld]:
 
 
 def joint_of(world: ScoringWorld) -> JointScores:
-    return JointScores(world.nodes["lender"].enquiries, lanes=(1, 1))
+    return JointScores(world.nodes["lender"].enquiries, lanes=1)
 
 
 def test_scores_that_wait_for_a_lane_share_one_request(world: ScoringWorld) -> None:
@@ -169,38 +169,26 @@ def test_only_a_request_that_no_source_saw_is_made_anew(world: ScoringWorld, cod
     assert [len(request.items) for request in gate.asked] == [1, 2]
 
 
-def test_fewer_requests_are_under_way_when_they_wait_for_each_other() -> None:
-    lanes = Lanes(3, 16)
-    assert lanes.limit == 16
-    for _ in range(20):
-        lanes.took(0.06, now=0.0)
-    assert lanes.limit == 16
-    for _ in range(40):
-        lanes.took(0.2, now=1.0)
-        lanes.took(0.06, now=1.0)
-        lanes.took(0.2, now=1.0)
-    assert lanes.limit == 3
-    for _ in range(40):
-        lanes.took(0.06, now=1.0)
-    assert lanes.limit == 16
+def test_as_many_requests_are_under_way_as_there_are_lanes(world: ScoringWorld) -> None:
+    for merchant in MERCHANTS[:4]:
+        world.give(merchant)
+    asked: list[int] = []
+    both, opened = threading.Barrier(3), threading.Event()
 
+    def before(request: ScoreRequest) -> None:
+        asked.append(len(request.items))
+        if len(asked) <= 2:
+            both.wait(PATIENCE)
+            assert opened.wait(PATIENCE)
 
-def test_many_that_wait_for_each_other_for_seconds_are_no_new_measure() -> None:
-    lanes = Lanes(3, 16)
-    lanes.took(0.06, now=0.0)
-    for number in range(2000):
-        lanes.took(0.3, now=number / 200)
-    assert lanes.limit == 3
-
-
-def test_what_became_slower_for_good_is_no_sign_of_waiting() -> None:
-    lanes = Lanes(3, 16)
-    lanes.took(0.06, now=0.0)
-    for second in range(200):
-        lanes.took(0.12, now=float(second))
-    assert lanes.limit == 16
-    lanes.took(5.0, now=1e9)
-    assert lanes.limit == 16
+    world.relay.before = before
+    joint = JointScores(world.nodes["lender"].enquiries, lanes=2)
+    found = [joint.ask(Enquiry(each), purpose="credit-scoring", model_id=None) for each in MERCHANTS[:2]]
+    both.wait(PATIENCE)
+    found += [joint.ask(Enquiry(each), purpose="credit-scoring", model_id=None) for each in MERCHANTS[2:4]]
+    opened.set()
+    assert [each.result(PATIENCE).score for each in found] == [expected_score(world, each) for each in MERCHANTS[:4]]
+    assert asked == [1, 1, 2]
 
 
 def test_who_gave_up_before_its_turn_is_not_asked_for(world: ScoringWorld) -> None:
