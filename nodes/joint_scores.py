@@ -6,6 +6,8 @@ J1  At most `LANES` requests are under way for single scores. Whoever comes whil
 J2  Only merchants whose consents name the same sources share a request (A1), each merchant once.
 J3  What is wrong with one merchant's enquiry is no other's matter: whoever cannot go with the others is asked for
     alone, and learns its own refusal. A request that the hub may have taken is never made anew.
+J4  A request whose source is away is tried again for some seconds. It gives up its lane meanwhile, so that merchants
+    of other sources need not wait for it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeAlias
 
 from crypto.errors import CryptoError
 from crypto.identifiers import normalise
@@ -30,9 +33,12 @@ from nodes.requester import Prepared
 LANES = 3
 """Who waits, waits for a third of a request's time. More lanes only take each other's time: with all parties on one
 machine, half of the scores took 126 and 139 ms at 80 and 160 a second; where up to 16 were used, 152 and 220."""
+LANE_S = 1.0
+"""A request that takes longer gives up its lane (J4)."""
 MOST = 100
 """Merchants in one request; a batch's may hold 500."""
 SENDERS = 16
+"""Requests that are under way at a time, those without a lane among them."""
 REFUSED_UNSEEN = frozenset(
     {
         "consent-unknown",
@@ -55,6 +61,9 @@ class _Waiting:
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
 
+_Work: TypeAlias = Callable[[Sequence[_Waiting]], None]
+
+
 class JointScores:
     """Asks for single scores, together where they come together. Safe to use from several threads."""
 
@@ -63,15 +72,18 @@ class JointScores:
         enquiries: Enquiries,
         *,
         lanes: int = LANES,
+        lane_s: float = LANE_S,
         most: int = MOST,
     ) -> None:
         """Args:
         enquiries: the node's.
         lanes: requests under way at a time (J1).
+        lane_s: for how many seconds one has its lane (J4).
         most: merchants in one of them.
         """
         self._enquiries = enquiries
         self._lanes = lanes
+        self._lane_s = lane_s
         self._most = most
         self._mutex = threading.Lock()
         self._queue: list[_Waiting] = []
@@ -119,9 +131,16 @@ class JointScores:
             return []
 
     def _carry(self, group: Sequence[_Waiting]) -> None:
+        """J1, J4: start what the group needs, and keep the lane for it for a while."""
+        started = [
+            self._senders.submit(contextvars.copy_context().run, self._do, work, of) for work, of in self._plan(group)
+        ]
+        wait(started, timeout=self._lane_s)
+
+    def _plan(self, group: Sequence[_Waiting]) -> list[tuple[_Work, Sequence[_Waiting]]]:
+        """J2, J3: requests, each with those whom it is for; the others alone, one after another."""
         if len(group) == 1:
-            self._alone(group[0])
-            return
+            return [(self._each_alone, group)]
         try:
             model = self._enquiries.open_model(group[0].model_id)
             jointly = _once_each(group, model)
@@ -130,32 +149,40 @@ class JointScores:
         except (CryptoError, ModelsError, NodeError) as problem:
             if isinstance(problem, PeerError) and problem.peer_code == "hub-unreachable":
                 raise  # it is so for all of them
-            for each in group:
-                self._alone(each)
-            return
-        sends = [(each, [jointly[place] for place in each.places]) for each in plan.requests]
-        others = [self._submit(prepared, of, model) for prepared, of in sends[1:]]
-        if sends:
-            self._send(*sends[0], model)
-        wait(others)
-        for each in group:
-            if not each.answer.done():
-                self._alone(each)
+            return [(self._each_alone, group)]
+        planned: list[tuple[_Work, Sequence[_Waiting]]] = []
+        left = dict.fromkeys(group)
+        for prepared in plan.requests:
+            of = [jointly[place] for place in prepared.places]
+            planned.append((partial(self._send, prepared, model), of))
+            for each in of:
+                del left[each]
+        return [*planned, (self._each_alone, list(left))] if left else planned
 
-    def _submit(self, prepared: Prepared, of: Sequence[_Waiting], model: BookedModel) -> Future[None]:
-        return self._senders.submit(contextvars.copy_context().run, self._send, prepared, of, model)
+    @staticmethod
+    def _do(work: _Work, of: Sequence[_Waiting]) -> None:
+        """Whoever asked gets an answer or an error, whatever happens."""
+        try:
+            work(of)
+        except BaseException as error:
+            for each in of:
+                if not each.answer.done():
+                    each.answer.set_exception(error)
 
-    def _send(self, prepared: Prepared, of: Sequence[_Waiting], model: BookedModel) -> None:
-        """Whoever has neither answer nor refusal afterwards was not asked for."""
+    def _send(self, prepared: Prepared, model: BookedModel, of: Sequence[_Waiting]) -> None:
         try:
             answers = self._enquiries.send_prepared(prepared, model)
-        except Exception as problem:
-            if not (isinstance(problem, PeerError) and problem.peer_code in REFUSED_UNSEEN):
-                for each in of:
-                    each.answer.set_exception(problem)
+        except PeerError as problem:
+            if problem.peer_code not in REFUSED_UNSEEN:
+                raise
+            self._each_alone(of)
             return
         for each, answer in zip(of, answers, strict=True):
             _settle(each, partial(scored, answer))
+
+    def _each_alone(self, of: Sequence[_Waiting]) -> None:
+        for each in of:
+            self._alone(each)
 
     def _alone(self, each: _Waiting) -> None:
         """J3."""

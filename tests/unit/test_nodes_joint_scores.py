@@ -68,7 +68,7 @@ def world(tmp_path: Path) -> Iterator[ScoringWorld]:
 
 
 def joint_of(world: ScoringWorld) -> JointScores:
-    return JointScores(world.nodes["lender"].enquiries, lanes=1)
+    return JointScores(world.nodes["lender"].enquiries, lanes=1, lane_s=PATIENCE)
 
 
 def test_scores_that_wait_for_a_lane_share_one_request(world: ScoringWorld) -> None:
@@ -182,13 +182,26 @@ def test_as_many_requests_are_under_way_as_there_are_lanes(world: ScoringWorld) 
             assert opened.wait(PATIENCE)
 
     world.relay.before = before
-    joint = JointScores(world.nodes["lender"].enquiries, lanes=2)
+    joint = JointScores(world.nodes["lender"].enquiries, lanes=2, lane_s=PATIENCE)
     found = [joint.ask(Enquiry(each), purpose="credit-scoring", model_id=None) for each in MERCHANTS[:2]]
     both.wait(PATIENCE)
     found += [joint.ask(Enquiry(each), purpose="credit-scoring", model_id=None) for each in MERCHANTS[2:4]]
     opened.set()
     assert [each.result(PATIENCE).score for each in found] == [expected_score(world, each) for each in MERCHANTS[:4]]
     assert asked == [1, 1, 2]
+
+
+def test_one_that_takes_long_gives_up_its_lane(world: ScoringWorld) -> None:
+    for merchant in MERCHANTS[:2]:
+        world.give(merchant)
+    gate, joint = Gate(world), JointScores(world.nodes["lender"].enquiries, lanes=1, lane_s=0.05)
+    slow = joint.ask(Enquiry(MERCHANTS[0]), purpose="credit-scoring", model_id=None)
+    assert gate.wait_for_the_first()
+    other = joint.ask(Enquiry(MERCHANTS[1]), purpose="credit-scoring", model_id=None)
+    assert other.result(PATIENCE).score == expected_score(world, MERCHANTS[1])
+    assert not slow.done()
+    gate.let_go()
+    assert slow.result(PATIENCE).score == expected_score(world, MERCHANTS[0])
 
 
 def test_who_gave_up_before_its_turn_is_not_asked_for(world: ScoringWorld) -> None:
