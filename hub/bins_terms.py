@@ -18,7 +18,7 @@ from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
 from hub.evaluation_terms import largest_delta, with_evaluation
 from hub.manifests import cells_terms
-from hub.shared_terms import kinds_of, pairs_of, schema_terms, shared_terms
+from hub.shared_terms import kinds_of, pairs_of, privacy_terms, schema_terms, shared_terms
 from models.accounting import bins_mechanism, calibrate_tables, epsilon_of, split_budget, usable_delta
 from models.quantile_bins import CountTree, count_trees
 
@@ -57,7 +57,7 @@ def bins_attempt_terms(plan: CampaignPlan, cohort: Cohort, attempt: str) -> Term
 def bins_privacy(plan: CampaignPlan, trees: tuple[CountTree, ...], n_nodes: int) -> tuple[float, PrivacyTerms]:
     """σ of the trees and the whole campaign's privacy; raises as `bins_attempt_terms`, save RangeError."""
     if plan.noise == "off":
-        return 0.0, _stated(plan, (), 0.0, plan.epsilon)
+        return 0.0, privacy_terms(plan, (), 0.0, plan.epsilon)
     kinds = tuple(KindBlocks(kind, plan.schema.widths(kind)) for kind in plan.schema.kinds_in_order())
     layout = TableLayout(kinds, plan.schema.label.kind)
     n_counts, touched = sum(each.nodes for each in trees), sum(each.levels for each in trees)
@@ -90,19 +90,5 @@ def bins_privacy(plan: CampaignPlan, trees: tuple[CountTree, ...], n_nodes: int)
     stated = TablesMechanism(
         mechanism="discrete-gaussian-cells", stage="bins", sigma=bins.sigma, count=bins.count, scale=bins.scale
     )
-    privacy = _stated(plan, (stated, *cells_terms(tables)), delta_sum, replace_one)
+    privacy = privacy_terms(plan, (stated, *cells_terms(tables)), delta_sum, replace_one)
     return bins.sigma, with_evaluation(plan, privacy, n_nodes)
-
-
-def _stated(
-    plan: CampaignPlan, mechanisms: tuple[TablesMechanism, ...], delta_sum: float, replace_one: float
-) -> PrivacyTerms:
-    return PrivacyTerms(
-        epsilon=plan.epsilon,
-        delta=plan.delta,
-        delta_sum=delta_sum,
-        t_collude=plan.t_collude,
-        noise=plan.noise,
-        mechanisms=mechanisms,
-        epsilon_replace_one=replace_one,
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +12,6 @@ from crypto.table_grid import table_delta, table_scale
 from crypto.wire.campaign import (
     EncoderTerms,
     KindTerms,
-    MechanismTerms,
     PrivacyTerms,
     RoundsMechanism,
     Terms,
@@ -22,7 +20,7 @@ from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
 from hub.evaluation_terms import largest_delta, with_evaluation
 from hub.manifests import cells_terms
-from hub.shared_terms import schema_terms, shared_terms
+from hub.shared_terms import privacy_terms, schema_terms, shared_terms
 from models.accounting import calibrate_tables, epsilon_of, split_budget, usable_delta
 from models.encoder_scores import ENCODER_FEATURE_WIDTH
 from models.encoder_spec import EncoderSpec, calibrate_rounds, discreteness_allowance, on_fine_grid, spec_for
@@ -63,7 +61,7 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
         BudgetError: the budget cannot be met.
     """
     if plan.noise == "off":
-        return EncoderBudget(0.0, _privacy(plan, (), 0.0, plan.epsilon))
+        return EncoderBudget(0.0, privacy_terms(plan, (), 0.0, plan.epsilon))
     label_nodes = len(plan.cohort.nodes_of(plan.schema.label.kind))
     if "scorecard" not in plan.stages:
         noise = calibrate_rounds(spec, plan.epsilon, plan.delta)
@@ -71,7 +69,7 @@ def encoder_budget(plan: CampaignPlan, spec: EncoderSpec) -> EncoderBudget:
         if delta_sum > 0:
             noise = calibrate_rounds(spec, plan.epsilon, plan.delta, delta_sum=delta_sum)
         rounds = _rounds(noise.sigma_over_sensitivity, spec)
-        privacy = _privacy(plan, (rounds,), delta_sum, noise.epsilon_replace_one)
+        privacy = privacy_terms(plan, (rounds,), delta_sum, noise.epsilon_replace_one)
         return EncoderBudget(noise.sigma_grid, with_evaluation(plan, privacy, label_nodes))
     budget = _both_stages(plan, spec, 0.0)
     of_rounds = _rounds_delta(plan, spec, budget.sigma_grid, label_nodes)
@@ -113,7 +111,7 @@ def _both_stages(plan: CampaignPlan, spec: EncoderSpec, rounds_delta: float) -> 
     usable = usable_delta(plan.epsilon, plan.delta, delta_sum)
     allowance = discreteness_allowance(spec.n_parameters, spec.charged_attempts, noise.sigma_grid)
     replace_one = epsilon_of(accounted, usable, adjacency="replace-one") + 4 * allowance
-    privacy = _privacy(plan, (rounds, *cells_terms(tables)), delta_sum, replace_one)
+    privacy = privacy_terms(plan, (rounds, *cells_terms(tables)), delta_sum, replace_one)
     return EncoderBudget(noise.sigma_grid, with_evaluation(plan, privacy, n_nodes))
 
 
@@ -195,18 +193,4 @@ def _rounds(sigma_over_sensitivity: float, spec: EncoderSpec) -> RoundsMechanism
         sigma_over_sensitivity=sigma_over_sensitivity,
         rounds=spec.charged_attempts,
         sampling_rate=spec.sampling_rate,
-    )
-
-
-def _privacy(
-    plan: CampaignPlan, mechanisms: Sequence[MechanismTerms], delta_sum: float, epsilon_replace_one: float
-) -> PrivacyTerms:
-    return PrivacyTerms(
-        epsilon=plan.epsilon,
-        delta=plan.delta,
-        delta_sum=delta_sum,
-        t_collude=plan.t_collude,
-        noise=plan.noise,
-        mechanisms=tuple(mechanisms),
-        epsilon_replace_one=epsilon_replace_one,
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypedDict
 
 from crypto.blocks import even_rows
 from crypto.wire.base import SUITE
-from crypto.wire.campaign import HoldoutRule, KindTerms, PairMembership, RosterEntry
+from crypto.wire.campaign import HoldoutRule, KindTerms, MechanismTerms, PairMembership, PrivacyTerms, RosterEntry
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
 
@@ -73,4 +74,24 @@ def pairs_of(cohort: Cohort) -> tuple[PairMembership, ...]:
     return tuple(
         PairMembership(first=first, second=second, members=members)
         for (first, second), members in cohort.pairs().items()
+    )
+
+
+def privacy_terms(
+    plan: CampaignPlan, mechanisms: Sequence[MechanismTerms], delta_sum: float, epsilon_replace_one: float
+) -> PrivacyTerms:
+    """What the plan promises, by which mechanisms.
+
+    Args:
+        delta_sum: how far the nodes' summed noise is from its law.
+        epsilon_replace_one: ε where one merchant's rows are replaced by any others.
+    """
+    return PrivacyTerms(
+        epsilon=plan.epsilon,
+        delta=plan.delta,
+        delta_sum=delta_sum,
+        t_collude=plan.t_collude,
+        noise=plan.noise,
+        mechanisms=tuple(mechanisms),
+        epsilon_replace_one=epsilon_replace_one,
     )

@@ -16,7 +16,7 @@ from crypto.wire.statistics import StatisticsTerms
 from hub.campaign_errors import CampaignError
 from hub.campaign_plan import CampaignPlan
 from hub.cohort import Cohort
-from hub.shared_terms import kinds_of, pairs_of, schema_terms, shared_terms
+from hub.shared_terms import kinds_of, pairs_of, privacy_terms, schema_terms, shared_terms
 from models.accounting import calibrate_cells, epsilon_of, usable_delta
 
 
@@ -60,15 +60,7 @@ def statistics_terms(plan: CampaignPlan, cohort: Cohort, attempt: str) -> Terms:
 def _privacy(plan: CampaignPlan, layout: TableLayout, n_nodes: int) -> tuple[float, PrivacyTerms]:
     """σ of all cells and what it costs; raises as `statistics_terms`, save RangeError."""
     delta_sum = table_delta(n_nodes, layout.n_cells) if plan.noise == "on" else 0.0
-    stated = PrivacyTerms(
-        epsilon=plan.epsilon,
-        delta=plan.delta,
-        delta_sum=delta_sum,
-        t_collude=plan.t_collude,
-        noise=plan.noise,
-        mechanisms=(),
-        epsilon_replace_one=plan.epsilon,
-    )
+    stated = privacy_terms(plan, (), delta_sum, plan.epsilon)
     if plan.noise == "off":
         return 0.0, stated
     scale_of = partial(table_scale, n_nodes=n_nodes, t_collude=plan.t_collude)
