@@ -43,6 +43,7 @@ _LOOK_S = 0.2
 _SETTLE_S = 1.0
 _RELEASE_TRIES = 3
 _REJOIN_S = 20.0
+_REOPEN_S = 5.0
 """A node waits at most some 15 s before it tries to open its link again."""
 _NO_WAY_BACK = frozenset({"release", "outcome", "open"})
 """Once the witness is asked for its term the attempt is carried through: it is paid for, and cannot be voided."""
@@ -285,11 +286,12 @@ class CampaignRun:
         """Who can take part now.
 
         A campaign that is taken up again gives the links time to come back: all of it to nodes that the quorum needs
-        and to those that were in its last attempt, some seconds to others.
+        and to those that were in its last attempt, some seconds to others. One that begins gives a few seconds to
+        the witness and to nodes that the quorum needs: a link may just be opening anew, with a rotated key for one.
         """
         began = time.monotonic()
-        patience = self._services.reconnect_s if self._resumed else 0.0
-        rejoin = min(patience, _REJOIN_S)
+        patience = self._services.reconnect_s if self._resumed else min(self._services.reconnect_s, _REOPEN_S)
+        rejoin = min(patience, _REJOIN_S) if self._resumed else 0.0
         for_due, for_others = self._waiting(campaign, patience), self._waiting(campaign, rejoin)
         last = self._book.last_terms(self._campaign_id) if self._resumed else None
         due = frozenset() if last is None else frozenset(_nodes_of(self._signed(last)))

@@ -53,10 +53,16 @@ class Link:
         self.news = asyncio.Event()
         self.acks = asyncio.Event()
         self.ending = asyncio.Event()
+        self.outdated_since: float | None = None
         self._socket = socket
         self._writing = asyncio.Lock()
         self._waiting: dict[str, asyncio.Future[Frame]] = {}
         self._storing: list[asyncio.Future[None]] = []
+
+    @property
+    def asked(self) -> bool:
+        """Whether a request waits for its reply."""
+        return bool(self._waiting)
 
     async def send(self, frame_type: FrameType, body: bytes) -> None:
         """Send a frame that waits for no reply; one frame at a time goes out."""

@@ -5,7 +5,8 @@ K2  The hub verifies it by the enrolled key. Enrolled is enough here, approved i
     reachable before it has cosigned any roster. What travels is signed inside anyway.
 K3  The hub welcomes the party with the newest cosigned roster and sends its feed from the number that it holds.
 K4  Requests carry an id and replies name it; a `problem` frame is a typed refusal.
-K5  A newer link of a party replaces the older one; a link whose key is no longer the enrolled one ends.
+K5  A newer link of a party replaces the older one. A link whose party is revoked ends; one whose key was replaced
+    ends between requests, or after a minute.
 
 All state of a link belongs to the event loop that it was opened on; other threads and loops reach it through that loop.
 """
@@ -16,6 +17,7 @@ import asyncio
 import concurrent.futures
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +45,8 @@ from hub.problem_details import describe
 HANDSHAKE_S = 10.0
 ACK_TIMEOUT_S = 120.0
 """How long a party may take to store one page of its feed."""
+DRAIN_S = 60.0
+"""How long a link whose key was replaced is kept for what its party was asked."""
 _LOOP_GRACE_S = 2.0
 
 _logger = structlog.get_logger("hub.links")
@@ -335,6 +339,7 @@ class Links:
 
     async def _push(self, link: Link) -> None:
         """K3: send the feed page by page, each after the one before was stored; then a fresh head at each heartbeat."""
+        looked = time.monotonic()
         while True:
             link.news.clear()
             page = await asyncio.to_thread(self._feed.page, link.party.party_id, link.acked)
@@ -350,10 +355,24 @@ class Links:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._heartbeat_s):
                     await link.news.wait()
-                continue
-            enrolled = await asyncio.to_thread(self._parties.get, link.party.party_id)
-            if enrolled is None or enrolled.sign_key != link.party.sign_key:
-                return  # K5: the party has other keys now and greets anew
+            if time.monotonic() - looked >= self._heartbeat_s:
+                looked = time.monotonic()
+                if await self._outdated(link):
+                    return
+
+    async def _outdated(self, link: Link) -> bool:
+        """K5: whether the party takes part no longer, or has other keys now and greets anew.
+
+        For other keys the link ends between requests: what the party was asked it still answers.
+        """
+        enrolled = await asyncio.to_thread(self._parties.get, link.party.party_id)
+        if enrolled is None:
+            return True
+        if enrolled.sign_key == link.party.sign_key:
+            return False
+        now = time.monotonic()
+        link.outdated_since = link.outdated_since or now
+        return not link.asked or now - link.outdated_since > DRAIN_S
 
     def _link(self, party_id: str) -> Link:
         with self._lock:

@@ -161,6 +161,17 @@ def test_a_quorum_that_is_missed_names_who_is_missing(world: ServedWorld) -> Non
     assert state["failure"]["remedy"]
 
 
+def test_a_campaign_that_begins_while_a_needed_link_opens_anew_goes_on(world: ServedWorld) -> None:
+    world.agents["bank-3"].link.stop()
+    wait_until(lambda: "bank-3" not in world.hub.links.connected(), what="bank-3's absence")
+    campaign_id = world.start(noise="off", quorum={"bank": 3})
+    wait_until(lambda: world.state(campaign_id)["progress"], what="the campaign's wait")
+    reconnect(world, "bank-3")
+    state = world.ended(campaign_id)
+    assert state["status"] == "succeeded", state["failure"]
+    assert "bank-3" in {entry.party_id for entry in opened_of(world, campaign_id).terms.roster}
+
+
 def reconnect(world: ServedWorld, party: str) -> None:
     world.agents[party].close()
     world.agents[party] = Agent.open(world.agents[party].config)

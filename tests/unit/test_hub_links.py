@@ -198,6 +198,45 @@ def test_link_under_a_replaced_key_ends(world: MarketWorld, client: TestClient) 
         assert tax.closed.wait(60)
 
 
+def test_request_under_way_is_answered_before_a_replaced_key_ends_the_link(
+    world: MarketWorld, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, release = threading.Event(), threading.Event()
+
+    def slow(body: bytes) -> bytes:
+        asked.set()
+        assert release.wait(60)
+        return body
+
+    with (
+        ThreadPoolExecutor(1) as pool,
+        peer(world, client, party="tax-01", handlers={"query": slow}) as tax,
+    ):
+        waiting = pool.submit(world.hub.links.request, "tax-01", "query", b"answer", 60)
+        assert asked.wait(60)
+        world.hub.enrolment.enrol(world.enrolment(Member("tax-01", "tax"), replace=True))
+        link = world.hub.link_server._links["tax-01"]
+        assert tax.wait_for(lambda: link.outdated_since is not None)
+        assert not tax.closed.wait(1.0)  # three heartbeats
+        release.set()
+        assert waiting.result(timeout=60) == b"answer"
+        assert tax.closed.wait(60)
+
+    # One that never answers keeps its link for no longer than is said.
+    monkeypatch.setattr("hub.links.DRAIN_S", 0.5)
+    again = Member("utility-01", "utility")
+    release.clear()
+    asked.clear()
+    with ThreadPoolExecutor(1) as pool, peer(world, client, party="utility-01", handlers={"query": slow}) as utility:
+        waiting = pool.submit(world.hub.links.request, "utility-01", "query", b"", 60)
+        assert asked.wait(60)
+        world.hub.enrolment.enrol(world.enrolment(again, replace=True))
+        with pytest.raises(PeerUnreachable):
+            waiting.result(timeout=60)
+        assert utility.closed.wait(60)
+        release.set()
+
+
 def test_feed_goes_on_from_what_the_party_holds(world: MarketWorld, client: TestClient) -> None:
     merchants = [make_merchant(f"shop {number}") for number in range(1200)]
     world.enrol_keys(*merchants)
