@@ -45,13 +45,22 @@ def _check_item(item: int) -> None:
 
 
 class RequestMasks:
-    """One source's masks for one request: agrees with each peer once, whatever the number of items."""
+    """One source's masks for one request: agrees with each peer once, whatever the number of items.
 
-    def __init__(self, box: BoxKey, *, request_hash: bytes, me: str) -> None:
+    Args:
+        box: this source's X25519 key.
+        request_hash: of the signed request, which lists the sources.
+        me: this source's id.
+        items: so many items' words are made at once where one of them is asked for.
+    """
+
+    def __init__(self, box: BoxKey, *, request_hash: bytes, me: str, items: int = 0) -> None:
         self._box = box
         self._request_hash = request_hash
         self._me = me
+        self._items = items
         self._keys: dict[tuple[str, bytes], bytes] = {}
+        self._words: dict[tuple[str, bytes], list[int]] = {}
 
     def _pair_key(self, peer: str, peer_public: bytes) -> bytes:
         if peer == self._me:
@@ -67,8 +76,16 @@ class RequestMasks:
     def mask(self, peer: str, peer_public: bytes, *, item: int) -> int:
         """Return the mask towards one peer for one item, in Z_2^32: see `score_mask`."""
         _check_item(item)
-        word = int(words32(self._pair_key(peer, peer_public), 1, offset=item)[0])
+        word = self._word(peer, peer_public, item)
         return word if self._me < peer else -word % MODULUS
+
+    def _word(self, peer: str, peer_public: bytes, item: int) -> int:
+        if item >= self._items:
+            return int(words32(self._pair_key(peer, peer_public), 1, offset=item)[0])
+        if (peer, peer_public) not in self._words:
+            words: list[int] = words32(self._pair_key(peer, peer_public), self._items).tolist()
+            self._words[peer, peer_public] = words
+        return self._words[peer, peer_public][item]
 
     def masks(self, peer: str, peer_public: bytes, *, items: NDArray[np.uint32]) -> NDArray[np.uint32]:
         """Return the masks towards one peer for many items, (n,) words: those of `mask`, from one stream.

@@ -114,17 +114,21 @@ def integrate(
 
 
 class _TiledTree:
-    """Subtree roots of one tree size; keeps the tiles that one question reads."""
+    """Subtree roots of one tree size; keeps the tiles that are read, and hashes each of them up once."""
 
     def __init__(self, size: int, reader: TileReader) -> None:
         self._size = size
         self._reader = reader
-        self._tiles: dict[tuple[int, int], bytes] = {}
+        self._tiles: dict[tuple[int, int], list[list[bytes]]] = {}
 
-    def _tile(self, level: int, index: int) -> bytes:
+    def _tile(self, level: int, index: int) -> list[list[bytes]]:
+        """A tile's rows: its hashes, the roots of each two, of each four, and so on, as far as they are whole."""
         if (level, index) not in self._tiles:
             width = min(TILE_WIDTH, (self._size >> (TILE_HEIGHT * level)) - index * TILE_WIDTH)
-            self._tiles[level, index] = _read(self._reader, level, index, width)
+            rows = [_hashes(_read(self._reader, level, index, width))]
+            while len(row := rows[-1]) > 1:
+                rows.append([merkle.node_hash(row[i], row[i + 1]) for i in range(0, len(row) - 1, 2)])
+            self._tiles[level, index] = rows
         return self._tiles[level, index]
 
     def root(self, begin: int, end: int) -> bytes:
@@ -138,9 +142,7 @@ class _TiledTree:
         # A whole subtree of 2^height leaves: 2^rest neighbouring hashes of one tile.
         level, rest = divmod(count.bit_length() - 1, TILE_HEIGHT)
         index, first = divmod(begin >> (TILE_HEIGHT * level), TILE_WIDTH)
-        data = self._tile(level, index)
-        start = first * merkle.HASH_BYTES
-        return merkle.root(_hashes(data[start : start + (merkle.HASH_BYTES << rest)]))
+        return self._tile(level, index)[rest][first >> rest]
 
 
 def root_from_tiles(size: int, reader: TileReader) -> bytes:
@@ -160,7 +162,17 @@ def inclusion_from_tiles(index: int, size: int, reader: TileReader) -> list[byte
     Raises:
         ProofError: no such leaf, or a tile that is missing or short.
     """
-    return merkle.inclusion_path(index, size, _TiledTree(size, reader).root)
+    return inclusions_from_tiles([index], size, reader)[0]
+
+
+def inclusions_from_tiles(indices: Sequence[int], size: int, reader: TileReader) -> list[list[bytes]]:
+    """Prove several leaves, as `inclusion_from_tiles` each; neighbours cost little more than one.
+
+    Raises:
+        ProofError: no such leaf, or a tile that is missing or short.
+    """
+    tree = _TiledTree(size, reader)
+    return [merkle.inclusion_path(index, size, tree.root) for index in indices]
 
 
 def consistency_from_tiles(old: int, new: int, reader: TileReader) -> list[bytes]:

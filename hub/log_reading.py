@@ -11,7 +11,14 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from crypto.checkpoint import parse_note
-from crypto.tiles import TILE_WIDTH, consistency_from_tiles, encode_bundle, inclusion_from_tiles, root_from_tiles
+from crypto.tiles import (
+    TILE_WIDTH,
+    consistency_from_tiles,
+    encode_bundle,
+    inclusion_from_tiles,
+    inclusions_from_tiles,
+    root_from_tiles,
+)
 from crypto.wire.audit import InclusionProof
 from hub.audit import EXPORT_FORMAT
 from hub.db import Database
@@ -112,14 +119,16 @@ def prove_each(session: Session, groups: Sequence[Sequence[int]]) -> list[list[I
     for start in range(0, len(ids), 500):
         found = session.connection().execute(_PLACED, {"ids": ids[start : start + 500]})
         rows.update((pending_id, (index, leaf)) for pending_id, index, leaf in found if index < checkpoint.size)
-    tiles = StoredTiles(session)
-
-    def prove(pending_id: int) -> InclusionProof:
-        index, leaf = rows[pending_id]
-        hashes = inclusion_from_tiles(index, checkpoint.size, tiles)
-        return InclusionProof(index=index, entry=leaf.decode(), hashes=tuple(hashes), checkpoint=checkpoint.note)
-
-    return [list(map(prove, group)) if all(each in rows for each in group) else None for group in groups]
+    due = [group if all(each in rows for each in group) else None for group in groups]
+    wanted = list(dict.fromkeys(each for group in due if group is not None for each in group))
+    paths = inclusions_from_tiles([rows[each][0] for each in wanted], checkpoint.size, StoredTiles(session))
+    proofs = {
+        each: InclusionProof(
+            index=rows[each][0], entry=rows[each][1].decode(), hashes=tuple(path), checkpoint=checkpoint.note
+        )
+        for each, path in zip(wanted, paths, strict=True)
+    }
+    return [None if group is None else [proofs[each] for each in group] for group in due]
 
 
 def read_bundle(session: Session, index: int, width: int) -> bytes:

@@ -29,22 +29,17 @@ from crypto.canonical import digest
 from crypto.errors import CryptoError, ProofError, SignatureError
 from crypto.jws import parse_canonical, peek_kid, sign_model, verify_model
 from crypto.keys import BoxKey, Signer
-from crypto.score_masks import open_points
 from crypto.sealed import open_sealed
-from crypto.wire.audit import InclusionProof
 from crypto.wire.base import SUITE
 from crypto.wire.consent import ConsentRecord, Purpose
 from crypto.wire.scoring import (
     AnswerBody,
-    AnswerItem,
     QueryResult,
     ScoreAnswer,
     ScoreItem,
     ScoreRequest,
     SourceAnswer,
 )
-from models.reasons import main_reasons
-from models.scorecard import band_of
 from nodes.clock import Clock, system_clock
 from nodes.errors import NodeError, PeerError, PolicyRefusal
 from nodes.hub_client import HUB, JOSE, HubClient
@@ -53,11 +48,11 @@ from nodes.model_book import BookedModel
 from nodes.policy import MIN_OTHER_SOURCES
 from nodes.query_proofs import check_query_proof
 from nodes.roster import RosterBook
+from nodes.score_totals import FAILED, Opened, totals
 from nodes.scoring import ANSWER_TYPE, REQUEST_TYPE, answer_context
 
 MAX_ITEMS = 500
 LIFETIME = timedelta(minutes=5)
-FAILED = "source-failed"
 QUERY_SENT, QUERY_ENDED = "query-sent", "query-ended"
 """Notes of the journal: a request that goes out, for the first time or again, and what came of it. The owner's own
 account of its queries: merchants, how many have a score, and how often each code of a refusal."""
@@ -95,15 +90,6 @@ class Prepared:
     def expires_at(self) -> datetime:
         """When it ends."""
         return self.request.expires_at
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """What one source said: opened items by place, refusal codes by place, or what is wrong with all of it."""
-
-    items: dict[int, AnswerItem]
-    refusals: dict[int, str]
-    failure: str | None = None
 
 
 class Requester:
@@ -215,7 +201,7 @@ class Requester:
         for place, proof in enumerate(result.proofs):
             check_query_proof(proof, request, place, request_hash, self._roster)
         opened = self._open_all(result, request, request_hash)
-        return [self._total(model, request, place, opened, result.proofs[place]) for place in range(len(request.items))]
+        return totals(model, request, opened, result.proofs)
 
     def _seconds_left(self, request: ScoreRequest) -> float:
         return max(0.0, (request.expires_at - self._clock()).total_seconds())
@@ -260,9 +246,9 @@ class Requester:
             )
         return sources
 
-    def _open_all(self, result: QueryResult, request: ScoreRequest, request_hash: bytes) -> dict[str, _Opened]:
+    def _open_all(self, result: QueryResult, request: ScoreRequest, request_hash: bytes) -> dict[str, Opened]:
         """A2, by source; a source that is named and gave nothing is missing."""
-        opened = {failure.source: _Opened({}, {}, failure.code) for failure in result.failures}
+        opened = {failure.source: Opened({}, {}, failure.code) for failure in result.failures}
         for token in result.answers:
             try:
                 source = peek_kid(token, typ=ANSWER_TYPE)
@@ -271,10 +257,10 @@ class Requester:
             try:
                 opened[source] = self._open(token, source, request, request_hash)
             except (CryptoError, NodeError):
-                opened[source] = _Opened({}, {}, FAILED)
+                opened[source] = Opened({}, {}, FAILED)
         return opened
 
-    def _open(self, token: str, source: str, request: ScoreRequest, request_hash: bytes) -> _Opened:
+    def _open(self, token: str, source: str, request: ScoreRequest, request_hash: bytes) -> Opened:
         party = self._roster.party(source)
         answer = verify_model(token, party.sign_key, SourceAnswer, typ=ANSWER_TYPE, kid=source)
         if answer.request_hash != request_hash or answer.source != source:
@@ -286,63 +272,7 @@ class Requester:
         refusals = {each.item: str(each.code) for each in answer.refusals}
         if tuple(places) != answer.answered or len(set(places)) != len(places) or not set(due) <= {*places, *refusals}:
             raise _inconsistent("the answer is not about the items of the request")
-        return _Opened({each.item: each for each in items}, refusals)
-
-    def _total(
-        self,
-        model: BookedModel,
-        request: ScoreRequest,
-        place: int,
-        opened: dict[str, _Opened],
-        proof: InclusionProof,
-    ) -> ScoreAnswer:
-        """A3."""
-        item = request.items[place]
-        refusals: dict[str, str] = {}
-        found: list[AnswerItem] = []
-        for source in item.sources.values():
-            said = opened.get(source, _Opened({}, {}, "source-unreachable"))
-            if said.failure is not None or place in said.refusals:
-                refusals[source] = said.failure or said.refusals[place]
-            else:
-                found.append(said.items[place])
-        points: int | None = None
-        if not refusals:
-            try:
-                points = open_points([each.masked_points for each in found])
-            except CryptoError:
-                # Someone masked for another request or set; whose fault it is cannot be told from the sum.
-                refusals = dict.fromkeys(item.sources.values(), FAILED)
-        if points is None:
-            return self._answer(model, None, (), refusals, proof)
-        unnamed = (model.card.absent[kind] for kind in model.card.kinds if kind not in item.sources)
-        score = int(model.card.score_of(points + sum(unnamed)))
-        ranked = []
-        for kind, each in zip(item.sources, found, strict=True):
-            # A source speaks of its own kind's features only: any other text in their place is left out.
-            own = {entry.feature.name for entry in model.card.of_kind(kind)}
-            ranked.append([reason for reason in each.reasons if reason in own])
-        return self._answer(model, score, main_reasons(ranked), {}, proof)
-
-    @staticmethod
-    def _answer(
-        model: BookedModel,
-        score: int | None,
-        reasons: tuple[str, ...],
-        refusals: dict[str, str],
-        proof: InclusionProof | None,
-    ) -> ScoreAnswer:
-        pd = None if score is None else float(model.card.pd_of(score))
-        return ScoreAnswer(
-            score=score,
-            pd=pd,
-            band=None if pd is None else str(band_of(pd)),
-            reasons=reasons,
-            model_id=model.model_id,
-            epsilon=model.artefact.privacy.epsilon,
-            refusals=refusals,
-            proof=proof,
-        )
+        return Opened({each.item: each for each in items}, refusals)
 
 
 def _ended(answers: Sequence[ScoreAnswer]) -> dict[str, int]:

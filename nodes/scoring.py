@@ -301,7 +301,7 @@ class _Sitting:
         """S5."""
         scorer, request, roster = self._scorer, query.request, self._roster
         facts, me = scorer._facts(model), roster[scorer._party_id]
-        masks = RequestMasks(scorer._box, request_hash=query.hash, me=scorer._party_id)
+        masks = RequestMasks(scorer._box, request_hash=query.hash, me=scorer._party_id, items=len(request.items))
         answered: list[AnswerItem] = []
         refusals: list[ItemRefusal] = []
         for index, item in enumerate(request.items):

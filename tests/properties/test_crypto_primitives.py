@@ -60,6 +60,9 @@ def test_tiles_give_the_proofs_of_the_plain_tree_however_they_grew(sizes: list[i
     proof = tiles.inclusion_from_tiles(index, size, shelf)
     assert proof == merkle.inclusion_proof(index, leaves)
     merkle.verify_inclusion(leaves[index], index, size, proof, root)
+    several = data.draw(st.lists(st.integers(0, size - 1), max_size=8))
+    found = tiles.inclusions_from_tiles(several, size, shelf)
+    assert found == [merkle.inclusion_proof(each, leaves) for each in several]
     steps = tiles.consistency_from_tiles(old, size, shelf)
     assert steps == merkle.consistency_proof(old, leaves)
     merkle.verify_consistency(old, merkle.root(leaves[:old]), size, root, steps)

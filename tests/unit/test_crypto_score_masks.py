@@ -46,10 +46,11 @@ def test_masks_depend_on_request_item_pair_and_key() -> None:
 
 
 def test_many_items_agree_with_single_ones() -> None:
-    masks = RequestMasks(KEYS["tax"], request_hash=HASH, me="tax")
-    for item in (0, 1, 17, 99):
-        single = mask_points(item, peers_of("tax"), box=KEYS["tax"], request_hash=HASH, item=item, me="tax")
-        assert masks.mask_points(item, peers_of("tax"), item=item) == single
+    for items in (0, 1, 18, 100):
+        masks = RequestMasks(KEYS["tax"], request_hash=HASH, me="tax", items=items)
+        for item in (0, 1, 17, 99):
+            single = mask_points(item, peers_of("tax"), box=KEYS["tax"], request_hash=HASH, item=item, me="tax")
+            assert masks.mask_points(item, peers_of("tax"), item=item) == single
 
 
 def test_a_missing_or_foreign_answer_gives_no_score() -> None:

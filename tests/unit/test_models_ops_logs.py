@@ -118,9 +118,9 @@ def test_failures_keep_places_and_kinds_but_not_words(lines: list[dict[str, Any]
 
     def parse() -> None:
         try:
-            Body.model_validate_json('{"age": "income 4711"}')
+            Body.model_validate_json('{"age": "income 4711 yuan"}')
         except ValidationError as error:
-            raise ValueError("merchant 王小明 earns 4711") from error
+            raise ValueError("merchant 王小明 earns 4711 yuan") from error
 
     try:
         parse()
@@ -128,7 +128,7 @@ def test_failures_keep_places_and_kinds_but_not_words(lines: list[dict[str, Any]
         structlog.get_logger("here").exception("failed")
         logging.getLogger("here").exception("by the standard library")
     for line in lines:
-        assert "4711" not in str(line)
+        assert "4711 yuan" not in str(line)
         assert "王小明" not in str(line)
         assert line["exception"].splitlines()[-1] == "builtins.ValueError"
         assert "pydantic_core._pydantic_core.ValidationError" in line["exception"]
