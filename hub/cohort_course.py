@@ -29,6 +29,30 @@ CONSENTS_CHANGED = frozenset({"consent-unknown", "source-not-consented"})
 MAX_REFORMS = 3
 
 
+class AwaitedOnce:
+    """Nodes that are away and that the quorum needs: each is given time to come back, once.
+
+    Args:
+        channel: gives them time.
+        enough: whether those who are left without some nodes are a quorum.
+    """
+
+    def __init__(self, channel: Channel, enough: Callable[[Collection[str]], bool]) -> None:
+        self._channel = channel
+        self._enough = enough
+        self._awaited: set[str] = set()
+
+    def gone(self, lost: Mapping[str, str]) -> dict[str, str]:
+        """Of those whom an attempt lost, the ones that are out; who may be back has been waited for."""
+        away = {party for party, why in lost.items() if why in (LATE, AWAY)} - self._awaited
+        gone = {party: why for party, why in lost.items() if party not in away}
+        if not away or self._enough(lost) or not self._enough(gone):
+            return dict(lost)
+        self._awaited |= away
+        self._channel.wait_for(sorted(away))
+        return gone
+
+
 class CohortCourse:
     """The training part of a plan's cohort as a stage goes on.
 
@@ -50,7 +74,7 @@ class CohortCourse:
         self._kind = kind
         self._ended = 0
         self._reforms = 0
-        self._awaited: set[str] = set()
+        self._absent = AwaitedOnce(channel, self._quorum_without)
         self.lost: dict[str, str] = {}
         self.cohort = self._cut(plan.cohort)
 
@@ -67,7 +91,7 @@ class CohortCourse:
         reform = self._plan.reform
         if not changed or reform is None or self._reforms == MAX_REFORMS:
             self._ended += 1
-            gone = self._gone_for_good(ended.lost)
+            gone = self._absent.gone(ended.lost)
             self.lost |= gone
             self.cohort = self.cohort.without(gone)
             return
@@ -77,16 +101,6 @@ class CohortCourse:
         self.lost |= gone
         self._channel.wait_for(sorted(changed))
         self.cohort = self._cut(reform()).without(self.lost)
-
-    def _gone_for_good(self, lost: Mapping[str, str]) -> dict[str, str]:
-        """Those who are out; a node that the quorum needs has been waited for, if it is away for the first time."""
-        away = {party for party, why in lost.items() if why in (LATE, AWAY)} - self._awaited
-        gone = {party: why for party, why in lost.items() if party not in away}
-        if not away or self._quorum_without(lost) or not self._quorum_without(gone):
-            return dict(lost)
-        self._awaited |= away
-        self._channel.wait_for(sorted(away))
-        return gone
 
     def _quorum_without(self, lost: Collection[str]) -> bool:
         try:

@@ -29,10 +29,10 @@ from hub.attempt_run import (
     refusers,
     void_attempt,
 )
-from hub.campaign_errors import CampaignError
+from hub.campaign_errors import CampaignError, QuorumError
 from hub.campaign_plan import CampaignPlan, CampaignStore, ProgressCallback, ReleasedTable
 from hub.cohort import Cohort
-from hub.cohort_course import CONSENTS_CHANGED, MAX_REFORMS
+from hub.cohort_course import CONSENTS_CHANGED, MAX_REFORMS, AwaitedOnce
 from hub.errors import HubError
 from hub.evaluation_terms import evaluation_attempt_terms
 from hub.grids.channel import Channel
@@ -88,6 +88,16 @@ def run_evaluation_stage(
     ended = reforms = 0
     number = plan.attempts_before.get("evaluation", 0)
     began = time.monotonic()
+
+    def enough(gone: Collection[str]) -> bool:
+        try:
+            left = task.form({*lost, *gone})
+            check_quorum(plan, left, {}, kinds=left.kinds)
+        except QuorumError:
+            return False
+        return True
+
+    absent = AwaitedOnce(channel, enough)
     while ended < plan.max_attempts:
         number += 1
         cohort = task.form(lost)
@@ -109,8 +119,9 @@ def run_evaluation_stage(
                 channel.wait_for(sorted(changed))
             else:
                 changed = set()
-            lost |= {party: why for party, why in gone.lost.items() if party not in changed}
-            ended += set(gone.lost) != changed
+            others = {party: why for party, why in gone.lost.items() if party not in changed}
+            lost |= absent.gone(others)
+            ended += bool(others)
             continue
         except (HubError, CryptoError):
             with suppress(HubError, CryptoError):  # what ended the campaign is the error to report

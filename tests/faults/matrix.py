@@ -7,10 +7,11 @@ from typing import Literal
 
 from tests.faults.relay import Order, Spoil
 
-Follows = Literal["same", "again", "refused", "without", "waits", "soon"]
+Follows = Literal["same", "again", "anew", "refused", "without", "waits", "soon"]
 SAID: dict[Follows, str] = {
     "same": "goes through",
     "again": "the caller's next try, under the same key, is answered",
+    "anew": "waits for a node that the quorum needs and makes the attempt anew; goes on without another; charges once",
     "refused": "refused, with party and remedy; answered once the cause is gone",
     "without": "goes on without the nodes, which take their charges back",
     "waits": "waits until the cause is gone, then goes through",
@@ -136,8 +137,9 @@ CELLS: tuple[Rough, ...] = (
     *_row("clock-witness-behind", query="same"),
 )
 CAMPAIGNS: tuple[Rough, ...] = (
-    *_row("link-delay-answer", table="same"),
-    *_row("link-double", table="same"),
+    *(cell for each in CALLS for cell in _row(f"link-{each}", table="anew", evaluation="anew")),
+    *_row("link-delay-answer", table="same", evaluation="same"),
+    *_row("link-double", table="same", evaluation="same"),
 )
 ELSEWHERE: tuple[Rough, ...] = (
     *_row("postgresql", consent="refused", revocation="refused", query="refused", batch="waits", release="refused"),

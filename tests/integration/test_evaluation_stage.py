@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,9 @@ class Ready:
     artefact: ModelArtefact
     task: EvaluationTask
 
-    def run(self) -> ReleasedTable:
+    def run(self, wait_for: Callable[[Collection[str]], None] = lambda _: None) -> ReleasedTable:
         federation = self.world.federation
-        channel = Channel(federation.grid, federation.node_ids, 30.0)
+        channel = Channel(federation.grid, federation.node_ids, 30.0, wait_for)
         return run_evaluation_stage(channel, self.plan, self.task, self.world.events.append, Stored())
 
     def eligible(self, lost: set[str] = frozenset()) -> NDArray[np.bool_]:  # type: ignore[assignment]
@@ -150,6 +151,36 @@ def test_a_lost_source_takes_its_merchants_along(tmp_path: Path, step: str) -> N
     charges = made.world.federation.contexts["bank-1"].ledger.charges()
     standing = [each for each in charges if not each.refunded and "/evaluation/" in each.attempt]
     assert [each.attempt for each in standing] == ["c1/evaluation/2"]
+
+
+@pytest.mark.parametrize("step", ["train.admit", "train.points"])
+def test_a_source_that_the_quorum_needs_is_waited_for_and_asked_again(tmp_path: Path, step: str) -> None:
+    made = ready(tmp_path, nodes={"bank": 2, "tax": 2, "utility": 1})
+    away: set[str] = set()
+    waited: list[tuple[str, ...]] = []
+
+    def hook(party: str, what: str, parcel: Parcel) -> Parcel | None:
+        if (party, what) == ("utility-1", step) and not waited:
+            away.add(party)
+        return None if party in away else parcel
+
+    def wait_for(parties: Collection[str]) -> None:
+        waited.append(tuple(parties))
+        away.clear()
+
+    made.world.disturb(before=hook)
+    opened = made.run(wait_for)
+    assert waited == [("utility-1",)]
+    assert (opened.attempts, dict(opened.lost)) == (2, {})
+    assert np.array_equal(opened.counts, made.exact())
+
+
+def test_a_source_that_stays_away_is_waited_for_once(tmp_path: Path) -> None:
+    made, waited = ready(tmp_path, nodes={"bank": 2, "tax": 2, "utility": 1}), []
+    made.world.disturb(before=lose("utility-1", "train.admit"))
+    with pytest.raises(QuorumError, match="utility-1: no reply in time"):
+        made.run(waited.append)
+    assert waited == [["utility-1"]]
 
 
 def test_nobody_who_may_be_scored_is_a_refusal_by_name(tmp_path: Path) -> None:
