@@ -20,6 +20,7 @@ from crypto.wire.base import ModelId
 from crypto.wire.consent import Purpose
 from models.errors import ModelsError
 from models.i18n import language_of
+from models.web.begun import begun
 from models.web.openapi import REF
 from nodes.batch_book import BatchProgress
 from nodes.batch_files import read_rows, result_lines
@@ -178,7 +179,7 @@ def batch_router(batches: Batches, enquiries: Enquiries, desk: BatchDesk) -> API
             return [] if outcome.answer is None else enquiries.reason_texts(outcome.answer, lang)
 
         lines: Iterator[str] = result_lines(batches.outcomes(batch_id), lang, sentences)
-        return StreamingResponse(lines, media_type=f"{CSV}; charset=utf-8")
+        return StreamingResponse(begun(lines), media_type=f"{CSV}; charset=utf-8")
 
     @router.post("/{batch_id}/retry", summary="Ask again")
     def retry_batch(batch_id: str) -> BatchStatus:

@@ -21,6 +21,7 @@ from hub.api.described import BYTES, TEXT, about
 from hub.errors import NotFoundError
 from hub.log_reading import MAX_PAGE
 from hub.log_search import MAX_FOUND, LogQuery
+from models.web.begun import begun
 
 
 def _written_out(value: object) -> object:
@@ -135,7 +136,7 @@ def prove_consistency(hub: HubOf, old: Size, new: Size) -> Response:
 @router.get("/export", **about(gives=("application/x-ndjson",)))
 def export(hub: HubOf) -> Response:
     """Stream the log up to its newest cosigned checkpoint, for `digua-hub audit verify`."""
-    return StreamingResponse(_in_blocks(hub.log.reader.export()), media_type="application/x-ndjson")
+    return StreamingResponse(begun(_in_blocks(hub.log.reader.export())), media_type="application/x-ndjson")
 
 
 def _in_blocks(lines: Iterator[bytes]) -> Iterator[bytes]:

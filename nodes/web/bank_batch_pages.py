@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from crypto.errors import CryptoError
 from models.errors import ModelsError
 from models.web.access import needs
+from models.web.begun import begun
 from models.web.people import Person
 from models.web.problems import PageProblem
 from models.web.rights import Right
@@ -84,7 +85,7 @@ def results(request: Request, person: Officer, batch_id: str) -> StreamingRespon
     look_at(request, person, "batch-results", batch_id)
     name = f"digua-{batch_id[:8]}-{lang}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
+    return StreamingResponse(begun(lines), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @router.post("/{batch_id}/pause")

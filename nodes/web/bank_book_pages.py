@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -10,6 +11,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 
 from models.points_table import MEDIA, PointsFormat, file_name
 from models.web.access import needs
+from models.web.begun import begun
 from models.web.listing import Column, Ident, Listing, State, arrange
 from models.web.people import Person
 from models.web.rights import Right
@@ -155,6 +157,6 @@ def _journal(
     )
 
 
-def _download(lines: object, name: str, media: str) -> StreamingResponse:
+def _download(lines: Iterable[str], name: str, media: str) -> StreamingResponse:
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return StreamingResponse(lines, media_type=media, headers=headers)  # type: ignore[arg-type]
+    return StreamingResponse(begun(lines), media_type=media, headers=headers)

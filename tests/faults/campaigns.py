@@ -54,15 +54,8 @@ def run_campaign(
     world.until(world.connected, what="all links before the campaign")
     before = len(world.killed())
     world.order_kills(cells)
-    campaign = {"name": "kills", "schema": "small", "stages": ["scorecard"], "epsilon": 3.0, "holdout": 0.3}
-    body = {"campaign": campaign | {"noise": "off"} | order, "schema": json.loads(world.made.schema.canonical_json())}
-    campaign_id = str(world.post("/v1/campaigns", body)["campaign_id"])
-
-    def ended() -> dict[str, Any] | None:
-        state: dict[str, Any] = world.get(f"/v1/campaigns/{campaign_id}")
-        return state if state["status"] in ENDED else None
-
-    state = world.until(ended, what=f"the end of {campaign_id}")
+    campaign_id = str(world.post("/v1/campaigns", ordered(world, **order))["campaign_id"])
+    state = end_of(world, campaign_id)
     at_end()
     if release and state["status"] == "succeeded":
         world.post("/v1/assessments", submission(campaign_id).model_dump(mode="json"))
@@ -72,6 +65,22 @@ def run_campaign(
     world.until(world.connected, what="all links after the campaign")
     fired = world.killed()[before:]
     return Ended(campaign_id, state, [each.name for each in cells if each.name not in fired])
+
+
+def ordered(world: FaultWorld, **order: Any) -> dict[str, Any]:
+    """The order of a campaign."""
+    campaign = {"name": "kills", "schema": "small", "stages": ["scorecard"], "epsilon": 3.0, "holdout": 0.3}
+    return {"campaign": campaign | {"noise": "off"} | order, "schema": json.loads(world.made.schema.canonical_json())}
+
+
+def end_of(world: FaultWorld, campaign_id: str) -> dict[str, Any]:
+    """The campaign once it has ended, as the hub tells it."""
+
+    def ended() -> dict[str, Any] | None:
+        state: dict[str, Any] = world.get(f"/v1/campaigns/{campaign_id}")
+        return state if state["status"] in ENDED else None
+
+    return world.until(ended, what=f"the end of {campaign_id}")
 
 
 def released(world: FaultWorld, campaign_id: str, stage: Any = "scorecard") -> ReleasedTable:

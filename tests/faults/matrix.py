@@ -52,7 +52,8 @@ FAULTS: dict[str, str] = {
     "clock-source-behind": "clock of a source an hour behind",
     "clock-witness-ahead": "clock of the witness an hour ahead",
     "clock-witness-behind": "clock of the witness an hour behind",
-    "postgresql": "PostgreSQL restarts",
+    "postgresql": "PostgreSQL is away",
+    "postgresql-midst": "PostgreSQL restarts while a campaign runs",
     "gone": "two of five nodes gone",
 }
 HOUR = 3600
@@ -104,6 +105,7 @@ CELLS: tuple[Rough, ...] = (
             batch="same",
             release="again",
             export="again",
+            table="again",
         )
     ),
     *_row(
@@ -114,8 +116,9 @@ CELLS: tuple[Rough, ...] = (
         batch="same",
         release="same",
         export="same",
+        table="same",
     ),
-    *_row("caller-double", consent="same", revocation="same", query="same", batch="same", release="same"),
+    *_row("caller-double", consent="same", revocation="same", query="same", batch="same", release="same", table="same"),
     *(
         cell
         for each in CALLS
@@ -123,18 +126,26 @@ CELLS: tuple[Rough, ...] = (
     ),
     *_row("link-delay-answer", consent="waits", revocation="waits", query="same", batch="same"),
     *_row("link-double", consent="same", revocation="same", query="same", batch="same"),
-    *_row("disk-hub", consent="refused", revocation="refused", query="refused", batch="waits", release="refused"),
-    *_row("disk-requester", query="refused", batch="refused"),
-    *_row("disk-source", consent="waits", revocation="waits", query="refused"),
-    *_row("disk-witness", consent="same", revocation="same", query="refused", release="refused"),
-    *_row("clock-hub-ahead", query="refused"),
-    *_row("clock-hub-behind", consent="refused", revocation="refused", query="refused"),
-    *_row("clock-requester-ahead", query="refused"),
-    *_row("clock-requester-behind", query="refused"),
-    *_row("clock-source-ahead", query="refused"),
-    *_row("clock-source-behind", query="refused"),
-    *_row("clock-witness-ahead", query="same"),
-    *_row("clock-witness-behind", query="same"),
+    *_row(
+        "disk-hub",
+        consent="refused",
+        revocation="refused",
+        query="refused",
+        batch="waits",
+        release="refused",
+        table="refused",
+    ),
+    *_row("disk-requester", query="refused", batch="refused", table="without"),
+    *_row("disk-source", consent="waits", revocation="waits", query="refused", table="without"),
+    *_row("disk-witness", consent="same", revocation="same", query="refused", release="refused", table="refused"),
+    *_row("clock-hub-ahead", query="refused", table="same"),
+    *_row("clock-hub-behind", consent="refused", revocation="refused", query="refused", table="refused"),
+    *_row("clock-requester-ahead", query="refused", table="without"),
+    *_row("clock-requester-behind", query="refused", table="without"),
+    *_row("clock-source-ahead", query="refused", table="without"),
+    *_row("clock-source-behind", query="refused", table="without"),
+    *_row("clock-witness-ahead", query="same", table="refused"),
+    *_row("clock-witness-behind", query="same", table="same"),
 )
 CAMPAIGNS: tuple[Rough, ...] = (
     *(cell for each in CALLS for cell in _row(f"link-{each}", table="anew", evaluation="anew")),
@@ -142,10 +153,20 @@ CAMPAIGNS: tuple[Rough, ...] = (
     *_row("link-double", table="same", evaluation="same"),
 )
 ELSEWHERE: tuple[Rough, ...] = (
-    *_row("postgresql", consent="refused", revocation="refused", query="refused", batch="waits", release="refused"),
+    *_row(
+        "postgresql",
+        consent="refused",
+        revocation="refused",
+        query="refused",
+        batch="waits",
+        release="refused",
+        export="refused",
+        table="refused",
+    ),
+    *_row("postgresql-midst", table="anew"),
     *_row("gone", table="without", evaluation="without"),
 )
-"""On PostgreSQL, in a federation whose campaigns wait seconds, not minutes, for a node that is gone."""
+"""In a federation whose hub keeps its state in PostgreSQL."""
 
 
 def table() -> list[str]:

@@ -12,9 +12,9 @@ import httpx
 from hub.audit import verify_export
 from hub.demo.merchants import Merchant, event_of
 from tests.assessments import submission
-from tests.faults.campaigns import run_campaign
+from tests.faults.campaigns import Ended, check_bytes, check_charges, check_log, end_of, ordered, released, run_campaign
 from tests.faults.market import SOURCES, Market, consent, entries_about, held, queries_logged, quiet
-from tests.faults.world import CALLER, REQUESTER, FaultWorld
+from tests.faults.world import CALLER, PARTIES, REQUESTER, FaultWorld
 
 SOURCE = "tax-1"
 
@@ -209,6 +209,47 @@ class Export(Operation):
         assert verdict.entries == len(self.market.log())
 
 
+class Table(Operation):
+    """A campaign from its order to its end; what it failed with is what its caller is refused with."""
+
+    request, path = b"POST /v1/campaigns", "/v1/campaigns"
+
+    def prepare(self) -> None:
+        self.known = self._campaigns()
+        self.body = ordered(self.world)
+        self.failed: list[str] = []
+        self.left_out: set[str] = set()
+
+    def attempt(self) -> httpx.Response:
+        answer = super().attempt()
+        if answer.is_error:
+            return answer
+        state = end_of(self.world, str(answer.json()["campaign_id"]))
+        if state["status"] == "succeeded":
+            return answer
+        self.failed.append(state["campaign_id"])
+        self.key = secrets.token_hex(16)  # the next order is one of its own
+        return httpx.Response(state["failure"]["status"], json=state["failure"])
+
+    def check(self, answer: httpx.Response) -> None:
+        world, campaign_id = self.world, str(answer.json()["campaign_id"])
+        assert self._campaigns() - self.known == {campaign_id, *self.failed}
+        book = world.hub.campaigns.book
+        world.until(lambda: not book.undelivered() and not book.undecided(), what="the decisions at all nodes")
+        for each in self.failed:
+            check_charges(world, Ended(each, {}, []))
+        done = Ended(campaign_id, world.get(f"/v1/campaigns/{campaign_id}"), [])
+        self.left_out = {each["party"] for each in done.state["refusals"]}
+        roster = [entry.party_id for entry in released(world, campaign_id).terms.roster]
+        assert sorted(roster) == sorted(set(PARTIES[1:]) - self.left_out)
+        check_charges(world, done)
+        check_bytes(world, done)
+        check_log(world, done)
+
+    def _campaigns(self) -> set[str]:
+        return {each.campaign_id for each in self.world.hub.campaigns.book.all()}
+
+
 OPERATIONS: dict[str, type[Operation]] = {
     "consent": Consent,
     "revocation": Revocation,
@@ -216,6 +257,7 @@ OPERATIONS: dict[str, type[Operation]] = {
     "batch": Batch,
     "release": Release,
     "export": Export,
+    "table": Table,
 }
 
 

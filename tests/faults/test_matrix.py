@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.market import Market, check_logs
 from tests.faults.matrix import CELLS, HOUR, Rough
-from tests.faults.operations import OPERATIONS, SOURCE, Operation, Query
+from tests.faults.operations import OPERATIONS, SOURCE, Operation, Query, Table
 from tests.faults.relay import Doubler
 from tests.faults.world import REQUESTER, FaultWorld
 
@@ -55,6 +55,9 @@ def test_a_fault_costs_nothing_that_was_acknowledged(market: Market, doubler: Do
     if cell.follows == "refused":
         assert isinstance(failed[0], httpx.Response), failed
     operation.check(answer)
+    if isinstance(operation, Table):
+        culprit = {WHO[cell.fault.split("-")[1]]} if cell.follows == "without" else set()
+        assert operation.left_out == culprit
 
 
 def attempt(operation: Operation) -> httpx.Response | httpx.TransportError:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 
 from tests.databases import Server, on_postgresql
 from tests.faults import cells
@@ -17,26 +18,20 @@ from tests.faults.cells import Cell
 from tests.faults.market import Market, check_logs
 from tests.faults.matrix import ELSEWHERE, Rough
 from tests.faults.operations import OPERATIONS
+from tests.faults.relay import Order
 from tests.faults.test_matrix import answered, attempt, check_refusal
 from tests.faults.upgrade import EARLIER, score, upgrade
-from tests.faults.world import HUB_YAML, FaultWorld
+from tests.faults.world import PARTIES, FaultWorld
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 CALLS = [each for each in ELSEWHERE if each.fault == "postgresql" and each.operation in OPERATIONS]
-SETTINGS = yaml.safe_load(HUB_YAML)
 GONE = ("bank-2", "tax-2")
-
-
-class ImpatientWorld(FaultWorld):
-    """Its campaigns wait ten seconds for nodes that are gone."""
-
-    hub_yaml = yaml.safe_dump(SETTINGS | {"campaigns": SETTINGS["campaigns"] | {"reconnect_s": 10}})
 
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory, postgresql: Server) -> Iterator[FaultWorld]:
     with on_postgresql(postgresql):
-        made = ImpatientWorld(tmp_path_factory.mktemp("postgresql"))
+        made = FaultWorld(tmp_path_factory.mktemp("postgresql"))
     try:
         yield made
     finally:
@@ -72,6 +67,30 @@ def test_a_database_that_goes_costs_nothing(market: Market, postgresql: Server, 
         assert first.is_error
         check_refusal(first)
     operation.check(answer)
+
+
+@pytest.mark.parametrize("step", [b"train.accept", b"train.exchange", b"train.share"])
+def test_a_database_that_goes_in_the_midst_of_a_campaign(market: Market, postgresql: Server, step: bytes) -> None:
+    """The answer to a step comes while the server is away, and cannot be written down."""
+    world = market.world
+    world.until(world.connected, what="all links")
+    order = world.relays["tax-1"].spoil(Order("delay", step, direction="down", of="answer", seconds=1.0))
+
+    def interrupt() -> None:
+        assert order.done.wait(240)
+        with halted(postgresql):
+            time.sleep(3)
+
+    with ThreadPoolExecutor(1) as pool:
+        interrupted = pool.submit(interrupt)
+        done = run_campaign(world, ())
+        interrupted.result(60)
+    assert done.state["status"] == "succeeded", done.state["failure"]
+    roster = {entry.party_id for entry in released(world, done.campaign_id).terms.roster}
+    assert roster == set(PARTIES[1:])
+    check_charges(world, done)
+    check_bytes(world, done)
+    check_log(world, done)
 
 
 def test_an_earlier_versions_database_is_migrated_and_scoring_goes_on(market: Market) -> None:

@@ -20,6 +20,7 @@ from hub.platform.subsidised import Thing
 from hub.platform.subsidy_book import Cause, Grant
 from hub.platform.subsidy_reasons import REASONS
 from hub.platform.subsidy_rules import PremiumRule, SubsidyFile, SubsidyRule
+from models.web.begun import begun
 
 router = APIRouter(prefix="/v1", tags=["subsidies"])
 _READERS: tuple[CallerKind, ...] = ("government", "operator", "regulator")
@@ -207,7 +208,7 @@ def export_grants(platform: PlatformOf, caller: CallerOf, programme: Annotated[s
     """Return a programme's statement: every grant and year with what is set aside and what was accrued."""
     caller.one_of(*_READERS)
     lines = grants_csv(platform.subsidies, programme)
-    return StreamingResponse(lines, media_type="text/csv; charset=utf-8")
+    return StreamingResponse(begun(lines), media_type="text/csv; charset=utf-8")
 
 
 def _may_see(platform: Platform, caller: Caller, thing: Thing) -> None:

@@ -23,6 +23,7 @@ from hub.platform.subsidy_rules import SubsidyRule
 from hub.platform.web import lending_words, words
 from hub.platform.web.members import of_party
 from models.said import said
+from models.web.begun import begun
 from models.web.language import language_of_reader
 from models.web.pages import NavItem, Pages, PagesOf
 from models.web.problems import problem_of
@@ -136,7 +137,7 @@ def read_statement(_member: Officer, platform: PlatformOf, programme: ProgrammeI
         platform.programmes.newest_in(session, programme)
     headers = {"Content-Disposition": f'attachment; filename="{programme}-statement.csv"', "Cache-Control": "no-store"}
     lines = grants_csv(platform.subsidies, programme)
-    return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
+    return StreamingResponse(begun(lines), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _accrued(platform: Platform, actor: str, programme: str, until: str) -> Part:

@@ -16,6 +16,7 @@ from hub.platform.errors import AuditBrokenError, EntryUnknownError
 from hub.platform.people import Member
 from hub.platform.statements import line_of
 from hub.platform.web.members import of_party
+from models.web.begun import begun
 from models.web.listing import Cell, Ident, Link, Moment
 from models.web.pages import NavItem, PagesOf
 from models.web.problems import problem_of
@@ -137,7 +138,7 @@ def export_json(_member: Regulator, platform: PlatformOf, wanted: WantedOf) -> R
 
 def _download(lines: Iterator[str], name: str, media_type: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return StreamingResponse(lines, media_type=media_type, headers=headers)
+    return StreamingResponse(begun(lines), media_type=media_type, headers=headers)
 
 
 def _asked(wanted: Wanted) -> str:
