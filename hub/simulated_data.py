@@ -60,7 +60,7 @@ def read_joined(path: Path) -> pl.DataFrame:
         if path.suffix == ".parquet":
             return pl.read_parquet(path).cast(pl.String)
         return pl.read_csv(path, infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError) as problem:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as problem:
         raise SimulationError(
             f"{path} cannot be read as a table",
             field="table",

@@ -25,8 +25,9 @@ from nodes.tables.batches import BatchItemRow, BatchRow
 
 WAITING, ASKED, DONE = "waiting", "asked", "done"
 EXPIRED = "answer-expired"
-AGAIN = frozenset({EXPIRED, *MOMENTARY})
-"""Outcomes after which the owner may have a merchant asked again."""
+AGAIN = frozenset({EXPIRED, "request-expired", *MOMENTARY})
+"""Outcomes after which the owner may have a merchant asked again. Who finds a request too old when it comes, by a clock
+that is wrong for one, counts no use."""
 MAX_BATCH = 200_000
 """A batch is stored in one transaction (a second for 100,000 merchants), during which the node answers no query."""
 

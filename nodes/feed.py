@@ -24,7 +24,7 @@ from crypto.errors import CryptoError
 from crypto.wire.consent import FeedHead, FeedItem, FeedPage
 from models.errors import ModelsError
 from nodes.clock import Clock, system_clock
-from nodes.errors import LinkError, NodeError, PeerError, PolicyRefusal
+from nodes.errors import LinkError, NodeError, PeerError, PolicyRefusal, StoreUnavailable
 from nodes.roster import RosterBook
 from nodes.store import Store
 from nodes.tables.feed import FeedPlaceRow, RefusedItemRow
@@ -90,6 +90,7 @@ class Feed:
             LinkError: the head is not the hub's for this party, or items are missing, repeated or beyond the head;
                 nothing was taken in.
             SignatureError: the head does not verify.
+            StoreUnavailable: the disk is full or fails; the page comes again, and its items may be met twice.
         """
         head = verify_dated(
             page.head,
@@ -159,6 +160,8 @@ class Feed:
             return "kind-not-handled"
         try:
             handler(item)
+        except StoreUnavailable:
+            raise  # no fault of the item's: nothing of its page is acknowledged, and it comes again
         except PolicyRefusal as refusal:
             return refusal.reason
         except (CryptoError, ModelsError, NodeError) as problem:

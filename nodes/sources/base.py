@@ -10,6 +10,9 @@ import polars as pl
 from models.said import said
 from nodes.errors import SourceError
 
+UNREADABLE: tuple[type[BaseException], ...] = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What reading a file raises that is absent or damaged; Polars panics over some damaged Parquet files."""
+
 
 class Source(Protocol):
     """A table of the owner: one row per merchant."""

@@ -14,7 +14,7 @@ import polars as pl
 
 from models.said import Said, said
 from nodes.errors import SourceError
-from nodes.sources.base import require_columns
+from nodes.sources.base import UNREADABLE, require_columns
 
 _SEGMENT_ROWS = 16_384
 """Records read at a time: memory does not grow with the file, as it would with a mapping of all of it."""
@@ -79,7 +79,7 @@ class CsvSource:
                             said("its records cannot be told apart, or it was changed while it was read")
                         )
                     yield from segment.select(list(columns)).iter_slices(block_rows)
-        except (pl.exceptions.PolarsError, OSError) as problem:
+        except UNREADABLE as problem:
             # the library's own message may quote cells
             raise self._badly_quoted(said("the file cannot be read as CSV")) from problem
 

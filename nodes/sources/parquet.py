@@ -14,7 +14,7 @@ import polars as pl
 
 from models.said import said
 from nodes.errors import SourceError
-from nodes.sources.base import require_columns
+from nodes.sources.base import UNREADABLE, require_columns
 
 
 @dataclass
@@ -39,7 +39,7 @@ class ParquetSource:
         if self._columns is None:
             try:
                 self._columns = tuple(self._scan().collect_schema().names())
-            except (pl.exceptions.PolarsError, OSError) as problem:
+            except UNREADABLE as problem:
                 raise self._unreadable(problem) from problem
         return self._columns
 
@@ -54,13 +54,13 @@ class ParquetSource:
             scan = self._scan().select(list(columns))
             for block in scan.collect_batches(chunk_size=block_rows, maintain_order=True):
                 yield from block.iter_slices(block_rows)
-        except (pl.exceptions.PolarsError, OSError) as problem:
+        except UNREADABLE as problem:
             raise self._unreadable(problem) from problem
 
     def _scan(self) -> pl.LazyFrame:
         return pl.scan_parquet(self.path, glob=False, hive_partitioning=False, low_memory=True, cache=False)
 
-    def _unreadable(self, problem: Exception) -> SourceError:
+    def _unreadable(self, problem: BaseException) -> SourceError:
         if isinstance(problem, OSError) and problem.errno is not None:
             what = said("cannot be read ({reason})", reason=problem.strerror)
             remedy = said("check the path and its permissions")

@@ -92,6 +92,12 @@ def _row(fault: str, **cells: Follows) -> list[Rough]:
     return [Rough(fault, operation, follows) for operation, follows in cells.items()]
 
 
+def _all(fault: str, most: Follows, **others: Follows) -> list[Rough]:
+    """A row in which every call is tried; `others` are those that end otherwise than most."""
+    calls = ("consent", "revocation", "query", "batch", "release", "export", "table")
+    return [Rough(fault, operation, others.get(operation, most)) for operation in calls]
+
+
 CALLS = ("cut-request", "cut-answer", "truncate-request", "truncate-answer")
 CELLS: tuple[Rough, ...] = (
     *(
@@ -122,30 +128,24 @@ CELLS: tuple[Rough, ...] = (
     *(
         cell
         for each in CALLS
-        for cell in _row(f"link-{each}", consent="waits", revocation="waits", query="soon", batch="soon")
+        for cell in _row(
+            f"link-{each}", consent="waits", revocation="waits", query="soon", batch="soon", release="refused"
+        )
     ),
-    *_row("link-delay-answer", consent="waits", revocation="waits", query="same", batch="same"),
-    *_row("link-double", consent="same", revocation="same", query="same", batch="same"),
-    *_row(
-        "disk-hub",
-        consent="refused",
-        revocation="refused",
-        query="refused",
-        batch="waits",
-        release="refused",
-        table="refused",
-    ),
-    *_row("disk-requester", query="refused", batch="refused", table="without"),
-    *_row("disk-source", consent="waits", revocation="waits", query="refused", table="without"),
-    *_row("disk-witness", consent="same", revocation="same", query="refused", release="refused", table="refused"),
-    *_row("clock-hub-ahead", query="refused", table="same"),
-    *_row("clock-hub-behind", consent="refused", revocation="refused", query="refused", table="refused"),
-    *_row("clock-requester-ahead", query="refused", table="without"),
-    *_row("clock-requester-behind", query="refused", table="without"),
-    *_row("clock-source-ahead", query="refused", table="without"),
-    *_row("clock-source-behind", query="refused", table="without"),
-    *_row("clock-witness-ahead", query="same", table="refused"),
-    *_row("clock-witness-behind", query="same", table="same"),
+    *_row("link-delay-answer", consent="waits", revocation="waits", query="same", batch="same", release="same"),
+    *_row("link-double", consent="same", revocation="same", query="same", batch="same", release="same"),
+    *_all("disk-hub", "refused", batch="waits", export="same"),
+    *_all("disk-requester", "same", query="refused", batch="refused", table="without"),
+    *_all("disk-source", "same", consent="waits", revocation="waits", query="refused", batch="soon", table="without"),
+    *_all("disk-witness", "same", query="refused", batch="waits", release="refused", table="refused"),
+    *_all("clock-hub-ahead", "same", query="refused", batch="soon"),
+    *_all("clock-hub-behind", "refused", batch="soon", release="same", export="same"),
+    *_all("clock-requester-ahead", "same", query="refused", batch="soon", table="without"),
+    *_all("clock-requester-behind", "same", query="refused", batch="soon", table="without"),
+    *_all("clock-source-ahead", "same", query="refused", batch="soon", table="without"),
+    *_all("clock-source-behind", "same", query="refused", batch="soon", table="without"),
+    *_all("clock-witness-ahead", "same", table="refused"),
+    *_all("clock-witness-behind", "same"),
 )
 CAMPAIGNS: tuple[Rough, ...] = (
     *(cell for each in CALLS for cell in _row(f"link-{each}", table="anew", evaluation="anew")),

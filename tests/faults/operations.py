@@ -25,12 +25,14 @@ class Operation(ABC):
     Attributes:
         caller: whose relay its request passes.
         request: bytes that its request holds, there.
-        link_request: bytes that the frame holds which the hub sends to a source for it.
+        link_party: to whom the hub sends a frame for it.
+        link_request: bytes that the frame holds.
         gateway: whether it is a call of the requester's own API.
     """
 
     caller: ClassVar[str] = CALLER
     request: ClassVar[bytes]
+    link_party: ClassVar[str] = SOURCE
     link_request: ClassVar[bytes] = b"\xa4feed"
     gateway: ClassVar[bool] = False
     path: str
@@ -152,8 +154,8 @@ class Batch(Operation):
     def check(self, answer: httpx.Response) -> None:
         batch_id = answer.json()["batch_id"]
         found, asked = self.ended(batch_id), 1
-        while found["refused"]:  # its owner asks again once the source is back
-            assert set(found["refused"]) == {"source-unreachable"}, found
+        while found["refused"]:  # its owner asks again once the source is back, or the clock is right
+            assert set(found["refused"]) <= {"source-unreachable", "request-expired"}, found
             self.world.until(self.world.connected, what="all links")
             self.world.ask_gateway(f"/batches/{batch_id}/retry", None)
             found, asked = self.ended(batch_id), asked + 1
@@ -161,7 +163,8 @@ class Batch(Operation):
         self.market.requests += 1
         assert (found["total"], found["scored"]) == (3, 3)
         assert all(1 <= now - before <= asked for now, before in zip(self._uses(), self.before, strict=True))
-        assert len(queries_logged(self.world) - self.known) == 3 * asked
+        logged = len(queries_logged(self.world) - self.known)  # what the hub's own clock refused is not
+        assert logged in range(3, 3 * asked + 1, 3)
         assert self.attempt().json()["batch_id"] == batch_id
 
     def _uses(self) -> list[int]:
@@ -170,6 +173,7 @@ class Batch(Operation):
 
 class Release(Operation):
     request = b"/release"
+    link_party, link_request = "witness", b"release-model"
 
     def prepare(self) -> None:
         done = run_campaign(self.world, ())

@@ -104,7 +104,7 @@ def spoiled(world: FaultWorld, operation: Operation, cell: Rough, doubler: Doubl
             relay.lead_to(None)
         world.until(world.connected, what="all links")
     if where in ("caller", "link"):
-        party = operation.caller if where == "caller" else SOURCE
+        party = operation.caller if where == "caller" else operation.link_party
         request = operation.request if where == "caller" else operation.link_request
         if how == "double":
             with doubled(world, party, request, "up" if where == "caller" else "down", doubler):

@@ -9,7 +9,7 @@ import pytest
 
 from crypto.errors import CryptoError, SignatureError
 from crypto.wire.consent import FeedItem
-from nodes.errors import LinkError, PolicyRefusal
+from nodes.errors import LinkError, PolicyRefusal, StoreUnavailable
 from nodes.feed import Feed
 from nodes.roster import RosterBook
 from nodes.runtime import NodeRuntime
@@ -117,6 +117,24 @@ def test_a_handler_that_breaks_leaves_the_place(world: SignerWorld) -> None:
     with pytest.raises(RuntimeError):
         feed.apply(world.page(event(1), seq=1))
     assert (feed.seq, feed.refused()) == (0, ())
+
+
+def test_an_item_that_meets_a_full_disk_is_not_refused_but_comes_again(world: SignerWorld) -> None:
+    feed, seen, full = open_feed(world), [], True
+
+    def take(item: FeedItem) -> None:
+        if full:
+            raise StoreUnavailable("database or disk is full", field="data_dir", remedy="give it room")
+        seen.append(item.seq)
+
+    feed.register("model-release", take)
+    page = world.page(FeedItem(seq=1, kind="model-release", token="a.b.c"), seq=1)
+    with pytest.raises(StoreUnavailable):
+        feed.apply(page)
+    assert (feed.seq, feed.refused(), seen) == (0, (), [])
+    full = False
+    assert feed.apply(page) == 1
+    assert (feed.refused(), seen) == ((), [1])
 
 
 def test_forged_rosters_in_the_feed_change_nothing_and_old_ones_are_passed_over(world: SignerWorld) -> None:
