@@ -40,7 +40,7 @@ from models.errors import ModelsError
 from models.schema import Schema
 from nodes.clock import Clock, system_clock
 from nodes.counting_consents import TRAINING, Counting, newest_counting
-from nodes.errors import NodeError, PolicyRefusal
+from nodes.errors import NodeError, PolicyRefusal, StoreUnavailable
 from nodes.journal import Journal
 from nodes.merchant_keys import MerchantKeyVerifier, VerifiedKey
 from nodes.notices import Notices
@@ -447,6 +447,9 @@ def _payload_sha256(item: FeedItem) -> str | None:
 
 
 def _code_of(problem: CryptoError | ModelsError | NodeError) -> str:
+    """The code of a refusal; what only the disk refused comes again with its page."""
+    if isinstance(problem, StoreUnavailable):
+        raise problem
     return problem.reason if isinstance(problem, PolicyRefusal) else problem.code
 
 
