@@ -1,4 +1,7 @@
-"""One federation of processes for all fault tests; bringing it up is what costs."""
+"""One federation of processes for all tests of a file; bringing it up is what costs.
+
+Files do not share one: a merchant may be asked about under three models, and each file releases or evaluates its own.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import pytest
 from tests.faults.world import FaultWorld
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultWorld]:
     made = FaultWorld(tmp_path_factory.mktemp("faults"))
     try:
