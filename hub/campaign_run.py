@@ -43,8 +43,9 @@ _LOOK_S = 0.2
 _SETTLE_S = 1.0
 _RELEASE_TRIES = 3
 _REJOIN_S = 20.0
-_REOPEN_S = 5.0
 """A node waits at most some 15 s before it tries to open its link again."""
+_REOPEN_S = 5.0
+"""A link that ended in good order is open again within two."""
 _NO_WAY_BACK = frozenset({"release", "outcome", "open"})
 """Once the witness is asked for its term the attempt is carried through: it is paid for, and cannot be voided."""
 _logger = structlog.get_logger("hub.campaigns")

@@ -100,30 +100,8 @@ def _all(fault: str, most: Follows, **others: Follows) -> list[Rough]:
 
 CALLS = ("cut-request", "cut-answer", "truncate-request", "truncate-answer")
 CELLS: tuple[Rough, ...] = (
-    *(
-        cell
-        for each in CALLS
-        for cell in _row(
-            f"caller-{each}",
-            consent="again",
-            revocation="again",
-            query="same",
-            batch="same",
-            release="again",
-            export="again",
-            table="again",
-        )
-    ),
-    *_row(
-        "caller-delay-answer",
-        consent="same",
-        revocation="same",
-        query="same",
-        batch="same",
-        release="same",
-        export="same",
-        table="same",
-    ),
+    *(cell for each in CALLS for cell in _all(f"caller-{each}", "again", query="same", batch="same")),
+    *_all("caller-delay-answer", "same"),
     *_row("caller-double", consent="same", revocation="same", query="same", batch="same", release="same", table="same"),
     *(
         cell
@@ -153,16 +131,7 @@ CAMPAIGNS: tuple[Rough, ...] = (
     *_row("link-double", table="same", evaluation="same"),
 )
 ELSEWHERE: tuple[Rough, ...] = (
-    *_row(
-        "postgresql",
-        consent="refused",
-        revocation="refused",
-        query="refused",
-        batch="waits",
-        release="refused",
-        export="refused",
-        table="refused",
-    ),
+    *_all("postgresql", "refused", batch="waits"),
     *_row("postgresql-midst", table="anew"),
     *_row("gone", table="without", evaluation="without"),
 )
